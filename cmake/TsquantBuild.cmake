@@ -1,0 +1,60 @@
+# Compiler settings shared by every target: standard, output folders, ccache, linker, precompiled header, sanitizers.
+include(GNUInstallDirs)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 17)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_VISIBILITY_PRESET default)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+# -O2 keeps the build short; the hot loops are in oneDNN, LibTorch and the Highway kernels.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2")
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
+
+find_program(TSQUANT_CCACHE ccache)
+if(TSQUANT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # The sloppiness lets ccache work together with the precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime;${TSQUANT_CCACHE}")
+endif()
+
+find_program(TSQUANT_MOLD mold)
+if(TSQUANT_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+find_package(Torch 1.13 REQUIRED)
+find_package(fmt REQUIRED)
+# Debian's dnnl package configuration asks for OpenCL, which the CPU library does not need.
+find_library(TSQUANT_DNNL_LIBRARY dnnl REQUIRED)
+find_path(TSQUANT_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
+add_library(DNNL::dnnl UNKNOWN IMPORTED)
+set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION "${TSQUANT_DNNL_LIBRARY}"
+                      INTERFACE_INCLUDE_DIRECTORIES "${TSQUANT_DNNL_INCLUDE}")
+find_package(Threads REQUIRED)
+
+# One interface target with everything our own code is compiled with.
+add_library(tsquant_compile INTERFACE)
+target_link_libraries(tsquant_compile INTERFACE ${TORCH_LIBRARIES})
+target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
+if(TSQUANT_SANITIZE)
+  target_compile_options(tsquant_compile INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)
+  target_link_options(tsquant_compile INTERFACE -fsanitize=address,undefined)
+endif()
+
+# The LibTorch headers cost seconds in each file: compile them once and let every target reuse the result.
+add_library(tsquant_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
+target_link_libraries(tsquant_pch PRIVATE tsquant_compile)
+target_precompile_headers(tsquant_pch PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h")
+
+# tsquant_target(<name>): gives a target the shared flags and the precompiled header.
+function(tsquant_target name)
+  target_link_libraries(${name} PRIVATE tsquant_compile)
+  target_precompile_headers(${name} REUSE_FROM tsquant_pch)
+endfunction()

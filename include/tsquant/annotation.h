@@ -1,0 +1,103 @@
+#pragma once
+
+#include <c10/core/ScalarType.h>
+#include <c10/util/Optional.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tsquant {
+
+enum class QuantizationMode {
+  kSymmetric,   ///< zero_point is fixed by the dtype: 0 for signed codes
+  kAsymmetric,  ///< zero_point is chosen from the range
+};
+
+/// How the range of a tensor is found from data.
+enum class ObserverKind {
+  kDefault,              ///< NNCF's rule: min/max for weights and per-channel; mean of per-sample min/max otherwise
+  kMinMax,               ///< smallest and largest value seen
+  kPerChannelMinMax,     ///< the same for each slice along ch_axis
+  kMovingAverageMinMax,  ///< exponential average of per-batch min and max (averaging_constant 0.01)
+  kMovingAveragePerChannelMinMax,  ///< the same for each slice along ch_axis
+  kHistogram,                      ///< range that minimises the expected squared quantization error
+};
+
+/// The quantizer configuration of one tensor. Field names follow NNCF's QuantizerConfig and PT2E's QuantizationSpec.
+struct QuantizationSpec {
+  int64_t num_bits = 8;                                    ///< 2..8
+  QuantizationMode mode = QuantizationMode::kSymmetric;    ///< see QuantizationMode
+  c10::optional<bool> signedness_to_force = c10::nullopt;  ///< symmetric only: true int8, false uint8, none: by data
+  bool per_channel = false;                                ///< one scale per slice along ch_axis
+  int64_t ch_axis = 0;        ///< channel axis for per_channel; weights: output channels; activations: 1
+  bool narrow_range = false;  ///< drop the lowest signed (highest unsigned) level, e.g. [-127, 127]
+  bool half_range = false;    ///< overflow fix: use half of the levels of a weight (7-bit weights in int8)
+  /// PT2E-style annotators may fix the codes themselves; when set, these win over the rules above.
+  c10::optional<c10::ScalarType> dtype = c10::nullopt;
+  c10::optional<int64_t> quant_min = c10::nullopt;
+  c10::optional<int64_t> quant_max = c10::nullopt;
+  /// Smallest allowed scale of the torch.ao formula; used only when quant_min/quant_max are set.
+  double eps = 1.1920928955078125e-07;
+  ObserverKind observer = ObserverKind::kDefault;  ///< how the range is found
+  /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
+  c10::optional<double> fixed_scale = c10::nullopt;
+  c10::optional<int64_t> fixed_zero_point = c10::nullopt;
+};
+
+bool operator==(const QuantizationSpec& a, const QuantizationSpec& b);
+
+enum class PointKind { kActivation, kWeight };
+
+/// One quantizer and the place where it stands.
+struct QuantizationPoint {
+  int64_t id = 0;                             ///< unique within Annotations
+  PointKind kind = PointKind::kActivation;    ///<
+  std::string node;                           ///< stable name of the node (graph_view.h)
+  c10::optional<int64_t> input_port;          ///< none: after the node, for all consumers; else before this tensor
+                                              ///< argument (the port counts the operator's tensor arguments)
+  QuantizationSpec spec;                      ///<
+  std::vector<std::string> quantized_nodes;   ///< operators that asked for this quantizer
+  std::string reason;                         ///< why it was placed, for people
+};
+
+/// Why an operator that could have been quantized stays in float, or why a point was dropped.
+struct Refusal {
+  std::string node;
+  std::string code;    ///< stable word: "ignored", "not_quantizable", "fp32_consumer", "written_in_place", ...
+  std::string reason;  ///< sentence for people
+};
+
+/// The decisions of a quantizer: a value that can be printed, compared and saved.
+struct Annotations {
+  std::vector<QuantizationPoint> points;
+  std::vector<std::vector<int64_t>> unified_scale_groups;  ///< ids of points that share scale and zero_point
+  std::vector<Refusal> refusals;
+
+  const QuantizationPoint* find(int64_t id) const;
+};
+
+/// PT2E's per-node form, for users who write their own quantizer node by node.
+/// ```cpp
+/// QuantizationAnnotation a;
+/// a.input_qspec_map[0] = act;      // tensor argument 0
+/// a.input_qspec_map[1] = weight;   // tensor argument 1
+/// annotate_node(annotations, view, "conv1/conv2d/0", a);
+/// ```
+struct QuantizationAnnotation {
+  std::map<int64_t, QuantizationSpec> input_qspec_map;      ///< tensor argument index -> spec
+  c10::optional<QuantizationSpec> output_qspec;             ///<
+};
+
+class GraphView;
+
+/// Adds the points of one node to `annotations`. An argument that is a parameter becomes a weight point.
+/// @throws Error kInvalidArgument when the node or port does not exist
+void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
+                   const QuantizationAnnotation& annotation);
+
+/// The annotations as JSON text (stable key order), as `get_quantization_setup()` prints them.
+std::string to_json(const Annotations& annotations, const GraphView& view);
+
+}  // namespace tsquant

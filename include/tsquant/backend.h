@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tsquant/model.h"
+
+namespace tsquant {
+
+/// Names of the quantized engines of this LibTorch build ("onednn", "qnnpack", "fbgemm"), best first, followed by
+/// "tsquant", the oneDNN kernels of libtsquant_ops.so. "none" is left out.
+std::vector<std::string> available_engines();
+
+/// The engine that the lowered form uses when none is named: the fastest one measured for this machine's instruction
+/// set, "tsquant" where oneDNN's int8 kernels are available.
+std::string default_engine();
+
+/// Selects a LibTorch quantized engine for the current scope and restores the previous one.
+class EngineGuard {
+ public:
+  /// @throws Error kBackendUnavailable; the message lists the engines of this build
+  explicit EngineGuard(const std::string& engine);
+  ~EngineGuard();
+  EngineGuard(const EngineGuard&) = delete;
+  EngineGuard& operator=(const EngineGuard&) = delete;
+
+ private:
+  int previous_;
+};
+
+/// Loads a quantized model: reads the engine recorded in the archive, selects it (for the whole process, because
+/// packed weights need it at every call) and returns the module.
+/// @throws Error kModelLoad, kBackendUnavailable
+torch::jit::Module load_quantized(const std::string& path);
+
+}  // namespace tsquant

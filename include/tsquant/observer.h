@@ -1,0 +1,50 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tsquant/annotation.h"
+
+namespace tsquant {
+
+/// The range of a tensor: float32 tensors of shape [1] (per tensor) or [channels].
+struct Range {
+  at::Tensor min, max;
+};
+
+/// Collects statistics of one tensor point over many batches in bounded memory.
+///
+/// Defined behaviour for odd data: empty tensors are ignored; NaN and Inf are counted in `non_finite()` and left out
+/// of the statistics; constant data give a valid range of width 0.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  /// @param x any float tensor; @throws Error kCalibration when a per-channel axis does not exist or its size changes
+  virtual void observe(const at::Tensor& x) = 0;
+  /// Adds the statistics of another observer of the same kind, for threads and machines.
+  virtual void merge(const Observer& other) = 0;
+  /// @throws Error kCalibration when nothing was observed
+  virtual Range range() const = 0;
+  /// Tensors of the state, in a fixed order, for saving; `set_state` restores them.
+  virtual std::vector<at::Tensor> state() const = 0;
+  virtual void set_state(const std::vector<at::Tensor>& state) = 0;
+
+  /// Number of values that were NaN or infinite.
+  int64_t non_finite() const { return non_finite_; }
+  /// Number of non-empty batches seen.
+  int64_t batches() const { return batches_; }
+
+ protected:
+  int64_t non_finite_ = 0;
+  int64_t batches_ = 0;
+};
+
+/// Makes the observer that a spec asks for.
+/// @param kind activation or weight: decides what ObserverKind::kDefault means
+/// @param batchwise kDefault activations: take min and max per item of dimension 0 instead of per batch
+std::unique_ptr<Observer> make_observer(const QuantizationSpec& spec, PointKind kind, bool batchwise = false);
+
+}  // namespace tsquant

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "tsquant/backend.h"
+#include "tsquant/dataset.h"
+#include "tsquant/model.h"
+#include "tsquant/quantizer.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+/// Which operators the written file contains.
+enum class OutputForm {
+  kDecomposed,    ///< quantized_decomposed::*; needs libtsquant_ops.so at run time
+  kReference,     ///< aten::quantize_per_tensor / _per_channel and aten::dequantize; plain LibTorch
+  kFakeQuantize,  ///< aten::fake_quantize_per_*_affine; plain LibTorch
+  kLowered,       ///< integer kernels of `engine`
+};
+
+/// Called after each calibration sample; return false to cancel (throws Error kCancelled).
+using Progress = std::function<bool(const std::string& phase, int64_t done, int64_t total)>;
+
+struct QuantizePt2eOptions {
+  int64_t subset_size = 300;  ///< number of calibration samples (batches) used; must be at least 1
+  /// Replace quantized weights by their integer codes. False keeps float weights followed by quantize/dequantize.
+  bool fold_quantize = true;
+  OutputForm form = OutputForm::kDecomposed;
+  /// Lowered form: "tsquant", "onednn", "qnnpack" or "fbgemm"; empty: default_engine().
+  std::string engine = "";
+  /// Per-tensor activation statistics per item of dimension 0 instead of per batch; none: when the data set's batch
+  /// size is larger than 1.
+  c10::optional<bool> batchwise_statistics = c10::nullopt;
+  bool allow_empty = false;  ///< accept a model in which nothing could be quantized
+  bool do_copy = true;       ///< false: edit the given model in place instead of a copy
+  CaptureOptions capture = {};
+  std::vector<std::string> skip_passes = {};  ///< float-to-float passes to leave out, by name
+  Progress progress = {};
+};
+
+/// A quantized model and what was done to it.
+struct QuantizedModel {
+  Model model;
+  Report report;
+  Sample probe;  ///< the first calibration sample, for the check after saving
+  /// Writes the archive with the report, the form and the needed engine; reloads it and compares its output on
+  /// `probe` bit for bit before the file takes its name. @throws Error kIo, kInternal
+  void save(const std::string& path) const;
+};
+
+/// Post-training quantization (nncf.experimental.torch.fx.quantize_pt2e).
+///
+/// ```cpp
+/// auto model = tsquant::Model::load("model.pt");
+/// tsquant::OpenVINOQuantizer quantizer;
+/// auto result = tsquant::quantize_pt2e(model, quantizer, data);
+/// result.save("model_int8.pt");
+/// ```
+/// @throws Error kInvalidArgument (subset_size < 1, unknown engine), kDataset (empty, wrong shape or dtype),
+///         kCalibration (NaN or Inf in the data), kUnsupportedModel (nothing quantized and !allow_empty),
+///         kBackendUnavailable, kCancelled
+QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
+                             const QuantizePt2eOptions& options = {});
+
+}  // namespace tsquant

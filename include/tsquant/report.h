@@ -1,0 +1,55 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace tsquant {
+
+/// What happened to one operator.
+struct NodeRecord {
+  std::string name, fx_name, type;
+  bool quantized = false;
+  std::string code;     ///< "quantized", or the stable word of the refusal ("ignored", "no_quantizable_input", ...)
+  std::string reason;   ///< sentence for people
+  std::string kernel;   ///< lowered form: operator that runs it, or why it stayed as Q/DQ
+};
+
+/// One quantizer with its parameters.
+struct QuantizerRecord {
+  int64_t id = 0;
+  std::string kind, node;        ///< "activation" or "weight"; where it stands
+  int64_t input_port = -1;       ///< -1: after the node
+  std::string dtype;             ///< "qint8" or "quint8"
+  int64_t quant_min = 0, quant_max = 0;
+  std::vector<double> scale;     ///< one, or one per channel
+  std::vector<int64_t> zero_point;
+  double min = 0, max = 0;       ///< observed range (smallest and largest over channels)
+  int64_t non_finite = 0;        ///< values that were NaN or infinite during calibration
+};
+
+struct PhaseRecord {
+  std::string name;
+  double seconds = 0;
+  int64_t peak_bytes = 0;  ///< peak resident memory of the process at the end of the phase
+};
+
+/// Everything a run did: saved as JSON in the archive (`extra/tsquant_report.json`) and printed as the summary.
+struct Report {
+  std::string version, form, engine;
+  std::vector<NodeRecord> nodes;
+  std::vector<QuantizerRecord> quantizers;
+  std::vector<PhaseRecord> phases;
+  std::vector<std::string> warnings;
+  std::map<std::string, std::string> options;
+  int64_t samples = 0;
+  int64_t float_bytes = 0, quantized_bytes = 0;  ///< bytes of parameters and constants before and after
+
+  int64_t quantized_count() const;
+  std::string to_json() const;
+  /// Table by operator type: quantized, left in float and why; then size and time.
+  std::string summary() const;
+};
+
+}  // namespace tsquant

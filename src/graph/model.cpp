@@ -1,0 +1,166 @@
+#include "tsquant/model.h"
+
+#include <caffe2/serialize/inline_container.h>
+#include <fmt/format.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/custom_class.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <regex>
+#include <set>
+
+#include "graph/names.h"
+#include "graph/tap_runner.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Module;
+
+/// LibTorch clones a submodule once for each parent that holds it; let the clones share again.
+void relink_shared(const Module& from, Module& to,
+                   std::unordered_map<const c10::ivalue::Object*, c10::intrusive_ptr<c10::ivalue::Object>>& seen) {
+  for (const auto& child : from.named_children()) {
+    auto copy = to.attr(child.name).toModule();
+    const auto [place, is_new] = seen.emplace(child.value._ivalue().get(), copy._ivalue());
+    if (is_new) {
+      relink_shared(child.value, copy, seen);
+    } else {
+      to._ivalue()->setAttr(child.name, place->second);
+    }
+  }
+}
+
+/// New types and methods, shared tensors.
+Module clone_module(const Module& module) {
+  Module copy = module.clone(/*inplace=*/true);
+  std::unordered_map<const c10::ivalue::Object*, c10::intrusive_ptr<c10::ivalue::Object>> seen;
+  relink_shared(module, copy, seen);
+  return copy;
+}
+
+bool is_training(const Module& module) {
+  for (const auto& child : module.modules()) {
+    if (child.hasattr("training") && child.attr("training").isBool() && child.attr("training").toBool()) return true;
+  }
+  return false;
+}
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+/// Operators and classes named in the archive's code that no loaded library defines.
+std::set<std::string> missing_definitions(caffe2::serialize::PyTorchStreamReader& reader) {
+  static const std::regex operator_call(R"(\bops\.([A-Za-z_]\w*)\.([A-Za-z_]\w*)\s*\()");
+  static const std::regex class_name(R"(__torch__\.torch\.classes\.[A-Za-z_]\w*\.[A-Za-z_]\w*)");
+  std::set<std::string> missing;
+  for (const auto& record : reader.getAllRecords()) {
+    if (record.compare(0, 5, "code/") != 0 || record.size() < 3 || record.substr(record.size() - 3) != ".py") continue;
+    const auto data = reader.getRecord(record);
+    const std::string code(static_cast<const char*>(std::get<0>(data).get()), std::get<1>(data));
+    for (std::sregex_iterator it(code.begin(), code.end(), operator_call), end; it != end; ++it) {
+      const std::string ns = (*it)[1], name = ns + "::" + (*it)[2].str();
+      if (ns == "prim" || ns == "aten") continue;
+      if (torch::jit::getAllOperatorsFor(c10::Symbol::fromQualString(name)).empty()) missing.insert(name);
+    }
+    for (std::sregex_iterator it(code.begin(), code.end(), class_name), end; it != end; ++it) {
+      if (!torch::getCustomClass(it->str())) missing.insert(it->str().substr(10));
+    }
+  }
+  return missing;
+}
+
+/// Finds out what is wrong with a file before LibTorch tries, so that the message is about the file.
+void check_archive(const std::string& path) {
+  namespace fs = std::filesystem;
+  if (!fs::exists(path)) throw Error(ErrorCode::kModelLoad, "no such file", path, "check the path of the model");
+  if (fs::is_directory(path)) throw Error(ErrorCode::kModelLoad, "this is a folder, not a model file", path);
+  std::unique_ptr<caffe2::serialize::PyTorchStreamReader> reader;
+  try {
+    reader = std::make_unique<caffe2::serialize::PyTorchStreamReader>(path);
+  } catch (const std::exception&) {
+    throw Error(ErrorCode::kModelLoad, "the file is damaged, truncated or no zip archive", path,
+                "save the model again with torch.jit.save");
+  }
+  if (!reader->hasRecord("constants.pkl") && !reader->hasRecord("model.json")) {
+    throw Error(ErrorCode::kModelLoad, "the archive holds no TorchScript module", path,
+                "a file written by torch.save holds tensors or a Python object only; use torch.jit.save");
+  }
+  const auto missing = missing_definitions(*reader);
+  if (!missing.empty()) {
+    throw Error(ErrorCode::kModelLoad,
+                fmt::format("the model uses definitions that no loaded library has: {}", fmt::join(missing, ", ")),
+                path, "load the library that defines them first (dlopen, or --library FILE)");
+  }
+}
+
+}  // namespace
+
+Model Model::load(const std::string& path, const CaptureOptions& options) {
+  check_archive(path);
+  try {
+    return from(torch::jit::load(path, c10::kCPU), options);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Error(ErrorCode::kModelLoad, "LibTorch cannot load the model: " + first_line(error.what()), path);
+  }
+}
+
+Model Model::from(const Module& module, const CaptureOptions& options) {
+  if (!module.find_method("forward")) {
+    throw Error(ErrorCode::kUnsupportedModel, "the module has no method `forward`", "forward",
+                "export the model with a forward method");
+  }
+  Model model;
+  model.module_ = clone_module(module);
+  if (is_training(module)) {
+    if (options.training_mode == TrainingMode::kRefuse) {
+      throw Error(ErrorCode::kUnsupportedModel, "the module is in training mode", "training",
+                  "call eval() before saving it, or allow tsquant to switch");
+    }
+    model.module_.eval();
+    model.warnings_.push_back("the module was in training mode; the quantized copy is in evaluation mode");
+  }
+  torch::jit::Inline(*model.graph());
+  assign_names(model);
+  return model;
+}
+
+std::shared_ptr<torch::jit::Graph> Model::graph() const { return module_.get_method("forward").graph(); }
+
+Module Model::finished_module() const { return clone_module(module_); }
+
+Model Model::clone() const {
+  Model copy;
+  copy.module_ = clone_module(module_);
+  copy.warnings_ = warnings_;
+  return copy;
+}
+
+void Model::save(const std::string& path, const std::unordered_map<std::string, std::string>& extra_files) const {
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  try {
+    finished_module().save(temporary, extra_files);
+    std::filesystem::rename(temporary, path);
+  } catch (const std::exception& error) {
+    std::remove(temporary.c_str());
+    throw Error(ErrorCode::kIo, "cannot write the model: " + first_line(error.what()), path,
+                "check that the folder exists, is writable and has room");
+  }
+}
+
+c10::IValue Model::run(const Sample& sample) const { return TapRunner(*this, {}).run(sample, {}); }
+
+std::vector<std::string> Model::input_names() const {
+  std::vector<std::string> names;
+  const auto& arguments = module_.get_method("forward").function().getSchema().arguments();
+  for (size_t i = 1; i < arguments.size(); ++i) names.push_back(arguments[i].name());
+  return names;
+}
+
+}  // namespace tsquant

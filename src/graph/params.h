@@ -1,0 +1,38 @@
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <string>
+
+#include "tsquant/model.h"
+
+namespace tsquant {
+
+/// A tensor that the graph reads from the module (GetAttr chain) or holds as a constant.
+struct ParamRef {
+  std::string name;  ///< state-dict name ("layer1.0.conv1.weight"), or "" for a constant
+  at::Tensor tensor;
+};
+
+/// The parameter, buffer or constant tensor behind a value; nullopt when it is neither, or when the attribute is
+/// written by a SetAttr in any method of the module (then its content is not known).
+c10::optional<ParamRef> param_of(const Model& model, const torch::jit::Value* value);
+
+/// Gives input `index` of `user` the tensor `tensor`. When the attribute behind it has no other reader (in any
+/// method), the tensor is stored in that slot and keeps its state-dict name; otherwise the use is replaced by a
+/// constant and other readers keep the old tensor.
+void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Tensor& tensor);
+
+/// Value of an attribute chain's slot: the object that owns it and the attribute name. nullopt when `value` is no
+/// GetAttr chain that starts at self.
+struct AttributeSlot {
+  c10::intrusive_ptr<c10::ivalue::Object> owner;
+  std::string name, path;  ///< "weight", "layer1.0.conv1.weight"
+};
+c10::optional<AttributeSlot> slot_of(const Model& model, const torch::jit::Value* value);
+
+/// The constant value behind a graph value: prim::Constant, a constant list, or a non-tensor attribute that no method
+/// writes. nullopt when it is computed.
+c10::optional<c10::IValue> constant_of(const Model& model, const torch::jit::Value* value);
+
+}  // namespace tsquant

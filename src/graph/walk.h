@@ -1,0 +1,38 @@
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+namespace tsquant {
+
+namespace detail {
+inline void collect_nodes(torch::jit::Block* block, std::vector<torch::jit::Node*>& nodes) {
+  for (torch::jit::Node* node : block->nodes()) {
+    nodes.push_back(node);
+    for (torch::jit::Block* inner : node->blocks()) collect_nodes(inner, nodes);
+  }
+}
+}  // namespace detail
+
+/// Every node of a block and of its inner blocks, in execution order. A list, so that the graph may be edited meanwhile.
+inline std::vector<torch::jit::Node*> all_nodes(torch::jit::Block* block) {
+  std::vector<torch::jit::Node*> nodes;
+  detail::collect_nodes(block, nodes);
+  return nodes;
+}
+
+/// The nodes of these kinds, for example {"aten::conv2d"}.
+inline std::vector<torch::jit::Node*> nodes_of_kind(torch::jit::Block* block, const std::vector<std::string>& kinds) {
+  std::vector<c10::Symbol> symbols;
+  for (const auto& kind : kinds) symbols.push_back(c10::Symbol::fromQualString(kind));
+  std::vector<torch::jit::Node*> found;
+  for (torch::jit::Node* node : all_nodes(block)) {
+    if (std::find(symbols.begin(), symbols.end(), node->kind()) != symbols.end()) found.push_back(node);
+  }
+  return found;
+}
+
+}  // namespace tsquant

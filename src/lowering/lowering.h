@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calibration/calibrator.h"
+#include "tsquant/annotation.h"
+#include "tsquant/graph_view.h"
+#include "tsquant/model.h"
+#include "tsquant/quantize_pt2e.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+/// Inserts quantize/dequantize pairs in reference form (aten::quantize_per_tensor / aten::quantize_per_channel and
+/// aten::dequantize) at every point that has parameters. With `fold`, a weight becomes its quantized tensor, stored
+/// under its state-dict name, followed by aten::dequantize. Edits the model's graph; `view` is invalid afterwards.
+/// Points that cannot be inserted safely (the tensor is written in place) are appended to `refusals`.
+void insert_qdq(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
+                bool fold, std::vector<Refusal>& refusals);
+
+/// Gives every consumer of a dequantize its own copy, so that patterns are trees.
+void duplicate_dequantize(Model& model);
+
+/// Reference form -> quantized_decomposed::* operators on integer tensors.
+void to_decomposed_form(Model& model);
+/// Reference form -> aten::fake_quantize_per_tensor_affine / per_channel_affine.
+void to_fake_quantize_form(Model& model);
+
+/// Reference form -> integer kernels of an engine ("tsquant", "onednn", "qnnpack", "fbgemm"). Fills
+/// NodeRecord::kernel of every quantized operator: the kernel's name, or why it stayed as Q/DQ around a float operator.
+/// @throws Error kBackendUnavailable
+void lower_to_engine(Model& model, const std::string& engine, Report& report);
+
+/// Bytes of all tensors that the module's archive will hold (parameters, buffers, graph constants, packed weights).
+int64_t stored_bytes(const Model& model);
+
+}  // namespace tsquant

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "tsquant/annotation.h"
+#include "tsquant/observer.h"
+
+namespace tsquant {
+
+/// Quantization parameters of one tensor: q = clamp(round(x / scale) + zero_point, quant_min, quant_max).
+struct QParams {
+  at::Tensor scale;       ///< float32 [1] or [channels]
+  at::Tensor zero_point;  ///< int64 [1] or [channels]
+  int64_t quant_min = -128, quant_max = 127;
+  c10::ScalarType dtype = c10::kChar;  ///< kChar or kByte
+  bool per_channel = false;
+  int64_t axis = 0;
+  Range range;  ///< the range that was asked for
+};
+
+/// Range -> scale and zero_point. Uses NNCF's formulas (calculate_quantizer_parameters and the FX conversion), or
+/// torch.ao's (UniformQuantizationObserverBase) when spec.quant_min/quant_max are set. Zero is always representable,
+/// scale is positive and finite. One implementation for the whole project.
+QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
+
+/// Integer codes (dtype of `q`) of a float tensor, per tensor or per channel.
+at::Tensor quantize(const at::Tensor& x, const QParams& q);
+at::Tensor dequantize(const at::Tensor& codes, const QParams& q);
+
+}  // namespace tsquant

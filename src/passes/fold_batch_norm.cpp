@@ -1,0 +1,138 @@
+#include "graph/params.h"
+#include "graph/walk.h"
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+#include "tsquant/graph_view.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+bool is_linear(const Node* node) { return node->kind() == c10::aten::linear; }
+
+bool is_transposed(const Node* node) {
+  static const std::vector<c10::Symbol> kinds = {c10::aten::conv_transpose1d, c10::aten::conv_transpose2d,
+                                                 c10::aten::conv_transpose3d};
+  return std::find(kinds.begin(), kinds.end(), node->kind()) != kinds.end();
+}
+
+bool is_convolution(const Node* node) {
+  static const std::vector<c10::Symbol> kinds = {c10::aten::conv1d, c10::aten::conv2d, c10::aten::conv3d};
+  return is_transposed(node) || std::find(kinds.begin(), kinds.end(), node->kind()) != kinds.end();
+}
+
+/// y = x * scale + shift per channel, in double precision.
+struct Affine {
+  at::Tensor scale, shift;
+};
+
+/// A parameter; an undefined tensor for None; nullopt when the content is not fixed.
+c10::optional<at::Tensor> optional_parameter(const Model& model, const Value* value) {
+  const auto constant = constant_of(model, value);
+  if (constant && constant->isNone()) return at::Tensor();
+  const auto param = param_of(model, value);
+  if (!param || is_written_in_place(model, value)) return c10::nullopt;
+  return param->tensor;
+}
+
+/// scale = gamma / sqrt(var + eps), shift = beta - mean * scale (fuse_conv_bn_weights of torch/nn/utils/fusion.py).
+c10::optional<Affine> affine_of(const Model& model, const Node* norm) {
+  const auto training = constant_of(model, norm->input(5)), eps = constant_of(model, norm->input(7));
+  const auto gamma = optional_parameter(model, norm->input(1)), beta = optional_parameter(model, norm->input(2));
+  const auto mean = optional_parameter(model, norm->input(3)), var = optional_parameter(model, norm->input(4));
+  if (!training || !training->isBool() || training->toBool() || !eps || !eps->isDouble()) return c10::nullopt;
+  if (!gamma || !beta || !mean || !var || !mean->defined() || !var->defined()) return c10::nullopt;
+  Affine affine;
+  affine.scale = at::rsqrt(var->to(at::kDouble) + eps->toDouble());
+  if (gamma->defined()) affine.scale = affine.scale * gamma->to(at::kDouble);
+  affine.shift = -mean->to(at::kDouble) * affine.scale;
+  if (beta->defined()) affine.shift = affine.shift + beta->to(at::kDouble);
+  if (!at::isfinite(affine.scale).all().item<bool>() || !at::isfinite(affine.shift).all().item<bool>()) {
+    return c10::nullopt;
+  }
+  return affine;
+}
+
+/// Multiplies the output channels of a weight. Those of a transposed convolution lie in dimension 1, group by group.
+at::Tensor scale_outputs(const at::Tensor& weight, const at::Tensor& scale, bool transposed, int64_t groups) {
+  const auto w = weight.to(at::kDouble);
+  if (!transposed) {
+    std::vector<int64_t> shape(w.dim(), 1);
+    shape[0] = -1;
+    return w * scale.reshape(shape);
+  }
+  std::vector<int64_t> grouped{groups, w.size(0) / groups, w.size(1)};
+  grouped.insert(grouped.end(), w.sizes().begin() + 2, w.sizes().end());
+  std::vector<int64_t> factors(grouped.size(), 1);
+  factors[0] = groups;
+  factors[2] = w.size(1);
+  return (w.reshape(grouped) * scale.reshape(factors)).reshape(w.sizes());
+}
+
+int64_t groups_of(const Model& model, const Node* conv) {
+  if (is_linear(conv)) return 1;
+  const auto groups = constant_of(model, conv->input(6));  // the same place in conv and conv_transpose
+  return groups && groups->isInt() ? groups->toInt() : 0;
+}
+
+/// Batch norm after a linear layer works on dimension 1, which is the features only for two-dimensional results.
+bool is_two_dimensional(const PassContext& ctx, const Value* value) {
+  if (const auto type = value->type()->cast<c10::TensorType>()) {
+    if (const auto dim = type->dim()) return *dim == 2;
+  }
+  if (!ctx.sample) return false;
+  const auto shapes = record_shapes(ctx.model, *ctx.sample);
+  const auto found = shapes.find(value);
+  return found != shapes.end() && found->second.known && found->second.shape.size() == 2;
+}
+
+void set_bias(Model& model, Node* conv, const at::Tensor& bias) {
+  if (!constant_of(model, conv->input(2))) {
+    set_param(model, conv, 2, bias);
+    return;
+  }
+  torch::jit::WithInsertPoint guard(conv);
+  conv->replaceInput(2, model.graph()->insertConstant(bias));
+}
+
+bool fold(PassContext& ctx, Node* norm) {
+  Node* conv = norm->input(0)->node();
+  if (!is_convolution(conv) && !is_linear(conv)) return false;
+  if (conv->output()->uses().size() != 1 || conv->owningBlock() != norm->owningBlock()) return false;
+  const auto weight = optional_parameter(ctx.model, conv->input(1));
+  const auto bias = optional_parameter(ctx.model, conv->input(2));
+  const auto affine = affine_of(ctx.model, norm);
+  const int64_t groups = groups_of(ctx.model, conv);
+  if (!weight || !weight->defined() || !bias || !affine || groups < 1) return false;
+  const bool transposed = is_transposed(conv);
+  const int64_t channels = transposed ? weight->size(1) * groups : weight->size(0);
+  if (affine->scale.numel() != channels) return false;
+  if (is_linear(conv) && !is_two_dimensional(ctx, conv->output())) return false;
+
+  at::NoGradGuard no_grad;
+  auto new_bias = bias->defined() ? affine->shift + bias->to(at::kDouble) * affine->scale : affine->shift;
+  const auto new_weight = scale_outputs(*weight, affine->scale, transposed, groups);
+  set_param(ctx.model, conv, 1, new_weight.to(weight->scalar_type()).contiguous());
+  set_bias(ctx.model, conv, new_bias.to(weight->scalar_type()).contiguous());
+  norm->output()->replaceAllUsesWith(conv->output());
+  norm->destroy();
+  return true;
+}
+
+}  // namespace
+
+// %c = aten::conv2d(%x, %w, %b, ...); %y = aten::batch_norm(%c, %gamma, %beta, %mean, %var, %false, ...)
+//   ->
+// %y = aten::conv2d(%x, %w', %b', ...)   with w' = w * scale, b' = b * scale + shift
+bool fold_batch_norm(PassContext& ctx) {
+  bool changed = false;
+  for (Node* norm : nodes_of_kind(ctx.model.graph()->block(), {"aten::batch_norm"})) {
+    changed |= fold(ctx, norm);
+  }
+  return changed;
+}
+
+}  // namespace tsquant

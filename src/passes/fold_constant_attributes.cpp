@@ -1,0 +1,109 @@
+#include <torch/csrc/jit/ir/constants.h>
+
+#include <set>
+#include <unordered_set>
+
+#include "graph/params.h"
+#include "graph/walk.h"
+#include "passes/passes.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+using AttributeKey = std::pair<const c10::Type*, std::string>;
+
+/// Attributes (of a class, by name) that some method changes.
+struct ChangedAttributes {
+  std::set<AttributeKey> keys;
+
+  explicit ChangedAttributes(const torch::jit::Module& root) {
+    std::unordered_set<const c10::ClassType*> seen;
+    for (const auto& module : root.modules()) {
+      if (!seen.insert(module.type().get()).second) continue;
+      for (auto* method : module.type()->methods()) {
+        if (auto* function = torch::jit::tryToGraphFunction(*method)) scan(*function->graph());
+      }
+    }
+  }
+
+ private:
+  void scan(Graph& graph) {
+    for (const Node* node : all_nodes(graph.block())) {
+      if (node->kind() == c10::prim::SetAttr) {
+        keys.emplace(node->input(0)->type().get(), node->s(c10::attr::name));
+      } else if (node->kind() == c10::prim::GetAttr && node->output()->type()->cast<c10::ListType>() &&
+                 !only_read(node->output())) {
+        keys.emplace(node->input()->type().get(), node->s(c10::attr::name));
+      }
+    }
+  }
+
+  // A list attribute changes without SetAttr when it is appended to, or when it escapes.
+  static bool only_read(const Value* list) {
+    for (const auto& use : list->uses()) {
+      const auto* schema = use.user->maybeSchema();
+      if (!schema || !use.user->kind().is_aten() || schema->is_mutable()) return false;
+    }
+    return true;
+  }
+};
+
+bool is_plain(const c10::IValue& value) {
+  if (value.isTuple()) {
+    const auto& elements = value.toTupleRef().elements();
+    return std::all_of(elements.begin(), elements.end(), [](const auto& element) { return is_plain(element); });
+  }
+  return value.isNone() || value.isBool() || value.isInt() || value.isDouble() || value.isString() ||
+         value.isIntList() || value.isDoubleList() || value.isBoolList();
+}
+
+/// `attribute is None` has a fixed answer when nothing assigns the attribute.
+bool fold_none_checks(Graph& graph, Node* attribute) {
+  bool changed = false;
+  const auto uses = attribute->output()->uses();
+  for (const auto& use : uses) {
+    const bool is = use.user->kind() == c10::aten::__is__, isnot = use.user->kind() == c10::aten::__isnot__;
+    if (!(is || isnot) || !use.user->input(1 - use.offset)->mustBeNone() || !use.user->hasUses()) continue;
+    torch::jit::WithInsertPoint guard(use.user);
+    use.user->output()->replaceAllUsesWith(graph.insertConstant(isnot));
+    changed = true;
+  }
+  return changed;
+}
+
+}  // namespace
+
+// %training = prim::GetAttr[name="training"](%dropout)   ->   %training = prim::Constant[value=0]()
+//
+// Tensors stay where they are, so that they keep their state-dict names.
+bool fold_constant_attributes(PassContext& ctx) {
+  auto graph = ctx.model.graph();
+  const ChangedAttributes changed_attributes(ctx.model.module());
+  bool changed = false;
+  for (Node* node : nodes_of_kind(graph->block(), {"prim::GetAttr"})) {
+    const auto type = node->output()->type();
+    if (type->cast<c10::ClassType>() || type->cast<c10::TensorType>() || !node->hasUses()) continue;
+    const auto slot = slot_of(ctx.model, node->output());
+    if (!slot || changed_attributes.keys.count({slot->owner->type().get(), slot->name})) continue;
+    const c10::IValue value = slot->owner->getAttr(slot->name);
+    if (value.isTensor()) {
+      changed |= fold_none_checks(*graph, node);
+      continue;
+    }
+    if (!is_plain(value)) continue;
+    torch::jit::WithInsertPoint guard(node);
+    const auto constant = torch::jit::tryInsertConstant(*graph, value, node->sourceRange(), node->scope());
+    if (!constant) continue;
+    node->output()->replaceAllUsesWith(*constant);
+    node->destroy();
+    changed = true;
+  }
+  return changed;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,125 @@
+#include <fmt/format.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+
+#include "graph/walk.h"
+#include "passes/compare_outputs.h"
+#include "passes/passes.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+bool is_deterministic(const Model& model) {
+  const auto nodes = all_nodes(model.graph()->block());
+  return std::none_of(nodes.begin(), nodes.end(), [](const auto* node) { return node->isNondeterministic(); });
+}
+
+/// Operators that write into their arguments must not change the sample for the next run.
+Sample copy_of(const Sample& sample) {
+  Sample copy;
+  for (const auto& value : sample.args) copy.args.push_back(value.deepcopy());
+  for (const auto& [name, value] : sample.kwargs) copy.kwargs.emplace(name, value.deepcopy());
+  return copy;
+}
+
+/// Compares the model with what it computed before the first pass.
+class Verifier {
+ public:
+  Verifier(Model& model, const PipelineOptions& options) : options_(options) {
+    if (!options.sample) return;
+    if (!is_deterministic(model)) {
+      model.warnings().push_back("the model draws random numbers; its output was not compared after the passes");
+      return;
+    }
+    expected_ = model.run(copy_of(*options.sample));
+    active_ = true;
+  }
+
+  void check(const Model& model, const std::string& pass) const {
+    const std::string advice = "please report this; --skip-pass " + pass + " (skip_passes) leaves the pass out";
+    try {
+      model.graph()->lint();
+    } catch (const std::exception& error) {
+      throw Error(ErrorCode::kInternal, fmt::format("pass {} left an invalid graph: {}", pass, error.what()), pass,
+                  advice);
+    }
+    if (!active_) return;
+    OutputDifference difference;
+    try {
+      difference = compare_outputs(expected_, model.run(copy_of(*options_.sample)));
+    } catch (const std::exception& error) {
+      throw Error(ErrorCode::kInternal, fmt::format("the model no longer runs after pass {}: {}", pass, error.what()),
+                  pass, advice);
+    }
+    if (difference.relative > options_.tolerance || !difference.mismatch.empty()) {
+      const std::string what = difference.mismatch.empty()
+                                   ? fmt::format("relative difference {:.3g}, allowed {:.3g}", difference.relative,
+                                                 options_.tolerance)
+                                   : difference.mismatch;
+      throw Error(ErrorCode::kInternal, fmt::format("pass {} changes what the model computes: {}", pass, what), pass,
+                  advice);
+    }
+  }
+
+ private:
+  const PipelineOptions& options_;
+  c10::IValue expected_;
+  bool active_ = false;
+};
+
+void check_names(const std::vector<std::string>& skip) {
+  std::vector<std::string> known;
+  for (const auto& pass : all_passes()) known.push_back(pass.name);
+  for (const auto& name : skip) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("there is no pass \"{}\"", name), "",
+                  fmt::format("the passes are {}", fmt::join(known, ", ")));
+    }
+  }
+}
+
+void dump(const Model& model, const std::string& dir, size_t index, const std::string& pass) {
+  const std::string path = fmt::format("{}/{:03}_{}.ir", dir, index, pass);
+  std::error_code ignored;
+  std::filesystem::create_directories(dir, ignored);
+  std::ofstream file(path);
+  file << model.graph()->toString(/*print_source_locations=*/false);
+  if (!file.flush()) throw Error(ErrorCode::kIo, "cannot write the graph", path, "check the dump folder");
+}
+
+}  // namespace
+
+const std::vector<NamedPass>& all_passes() {
+  static const std::vector<NamedPass> passes = {
+#define TSQUANT_PASS(name) {#name, name},
+#include "passes/registry.inc"
+#undef TSQUANT_PASS
+  };
+  return passes;
+}
+
+std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options) {
+  check_names(options.skip);
+  const Verifier verifier(model, options);
+  PassContext context{model, model.warnings(), options.sample};
+  std::vector<PassRecord> records;
+  for (size_t i = 0; i < all_passes().size(); ++i) {
+    const auto& pass = all_passes()[i];
+    if (std::find(options.skip.begin(), options.skip.end(), pass.name) != options.skip.end()) continue;
+    const auto start = std::chrono::steady_clock::now();
+    PassRecord record{pass.name, pass.run(context), 0};
+    record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (record.changed) {
+      verifier.check(model, pass.name);
+      if (!options.dump_dir.empty()) dump(model, options.dump_dir, i, pass.name);
+    }
+    records.push_back(record);
+  }
+  return records;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,66 @@
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+#include <torch/csrc/jit/passes/loop_unrolling.h>
+#include <torch/csrc/jit/passes/peephole.h>
+
+#include "graph/walk.h"
+#include "passes/passes.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Node;
+
+constexpr int64_t kMaxTripCount = 64;
+
+/// A loop may be unrolled when it computes scalars a fixed, small number of times. A loop over tensors stays: its
+/// operators would be there several times under one name, with one weight for all of them.
+bool is_small_scalar_loop(Node* loop) {
+  const auto trip_count = torch::jit::constant_as<int64_t>(loop->input(0));
+  if (!trip_count || *trip_count > kMaxTripCount) return false;
+  for (const Node* node : all_nodes(loop->blocks()[0])) {
+    for (const auto* output : node->outputs()) {
+      if (output->type()->isSubtypeOf(*c10::TensorType::get())) return false;
+    }
+  }
+  return true;
+}
+
+bool unroll_scalar_loops(std::shared_ptr<torch::jit::Graph>& graph) {
+  const auto loops = nodes_of_kind(graph->block(), {"prim::Loop"});
+  const auto is_fixed = [](Node* loop) { return torch::jit::constant_as<int64_t>(loop->input(0)).has_value(); };
+  // LibTorch unrolls all loops with a constant trip count or none.
+  for (Node* loop : loops) {
+    if (is_fixed(loop) && !is_small_scalar_loop(loop)) return false;
+  }
+  if (std::none_of(loops.begin(), loops.end(), is_fixed)) return false;
+  return torch::jit::UnrollConstantLoops(graph);
+}
+
+size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all_nodes(graph->block()).size(); }
+
+}  // namespace
+
+// Parameters are prim::GetAttr, so nothing that depends on a weight is computed here. Checks of the input that raise
+// an exception stay, because they are part of what the model does; those whose condition is constant go.
+bool propagate_constants(PassContext& ctx) {
+  constexpr int kMaxRounds = 16;
+  auto graph = ctx.model.graph();
+  bool changed = false;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    const size_t before = count_nodes(graph);
+    bool step = torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true);
+    step |= torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+    step |= unroll_scalar_loops(graph);
+    torch::jit::EliminateDeadCode(graph);
+    step |= count_nodes(graph) != before;
+    changed |= step;
+    if (!step) break;
+  }
+  return changed;
+}
+
+}  // namespace tsquant

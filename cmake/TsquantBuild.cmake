@@ -57,4 +57,6 @@ target_precompile_headers(tsquant_pch PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h
 function(tsquant_target name)
   target_link_libraries(${name} PRIVATE tsquant_compile)
   target_precompile_headers(${name} REUSE_FROM tsquant_pch)
+  # Executables would be compiled with -fPIE, which does not match the precompiled header.
+  target_compile_options(${name} PRIVATE -fPIC)
 endfunction()

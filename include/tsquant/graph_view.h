@@ -30,24 +30,32 @@ ShapeTable record_shapes(const Model& model, const Sample& sample);
 
 enum class NodeKind { kInput, kParameter, kOperator, kOutput };
 
-/// One node of the view: a model input, a parameter or constant tensor, an operator, or a returned value.
+/// One node of the view: a model input, a parameter or constant tensor, an operator, or the returned values.
+///
+/// Operators with several results, and containers that are unpacked, are followed by one `__getitem__` node per used
+/// element, as in FX graphs. prim::If is one node per tensor result, after the nodes of its blocks: it consumes what
+/// the blocks return. prim::Loop is one node per carried tensor before its body, which consumes the initial value and
+/// produces the value inside the body, and one node per tensor result after its body, which consumes what the body
+/// returns. The flow back from there is left out, so the view has no cycles.
 struct ViewNode {
   int64_t id = 0;                     ///< index in GraphView::nodes(), execution order
   NodeKind kind = NodeKind::kOperator;
   std::string name;                   ///< NNCF's name: `layer1/0/conv1/conv2d/0`; inputs: argument name; parameters:
-                                      ///< state-dict name; returned values: `output` (`output_1`, ... for several)
+                                      ///< state-dict name; the returned values: `output`, one port per value
   std::string fx_name;                ///< FX alias: operator + running index in execution order (`conv2d_4`)
   std::string type;                   ///< function name as the user wrote it: `conv2d`, `relu_`, `__getitem__`
   const OpInfo* op = nullptr;         ///< row of the operator table; never null for operators
   torch::jit::Node* node = nullptr;   ///< the graph node; null for inputs, GetAttr parameters and outputs
-  torch::jit::Value* value = nullptr; ///< the tensor it produces; null for outputs
+  torch::jit::Value* value = nullptr; ///< what it produces: a tensor, or for `split` and the like a list of tensors;
+                                      ///< null for outputs and for operators with several results (see below)
   torch::jit::Block* block = nullptr; ///< the block it stands in
   TensorInfo info;                    ///< of `value`
   std::vector<int64_t> in_edges;      ///< indices into GraphView::edges(), by input port
   std::vector<int64_t> out_edges;     ///< indices into GraphView::edges()
 };
 
-/// One use of a tensor. A tensor inside a list argument (`aten::cat`) is an edge of the operator that takes the list.
+/// One use of a tensor. From an operator with several results to its `__getitem__` node there is no use in the graph:
+/// `value` is the element and `use.user` is null. A tensor inside a list argument (`aten::cat`) is an edge of the operator that takes the list.
 struct ViewEdge {
   int64_t from = 0;                    ///< producer, index into nodes()
   int64_t to = 0;                      ///< consumer, index into nodes()
@@ -55,6 +63,7 @@ struct ViewEdge {
   int64_t output_port = 0;             ///< index among the producer's tensor results
   torch::jit::Value* value = nullptr;  ///< the value that flows
   torch::jit::Use use{nullptr, 0};     ///< the exact use in the graph (the list's node for list arguments)
+  TensorInfo info = {};                ///< of `value`
 };
 
 /// Read-only knowledge about a model's graph, all sub-blocks included. Valid until the graph is edited.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tsquant/annotation.h"
+#include "tsquant/range_estimator.h"
 
 namespace tsquant {
 
@@ -34,17 +35,29 @@ class Observer {
 
   /// Number of values that were NaN or infinite.
   int64_t non_finite() const { return non_finite_; }
-  /// Number of non-empty batches seen.
+  /// Number of values that were NaN; part of non_finite().
+  int64_t not_a_number() const { return not_a_number_; }
+  /// Number of batches that held at least one finite value.
   int64_t batches() const { return batches_; }
 
  protected:
+  /// The three counters as one int64 tensor, for state().
+  at::Tensor counters() const;
+  void set_counters(const at::Tensor& counters);
+  void add_counters(const Observer& other);
+
   int64_t non_finite_ = 0;
+  int64_t not_a_number_ = 0;
   int64_t batches_ = 0;
 };
 
 /// Makes the observer that a spec asks for.
 /// @param kind activation or weight: decides what ObserverKind::kDefault means
 /// @param batchwise kDefault activations: take min and max per item of dimension 0 instead of per batch
-std::unique_ptr<Observer> make_observer(const QuantizationSpec& spec, PointKind kind, bool batchwise = false);
+/// @param params kDefault only: overrides the default range estimator field by field
+/// @throws Error kInvalidArgument when `params` combines a histogram with something else, or a probability is outside
+///         [0, 0.5]
+std::unique_ptr<Observer> make_observer(const QuantizationSpec& spec, PointKind kind, bool batchwise = false,
+                                        const RangeEstimatorParameters& params = {});
 
 }  // namespace tsquant

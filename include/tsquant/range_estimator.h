@@ -12,7 +12,7 @@ enum class StatisticsType {
   kQuantile,     ///< quantile_outlier_prob for the lower bound, 1 - quantile_outlier_prob for the upper one
   kAbsQuantile,  ///< the same quantiles of the magnitudes
   kMean,
-  kRaw,          ///< the values themselves; only for AggregatorType::kHistogram
+  kRaw,  ///< the values themselves; only for AggregatorType::kHistogram
 };
 
 /// How the statistics of many samples become one number (NNCF's AggregatorType).

@@ -48,6 +48,8 @@ struct Report {
 
   int64_t quantized_count() const;
   std::string to_json() const;
+  /// Reads what to_json wrote. @throws Error kModelLoad when the text is no report
+  static Report from_json(const std::string& text);
   /// Table by operator type: quantized, left in float and why; then size and time.
   std::string summary() const;
 };

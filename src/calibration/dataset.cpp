@@ -20,7 +20,12 @@ Dataset Dataset::from_tensors(std::vector<at::Tensor> tensors) {
   const auto length = static_cast<int64_t>(tensors.size());
   const int64_t batch_size = length > 0 && tensors[0].dim() > 0 ? tensors[0].size(0) : 0;
   auto items = std::make_shared<std::vector<at::Tensor>>(std::move(tensors));
-  return Dataset(length, [items](int64_t i) { return Sample{{(*items)[i]}, {}}; }, batch_size);
+  return Dataset(
+      length,
+      [items](int64_t i) {
+        return Sample{{(*items)[i]}, {}};
+      },
+      batch_size);
 }
 
 Dataset Dataset::from_rows(std::vector<at::Tensor> inputs, int64_t batch_size,

@@ -2,7 +2,9 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <set>
 #include <string>
+#include <utility>
 
 #include "tsquant/model.h"
 
@@ -17,6 +19,17 @@ struct ParamRef {
 /// The parameter, buffer or constant tensor behind a value; nullopt when it is neither, or when the attribute is
 /// written by a SetAttr in any method of the module (then its content is not known).
 c10::optional<ParamRef> param_of(const Model& model, const torch::jit::Value* value);
+
+/// Answers param_of for many values of one graph in linear time. Valid until the graph is edited.
+class ParamIndex {
+ public:
+  explicit ParamIndex(const Model& model);
+  c10::optional<ParamRef> find(const torch::jit::Value* value) const;
+
+ private:
+  const Model& model_;
+  std::set<std::pair<const c10::ivalue::Object*, std::string>> written_;
+};
 
 /// Gives input `index` of `user` the tensor `tensor`. When the attribute behind it has no other reader (in any
 /// method), the tensor is stored in that slot and keeps its state-dict name; otherwise the use is replaced by a

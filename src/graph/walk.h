@@ -17,7 +17,8 @@ inline void collect_nodes(torch::jit::Block* block, std::vector<torch::jit::Node
 }
 }  // namespace detail
 
-/// Every node of a block and of its inner blocks, in execution order. A list, so that the graph may be edited meanwhile.
+/// Every node of a block and of its inner blocks, in execution order. A list, so that the graph may be edited
+/// meanwhile.
 inline std::vector<torch::jit::Node*> all_nodes(torch::jit::Block* block) {
   std::vector<torch::jit::Node*> nodes;
   detail::collect_nodes(block, nodes);

@@ -46,17 +46,18 @@ bool is_token_stream(const at::Tensor& tensor) {
 }
 
 /// Non-overlapping windows of a token stream and, for each position, the token that follows it.
-void cut_windows(DataFile& file, const DataOptions& options, const std::string& path) {
-  if (options.window <= 0 || file.inputs.size() != 1 || !is_token_stream(file.inputs.front())) return;
-  const at::Tensor tokens = file.inputs.front();
+void cut_windows(std::vector<at::Tensor>& inputs, at::Tensor& labels, const DataOptions& options,
+                 const std::string& path) {
+  if (options.window <= 0 || inputs.size() != 1 || !is_token_stream(inputs.front())) return;
+  const at::Tensor tokens = inputs.front();
   const int64_t count = (tokens.numel() - 1) / options.window, used = count * options.window;
   if (count < 1) {
     throw Error(ErrorCode::kDataset,
                 fmt::format("{} tokens are too few for one window of {}", tokens.numel(), options.window), path,
                 "use a shorter --window");
   }
-  file.inputs.front() = tokens.narrow(0, 0, used).view({count, options.window});
-  if (!file.labels.defined()) file.labels = tokens.narrow(0, 1, used).reshape({count, options.window});
+  inputs.front() = tokens.narrow(0, 0, used).view({count, options.window});
+  if (!labels.defined()) labels = tokens.narrow(0, 1, used).reshape({count, options.window});
 }
 
 at::Tensor per_channel(const std::vector<double>& values, const at::Tensor& like) {
@@ -135,25 +136,24 @@ DataFile load_data(const std::string& path, const DataOptions& options) {
   }
   if (std::filesystem::is_directory(path)) return load_folder(path, options);
   const auto tensors = read_tensors(path);
-  DataFile file{Dataset(0, {}), choose_inputs(tensors, options, path), {}};
-  if (!options.labels.empty()) file.labels = find_tensor(tensors, options.labels, path);
-  for (const auto& input : file.inputs) {
+  auto inputs = choose_inputs(tensors, options, path);
+  at::Tensor labels = options.labels.empty() ? at::Tensor() : find_tensor(tensors, options.labels, path);
+  for (const auto& input : inputs) {
     if (input.dim() == 0 || input.numel() == 0) {
       throw Error(ErrorCode::kDataset, "the data set is empty", path, "give at least one sample");
     }
   }
-  cut_windows(file, options, path);
-  const int64_t rows = file.inputs.front().size(0);
-  if (file.labels.defined() && (file.labels.dim() == 0 || file.labels.size(0) != rows)) {
-    throw Error(ErrorCode::kDataset, fmt::format("there are {} samples, but {} labels", rows,
-                                                 file.labels.dim() == 0 ? 1 : file.labels.size(0)), path);
+  cut_windows(inputs, labels, options, path);
+  const int64_t rows = inputs.front().size(0);
+  if (labels.defined() && (labels.dim() == 0 || labels.size(0) != rows)) {
+    throw Error(ErrorCode::kDataset,
+                fmt::format("there are {} samples, but {} labels", rows, labels.dim() == 0 ? 1 : labels.size(0)), path);
   }
   if (options.limit > 0 && options.limit < rows) {
-    for (auto& input : file.inputs) input = input.narrow(0, 0, std::min(options.limit, input.size(0)));
-    if (file.labels.defined()) file.labels = file.labels.narrow(0, 0, options.limit);
+    for (auto& input : inputs) input = input.narrow(0, 0, std::min(options.limit, input.size(0)));
+    if (labels.defined()) labels = labels.narrow(0, 0, options.limit);
   }
-  file.dataset = batches_of(file.inputs, options);
-  return file;
+  return {batches_of(inputs, options), inputs, labels};
 }
 
 }  // namespace tsquant

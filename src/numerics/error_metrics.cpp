@@ -30,8 +30,9 @@ ErrorMetrics measure(const at::Tensor& reference, const at::Tensor& value) {
 
 void ErrorMetrics::add(const at::Tensor& reference, const at::Tensor& value) {
   if (reference.sizes() != value.sizes()) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("cannot compare tensors with {} and {} elements and different shapes",
-                                                         reference.numel(), value.numel()));
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("cannot compare tensors with {} and {} elements and different shapes", reference.numel(),
+                            value.numel()));
   }
   const auto a = as_floats(reference), b = as_floats(value);
   const float* r = a.data_ptr<float>();

@@ -64,9 +64,10 @@ Levels full_levels(c10::ScalarType type) {
 void check_levels(const Levels& levels, c10::ScalarType type) {
   const auto full = full_levels(type);
   if (levels.low >= levels.high || levels.low < full.low || levels.high > full.high) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("quant_min {} and quant_max {} are no range of {}", levels.low, levels.high, toString(type)),
-                "QuantizationSpec", "give quant_min < quant_max within the type of the codes");
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("quant_min {} and quant_max {} are no range of {}", levels.low, levels.high, toString(type)),
+        "QuantizationSpec", "give quant_min < quant_max within the type of the codes");
   }
 }
 
@@ -99,7 +100,8 @@ Interval symmetric_interval(const at::Tensor& min, const at::Tensor& max, bool i
 Interval asymmetric_interval(const at::Tensor& min, const at::Tensor& max, int64_t num_bits) {
   constexpr double kMinCorrection = 8e-4;
   const auto range = max - min;
-  const auto correction = at::where(range > kMinCorrection, at::zeros_like(range), at::full_like(range, kMinCorrection));
+  const auto correction =
+      at::where(range > kMinCorrection, at::zeros_like(range), at::full_like(range, kMinCorrection));
   const auto left = (min - correction).clamp_max(0.0);
   const auto right = (max + correction).clamp_min(0.0);
 
@@ -133,7 +135,8 @@ void check_nncf_spec(const QuantizationSpec& spec, PointKind kind) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("num_bits is {}", spec.num_bits), "QuantizationSpec::num_bits",
                 "use 2 to 8");
   }
-  if (spec.half_range && (spec.mode != QuantizationMode::kSymmetric || kind != PointKind::kWeight || spec.num_bits < 3)) {
+  if (spec.half_range &&
+      (spec.mode != QuantizationMode::kSymmetric || kind != PointKind::kWeight || spec.num_bits < 3)) {
     throw Error(ErrorCode::kInvalidArgument, "half_range needs a symmetric weight of at least 3 bits",
                 "QuantizationSpec::half_range");
   }
@@ -148,7 +151,8 @@ QParams nncf_qparams(const Range& range, const QuantizationSpec& spec, PointKind
 
   const bool symmetric = spec.mode == QuantizationMode::kSymmetric;
   const bool is_signed = symmetric && is_signed_range(min, spec);
-  const auto interval = symmetric ? nncf_symmetric(min, max, is_signed, spec) : asymmetric_interval(min, max, spec.num_bits);
+  const auto interval =
+      symmetric ? nncf_symmetric(min, max, is_signed, spec) : asymmetric_interval(min, max, spec.num_bits);
 
   const int64_t count = int64_t{1} << spec.num_bits;
   Levels levels = is_signed ? Levels{-count / 2, count / 2 - 1} : Levels{0, count - 1};

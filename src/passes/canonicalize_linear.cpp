@@ -16,8 +16,8 @@ using torch::jit::Value;
 
 bool is_one(const Model& model, const Value* value) {
   const auto constant = constant_of(model, value);
-  return constant && ((constant->isInt() && constant->toInt() == 1) ||
-                      (constant->isDouble() && constant->toDouble() == 1.0));
+  return constant &&
+         ((constant->isInt() && constant->toInt() == 1) || (constant->isDouble() && constant->toDouble() == 1.0));
 }
 
 /// The two-dimensional parameter whose transpose `value` is; null when it is something else.
@@ -62,7 +62,8 @@ bool convert_addmm(Model& model) {
 Node* bias_addition(const Model& model, Value* product, const Value* weight, size_t& bias_index) {
   if (product->uses().size() != 1) return nullptr;
   Node* add = product->uses()[0].user;
-  if (add->kind() != c10::aten::add || add->inputs().size() != 3 || add->owningBlock() != product->node()->owningBlock())
+  if (add->kind() != c10::aten::add || add->inputs().size() != 3 ||
+      add->owningBlock() != product->node()->owningBlock())
     return nullptr;
   bias_index = add->input(0) == product ? 1 : 0;
   return is_bias(model, add->input(bias_index), weight) && is_one(model, add->input(2)) ? add : nullptr;

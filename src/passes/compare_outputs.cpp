@@ -25,7 +25,8 @@ class Comparison {
     } else if (a.isGenericDict()) {
       compare_dicts(a.toGenericDict(), b.toGenericDict(), place);
     } else if (a.isDouble()) {
-      compare_tensors(at::scalar_tensor(a.toDouble(), at::kDouble), at::scalar_tensor(b.toDouble(), at::kDouble), place);
+      compare_tensors(at::scalar_tensor(a.toDouble(), at::kDouble), at::scalar_tensor(b.toDouble(), at::kDouble),
+                      place);
     } else if ((a.isInt() || a.isBool() || a.isString()) && a != b) {
       report(place, "the value differs");
     }
@@ -57,8 +58,9 @@ class Comparison {
   void compare_tensors(const at::Tensor& a, const at::Tensor& b, const std::string& place) {
     if (a.defined() != b.defined()) return report(place, "a tensor is missing");
     if (!a.defined()) return;
-    if (a.sizes() != b.sizes()) return report(place, fmt::format("shape [{}] became [{}]", fmt::join(a.sizes(), ", "),
-                                                                 fmt::join(b.sizes(), ", ")));
+    if (a.sizes() != b.sizes())
+      return report(place,
+                    fmt::format("shape [{}] became [{}]", fmt::join(a.sizes(), ", "), fmt::join(b.sizes(), ", ")));
     if (a.scalar_type() != b.scalar_type()) {
       return report(place, fmt::format("{} became {}", c10::toString(a.scalar_type()), c10::toString(b.scalar_type())));
     }

@@ -1,7 +1,6 @@
 #include "graph/params.h"
 #include "graph/walk.h"
 #include "passes/passes.h"
-#include "passes/rewrite.h"
 #include "tsquant/graph_view.h"
 
 namespace tsquant {
@@ -34,7 +33,7 @@ c10::optional<at::Tensor> optional_parameter(const Model& model, const Value* va
   const auto constant = constant_of(model, value);
   if (constant && constant->isNone()) return at::Tensor();
   const auto param = param_of(model, value);
-  if (!param || is_written_in_place(model, value)) return c10::nullopt;
+  if (!param) return c10::nullopt;
   return param->tensor;
 }
 

@@ -53,6 +53,19 @@ struct ChangedAttributes {
   }
 };
 
+/// Scripted convolutions declare `bias: Optional[Tensor]`. Where the tensor is there and every user takes an optional
+/// one (so that the saved code still compiles), the graph may know that it is a tensor.
+bool refine_optional(Node* attribute) {
+  if (attribute->output()->type()->kind() != c10::TypeKind::OptionalType) return false;
+  for (const auto& use : attribute->output()->uses()) {
+    const auto* schema = use.user->maybeSchema();
+    if (!schema || use.offset >= schema->arguments().size()) return false;
+    if (schema->arguments()[use.offset].type()->kind() != c10::TypeKind::OptionalType) return false;
+  }
+  attribute->output()->setType(c10::TensorType::get());
+  return true;
+}
+
 bool is_plain(const c10::IValue& value) {
   if (value.isTuple()) {
     const auto& elements = value.toTupleRef().elements();
@@ -68,9 +81,10 @@ bool fold_none_checks(Graph& graph, Node* attribute) {
   const auto uses = attribute->output()->uses();
   for (const auto& use : uses) {
     const bool is = use.user->kind() == c10::aten::__is__, isnot = use.user->kind() == c10::aten::__isnot__;
-    if (!(is || isnot) || !use.user->input(1 - use.offset)->mustBeNone() || !use.user->hasUses()) continue;
+    if (!(is || isnot) || !use.user->input(1 - use.offset)->mustBeNone()) continue;
     torch::jit::WithInsertPoint guard(use.user);
     use.user->output()->replaceAllUsesWith(graph.insertConstant(isnot));
+    use.user->destroy();
     changed = true;
   }
   return changed;
@@ -93,6 +107,7 @@ bool fold_constant_attributes(PassContext& ctx) {
     const c10::IValue value = slot->owner->getAttr(slot->name);
     if (value.isTensor()) {
       changed |= fold_none_checks(*graph, node);
+      changed |= refine_optional(node);
       continue;
     }
     if (!is_plain(value)) continue;

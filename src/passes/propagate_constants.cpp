@@ -2,10 +2,12 @@
 #include <torch/csrc/jit/passes/constant_propagation.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/loop_unrolling.h>
+#include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 
 #include "graph/walk.h"
 #include "passes/passes.h"
+#include "passes/remove_checks.h"
 
 namespace tsquant {
 
@@ -44,8 +46,7 @@ size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all
 
 }  // namespace
 
-// Parameters are prim::GetAttr, so nothing that depends on a weight is computed here. Checks of the input that raise
-// an exception stay, because they are part of what the model does; those whose condition is constant go.
+// Parameters are prim::GetAttr, so nothing that depends on a weight is computed here.
 bool propagate_constants(PassContext& ctx) {
   constexpr int kMaxRounds = 16;
   auto graph = ctx.model.graph();
@@ -55,6 +56,8 @@ bool propagate_constants(PassContext& ctx) {
     bool step = torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true);
     step |= torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
     step |= unroll_scalar_loops(graph);
+    step |= remove_internal_checks(*graph);
+    torch::jit::LowerSimpleTuples(graph);
     torch::jit::EliminateDeadCode(graph);
     step |= count_nodes(graph) != before;
     changed |= step;

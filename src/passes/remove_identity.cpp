@@ -23,9 +23,9 @@ bool is_idle_dropout(const Model& model, const Node* node) {
 bool remove_identity(PassContext& ctx) {
   auto graph = ctx.model.graph();
   auto idle = nodes_of_kind(graph->block(), {"aten::detach", "aten::detach_", "aten::alias", "aten::lift_fresh"});
-  for (Node* node : nodes_of_kind(graph->block(), {"aten::dropout", "aten::dropout_", "aten::feature_dropout",
-                                                   "aten::feature_dropout_", "aten::alpha_dropout",
-                                                   "aten::alpha_dropout_", "aten::feature_alpha_dropout"})) {
+  for (Node* node : nodes_of_kind(graph->block(),
+                                  {"aten::dropout", "aten::dropout_", "aten::feature_dropout", "aten::feature_dropout_",
+                                   "aten::alpha_dropout", "aten::alpha_dropout_", "aten::feature_alpha_dropout"})) {
     if (is_idle_dropout(ctx.model, node)) idle.push_back(node);
   }
   for (Node* node : idle) {

@@ -3,7 +3,6 @@
 #include <unordered_set>
 
 #include "graph/names.h"
-#include "graph/params.h"
 #include "graph/walk.h"
 
 namespace tsquant {
@@ -37,26 +36,6 @@ void rename_function(torch::jit::Graph& graph, Node* node, const std::string& ty
     if (!taken.count(names.name)) break;
   }
   set_names(node, names);
-}
-
-bool writes_input(const Node* node, size_t index) {
-  const auto* schema = node->maybeSchema();
-  if (!schema || index >= schema->arguments().size()) return false;
-  const auto* alias = schema->arguments()[index].alias_info();
-  return alias && alias->isWrite();
-}
-
-bool is_written_in_place(const Model& model, const Value* parameter) {
-  const auto slot = slot_of(model, parameter);
-  if (!slot) return false;
-  for (const Node* node : all_nodes(model.graph()->block())) {
-    for (size_t i = 0; i < node->inputs().size(); ++i) {
-      if (!writes_input(node, i)) continue;
-      const auto written = slot_of(model, node->input(i));
-      if (written && written->path == slot->path) return true;
-    }
-  }
-  return false;
 }
 
 }  // namespace tsquant

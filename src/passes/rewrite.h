@@ -5,8 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "tsquant/model.h"
-
 namespace tsquant {
 
 /// Puts `kind(inputs)` in the place of `old`, which has one result: names, source position and users move over.
@@ -16,11 +14,5 @@ torch::jit::Node* replace_node(torch::jit::Node* old, const std::string& kind,
 /// The replacement computes another function than the user wrote (`addmm` -> `linear`): gives it the function name
 /// `type` and an ordinal that no other operator of the graph has.
 void rename_function(torch::jit::Graph& graph, torch::jit::Node* node, const std::string& type);
-
-/// Whether an operator writes in place into this parameter, by schema.
-bool is_written_in_place(const Model& model, const torch::jit::Value* parameter);
-
-/// Whether the operator's schema says that it writes into input `index`.
-bool writes_input(const torch::jit::Node* node, size_t index);
 
 }  // namespace tsquant

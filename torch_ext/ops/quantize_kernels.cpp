@@ -324,7 +324,7 @@ void quantize_interleave_u8(const float* x, int64_t channels, int64_t plane, int
 
 const char* quantize_kernel_target() { return HWY_DYNAMIC_DISPATCH(target_name)(); }
 
-int64_t quantize_kernel_targets() { return hwy::SupportedTargets(); }
+int64_t quantize_kernel_targets() { return hwy::SupportedTargets() & (HWY_TARGETS); }
 
 void restrict_quantize_kernel_targets(int64_t mask) {
   hwy::SetSupportedTargetsForTest(mask);

@@ -47,8 +47,8 @@ void quantize_interleave_u8(const float* x, int64_t channels, int64_t plane, int
 
 /// Name of the instruction set that this machine gets ("AVX3", "AVX2", "SSE4", ...).
 const char* quantize_kernel_target();
-/// The instruction sets that this machine can run, as a Highway mask, and a way to choose among them (0: the best
-/// again). For tests and benchmarks.
+/// The instruction sets compiled here that this machine can run, as a Highway mask, and a way to choose among them (0:
+/// the best again). For tests and benchmarks.
 int64_t quantize_kernel_targets();
 void restrict_quantize_kernel_targets(int64_t mask);
 

@@ -1,0 +1,70 @@
+#include <ATen/ATen.h>
+
+#include <set>
+
+#include "calibration/calibrator.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+std::string place_of(const QuantizationPoint& point) {
+  return point.input_port ? point.node + " input " + std::to_string(*point.input_port) : point.node;
+}
+
+QParams params_of(const QuantizationPoint& point, const Range& range) {
+  try {
+    return choose_qparams(range, point.spec, point.kind);
+  } catch (const Error& error) {
+    throw Error(error.code(), error.message(), error.place().empty() ? place_of(point) : error.place(), error.advice());
+  }
+}
+
+/// Min of mins and max of maxes over the members that were reached; undefined when none was.
+Range joint_range(const std::vector<int64_t>& group, const StatTable& stats) {
+  Range joint;
+  for (int64_t id : group) {
+    const auto found = stats.observers.find(id);
+    if (found == stats.observers.end()) continue;
+    const auto range = found->second->range();
+    if (!joint.min.defined()) {
+      joint = range;
+    } else {
+      if (joint.min.sizes() != range.min.sizes()) {
+        throw Error(ErrorCode::kInvalidArgument, "the points of a unified group have different numbers of channels", "",
+                    "use per-tensor specs in unified groups");
+      }
+      joint = {at::minimum(joint.min, range.min), at::maximum(joint.max, range.max)};
+    }
+  }
+  return joint;
+}
+
+}  // namespace
+
+QParamTable compute_qparams(const Annotations& annotations, const StatTable& stats) {
+  QParamTable table;
+  std::set<int64_t> grouped;
+  for (const auto& group : annotations.unified_scale_groups) {
+    grouped.insert(group.begin(), group.end());
+    const auto* first = group.empty() ? nullptr : annotations.find(group.front());
+    if (!first) continue;
+    const auto range = joint_range(group, stats);
+    if (!range.min.defined() && !first->spec.fixed_scale) continue;
+    const auto params = params_of(*first, range);
+    for (int64_t id : group) table[id] = params;
+  }
+  for (const auto& point : annotations.points) {
+    if (grouped.count(point.id) > 0) continue;
+    const auto found = stats.observers.find(point.id);
+    if (point.spec.fixed_scale) {
+      table[point.id] = params_of(point, {});
+    } else if (found != stats.observers.end()) {
+      table[point.id] = params_of(point, found->second->range());
+    }
+  }
+  return table;
+}
+
+}  // namespace tsquant

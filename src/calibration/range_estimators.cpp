@@ -1,0 +1,168 @@
+#include "calibration/range_estimators.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+RangeEstimatorParameters both(StatisticsType low, StatisticsType high, AggregatorType min, AggregatorType max) {
+  RangeEstimatorParameters params;
+  params.min.statistics_type = low;
+  params.min.aggregator_type = min;
+  params.max.statistics_type = high;
+  params.max.aggregator_type = max;
+  return params;
+}
+
+/// Sequential, so that the result does not depend on the number of threads.
+double row_mean(const float* row, int64_t count) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += row[i];
+  return sum / static_cast<double>(count);
+}
+
+bool is_quantile(StatisticsType type) {
+  return type == StatisticsType::kQuantile || type == StatisticsType::kAbsQuantile;
+}
+
+double row_quantile(const float* row, int64_t count, double q, bool magnitudes) {
+  std::vector<float> values(row, row + count);
+  if (magnitudes) {
+    for (float& x : values) x = std::fabs(x);
+  }
+  return quantile(values, q);
+}
+
+}  // namespace
+
+RangeEstimatorParameters RangeEstimatorParameters::minmax() {
+  return both(StatisticsType::kMin, StatisticsType::kMax, AggregatorType::kMin, AggregatorType::kMax);
+}
+RangeEstimatorParameters RangeEstimatorParameters::mean_minmax() {
+  return both(StatisticsType::kMin, StatisticsType::kMax, AggregatorType::kMean, AggregatorType::kMean);
+}
+RangeEstimatorParameters RangeEstimatorParameters::median_minmax() {
+  return both(StatisticsType::kMin, StatisticsType::kMax, AggregatorType::kMedian, AggregatorType::kMedian);
+}
+RangeEstimatorParameters RangeEstimatorParameters::mean_no_outliers_minmax() {
+  return both(StatisticsType::kMin, StatisticsType::kMax, AggregatorType::kMeanNoOutliers,
+              AggregatorType::kMeanNoOutliers);
+}
+RangeEstimatorParameters RangeEstimatorParameters::mean_quantile() {
+  return both(StatisticsType::kQuantile, StatisticsType::kQuantile, AggregatorType::kMean, AggregatorType::kMean);
+}
+RangeEstimatorParameters RangeEstimatorParameters::histogram() {
+  return both(StatisticsType::kRaw, StatisticsType::kRaw, AggregatorType::kHistogram, AggregatorType::kHistogram);
+}
+
+at::Tensor reduce_rows(const at::Tensor& rows, StatisticsType type, double q) {
+  if (type == StatisticsType::kMin) return row_extrema(rows).min;
+  if (type == StatisticsType::kMax) return row_extrema(rows).max;
+  if (type == StatisticsType::kAbsMax) {
+    const auto extrema = row_extrema(rows);
+    return at::maximum(extrema.max, -extrema.min);
+  }
+  auto result = at::empty({rows.size(0)}, at::kFloat);
+  for (int64_t r = 0; r < rows.size(0); ++r) {
+    const float* row = rows.data_ptr<float>() + r * rows.size(1);
+    const double value = is_quantile(type) ? row_quantile(row, rows.size(1), q, type == StatisticsType::kAbsQuantile)
+                                           : row_mean(row, rows.size(1));
+    result.data_ptr<float>()[r] = static_cast<float>(value);
+  }
+  return result;
+}
+
+RangeEstimatorObserver::RangeEstimatorObserver(const RangeEstimatorParameters& params, c10::optional<int64_t> axis,
+                                               bool per_item)
+    : params_(params),
+      axis_(axis),
+      per_item_(per_item),
+      min_(params.min.aggregator_type.value(), params.min.quantile_outlier_prob),
+      max_(params.max.aggregator_type.value(), params.max.quantile_outlier_prob) {}
+
+at::Tensor RangeEstimatorObserver::statistic(const at::Tensor& rows, const RowExtrema& extrema, bool upper) const {
+  const auto& params = upper ? params_.max : params_.min;
+  const auto type = params.statistics_type.value();
+  if (params.clipping_value) {
+    const double limit = *params.clipping_value;
+    return reduce_rows(rows.clamp(-limit, limit), type,
+                       upper ? 1 - params.quantile_outlier_prob : params.quantile_outlier_prob);
+  }
+  if (type == StatisticsType::kMin) return extrema.min;
+  if (type == StatisticsType::kMax) return extrema.max;
+  if (type == StatisticsType::kAbsMax) return at::maximum(extrema.max, -extrema.min);
+  return reduce_rows(rows, type, upper ? 1 - params.quantile_outlier_prob : params.quantile_outlier_prob);
+}
+
+/// Row by row with NaN and infinite values left out; NaN for rows without a finite value.
+at::Tensor RangeEstimatorObserver::statistic_of_finite(const at::Tensor& rows, bool upper) const {
+  auto result = at::full({rows.size(0)}, NAN, at::kFloat);
+  for (int64_t r = 0; r < rows.size(0); ++r) {
+    const auto row = rows.select(0, r);
+    const auto kept = row.masked_select(at::isfinite(row)).unsqueeze(0);
+    if (kept.numel() > 0) result.select(0, r).copy_(statistic(kept, row_extrema(kept), upper).select(0, 0));
+  }
+  return result;
+}
+
+void RangeEstimatorObserver::observe(const at::Tensor& x) {
+  if (x.numel() == 0) return;
+  const auto rows = to_rows(x, axis_, per_item_);
+  const std::vector<int64_t> shape{rows.items, rows.channels};
+  const auto extrema = row_extrema(rows.values);
+  if (extrema.finite()) {
+    min_.add(statistic(rows.values, extrema, false).view(shape));
+    max_.add(statistic(rows.values, extrema, true).view(shape));
+    ++batches_;
+    return;
+  }
+  const auto bad = count_non_finite(rows.values);
+  non_finite_ += bad.nan + bad.infinite;
+  not_a_number_ += bad.nan;
+  if (bad.nan + bad.infinite == rows.values.numel()) return;
+  min_.add(statistic_of_finite(rows.values, false).view(shape));
+  max_.add(statistic_of_finite(rows.values, true).view(shape));
+  ++batches_;
+}
+
+void RangeEstimatorObserver::merge(const Observer& other) {
+  const auto* same = dynamic_cast<const RangeEstimatorObserver*>(&other);
+  if (!same) throw Error(ErrorCode::kInternal, "statistics of different kinds cannot be merged");
+  min_.merge(same->min_);
+  max_.merge(same->max_);
+  add_counters(other);
+}
+
+Range RangeEstimatorObserver::range() const {
+  if (batches_ == 0) throw Error(ErrorCode::kCalibration, "no values were observed");
+  // A channel that never had a finite value gets the empty range at zero.
+  const auto low = at::nan_to_num(min_.result(), 0.0), high = at::nan_to_num(max_.result(), 0.0);
+  // Freely chosen statistics may cross, for example when only the upper bound is clipped; the upper bound wins.
+  return {at::minimum(low, high), high};
+}
+
+std::vector<at::Tensor> RangeEstimatorObserver::state() const {
+  std::vector<at::Tensor> result{counters()};
+  for (const auto* aggregator : {&min_, &max_}) {
+    for (auto& tensor : aggregator->state()) result.push_back(tensor);
+  }
+  return result;
+}
+
+void RangeEstimatorObserver::set_state(const std::vector<at::Tensor>& state) {
+  if (state.size() != 1 + 2 * Aggregator::kStateTensors) {
+    throw Error(ErrorCode::kInternal, fmt::format("a saved range estimator has {} tensors", state.size()));
+  }
+  set_counters(state[0]);
+  const auto middle = state.begin() + 1 + static_cast<std::ptrdiff_t>(Aggregator::kStateTensors);
+  min_.set_state({state.begin() + 1, middle});
+  max_.set_state({middle, state.end()});
+}
+
+}  // namespace tsquant

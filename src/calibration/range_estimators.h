@@ -1,0 +1,36 @@
+#pragma once
+
+#include "calibration/aggregator.h"
+#include "calibration/rows.h"
+#include "tsquant/observer.h"
+
+namespace tsquant {
+
+/// One statistic per row: float32 [rows]. Rows must be finite and not empty.
+/// @param q quantile, for the quantile statistics only
+at::Tensor reduce_rows(const at::Tensor& rows, StatisticsType type, double q);
+
+/// NNCF's way to a range: a statistic per sample for each bound, then an aggregator over samples. Min/max and the mean
+/// of per-sample extrema are special cases.
+class RangeEstimatorObserver : public Observer {
+ public:
+  /// @param params all fields of both bounds are set; no histogram
+  RangeEstimatorObserver(const RangeEstimatorParameters& params, c10::optional<int64_t> axis, bool per_item);
+
+  void observe(const at::Tensor& x) override;
+  void merge(const Observer& other) override;
+  Range range() const override;
+  std::vector<at::Tensor> state() const override;
+  void set_state(const std::vector<at::Tensor>& state) override;
+
+ private:
+  at::Tensor statistic(const at::Tensor& rows, const RowExtrema& extrema, bool upper) const;
+  at::Tensor statistic_of_finite(const at::Tensor& rows, bool upper) const;
+
+  RangeEstimatorParameters params_;
+  c10::optional<int64_t> axis_;
+  bool per_item_;
+  Aggregator min_, max_;
+};
+
+}  // namespace tsquant

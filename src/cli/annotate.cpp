@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "cli/placement.h"
+#include "report/text_table.h"
+
+namespace tsquant::cli {
+
+namespace {
+
+struct Args {
+  std::string model, json;
+  DataArgs data;
+  ShapeArgs shapes;
+  QuantizerArgs quantizer;
+};
+
+void print(const Placement& placement) {
+  TextTable table({"id", "kind", "place", "port", "bits", "mode", "per channel", "group", "why"});
+  for (const auto& point : placement.annotations.points) {
+    std::string group;
+    for (size_t i = 0; i < placement.annotations.unified_scale_groups.size(); ++i) {
+      const auto& ids = placement.annotations.unified_scale_groups[i];
+      if (std::find(ids.begin(), ids.end(), point.id) != ids.end()) group = std::to_string(i);
+    }
+    table.add({std::to_string(point.id), point.kind == PointKind::kWeight ? "weight" : "activation", point.node,
+               point.input_port ? std::to_string(*point.input_port) : "after", std::to_string(point.spec.num_bits),
+               point.spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric",
+               point.spec.per_channel ? "yes" : "no", group, point.reason});
+  }
+  std::cout << table.text();
+}
+
+void run(const Args& args) {
+  c10::optional<Sample> sample;
+  if (args.shapes.given()) {
+    sample = make_sample(args.shapes);
+  } else if (!args.data.path.empty()) {
+    sample = open_data(args.data).dataset.get(0);
+  }
+  const Placement placement = place(args.model, args.quantizer, sample ? &*sample : nullptr);
+  if (args.json.empty()) {
+    print(placement);
+  } else {
+    write_text(args.json, placement_json(placement));
+  }
+}
+
+}  // namespace
+
+void add_annotate(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  auto* command = app.add_subcommand("annotate", "Show where quantizers would be placed, without calibrating");
+  command->add_option("model", args->model, "TorchScript file")->required();
+  add_shape_options(*command, args->shapes);
+  add_data_options(*command, args->data, 1, false);
+  add_quantizer_options(*command, args->quantizer);
+  add_process_options(*command);
+  add_json_option(*command, args->json);
+  command->callback([args] { run(*args); });
+}
+
+}  // namespace tsquant::cli

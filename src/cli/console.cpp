@@ -1,0 +1,114 @@
+#include "cli/console.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+namespace tsquant::cli {
+
+namespace {
+
+volatile std::sig_atomic_t interrupt_seen = 0;
+
+void on_interrupt(int) {
+  interrupt_seen = 1;
+  std::signal(SIGINT, SIG_DFL);
+}
+
+struct ProgressState {
+  using Clock = std::chrono::steady_clock;
+  std::string phase;
+  Clock::time_point begin = Clock::now(), last = begin;
+  bool bar_shown = false;
+};
+
+void show_bar(const std::string& phase, int64_t done, int64_t total, double seconds) {
+  constexpr int64_t kWidth = 30;
+  const int64_t filled = total > 0 ? kWidth * done / total : 0;
+  fmt::print(stderr, "\r{:<10} [{:=<{}}{: <{}}] {}/{}  {:.0f} s ", phase, "", filled, "", kWidth - filled, done, total,
+             seconds);
+  if (done == total) fmt::print(stderr, "\n");
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidArgument:
+      return 2;
+    case ErrorCode::kModelLoad:
+      return 3;
+    case ErrorCode::kUnsupportedModel:
+    case ErrorCode::kBackendUnavailable:
+      return 4;
+    case ErrorCode::kDataset:
+    case ErrorCode::kCalibration:
+      return 5;
+    case ErrorCode::kAccuracyLimit:
+      return 6;
+    case ErrorCode::kIo:
+    case ErrorCode::kCancelled:
+    case ErrorCode::kInternal:
+      return 7;
+  }
+  return 7;
+}
+
+void catch_interrupt() { std::signal(SIGINT, on_interrupt); }
+
+bool interrupted() { return interrupt_seen != 0; }
+
+void stop_if_interrupted() {
+  if (interrupted()) throw Error(ErrorCode::kCancelled, "interrupted", "", "nothing was written");
+}
+
+Progress console_progress() {
+  auto state = std::make_shared<ProgressState>();
+  const bool terminal = isatty(STDERR_FILENO) == 1;
+  return [state, terminal](const std::string& phase, int64_t done, int64_t total) {
+    const auto now = ProgressState::Clock::now();
+    if (phase != state->phase) {
+      state->phase = phase;
+      state->begin = state->last = now;
+    }
+    const auto interval = terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(10000);
+    const double seconds = std::chrono::duration<double>(now - state->begin).count();
+    if (now - state->last >= interval || (terminal && done == total)) {
+      state->last = now;
+      if (terminal) {
+        show_bar(phase, done, total, seconds);
+      } else {
+        fmt::print(stderr, "{}: {} of {} after {:.0f} s\n", phase, done, total, seconds);
+      }
+    }
+    return !interrupted();
+  };
+}
+
+void log_line(const std::string& text) { fmt::print(stderr, "{}\n", text); }
+
+void write_text(const std::string& path, const std::string& text) {
+  if (path == "-") {
+    std::cout << text << std::endl;
+    return;
+  }
+  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  std::ofstream file(temporary);
+  file << text << "\n";
+  file.close();
+  std::error_code error;
+  if (file) std::filesystem::rename(temporary, path, error);
+  if (!file || error) {
+    std::remove(temporary.c_str());
+    throw Error(ErrorCode::kIo, "cannot write the file", path, "check that the folder exists and is writable");
+  }
+}
+
+}  // namespace tsquant::cli

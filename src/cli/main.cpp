@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+
+namespace {
+
+int run(int argc, char** argv) {
+  CLI::App app("Quantization of TorchScript models", "tsquant");
+  app.set_version_flag("--version", TSQUANT_VERSION);
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal or cancelled");
+  tsquant::cli::add_quantize(app);
+  tsquant::cli::add_annotate(app);
+  tsquant::cli::add_inspect(app);
+  tsquant::cli::add_evaluate(app);
+  tsquant::cli::add_compare(app);
+  tsquant::cli::add_benchmark(app);
+  tsquant::cli::add_report(app);
+  tsquant::cli::add_demo(app);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  tsquant::cli::catch_interrupt();
+  try {
+    return run(argc, argv);
+  } catch (const tsquant::Error& error) {
+    fmt::print(stderr, "tsquant: {} error: {}\n", tsquant::to_string(error.code()), error.what());
+    return tsquant::cli::exit_code(error.code());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "tsquant: internal error: {}\n", error.what());
+    return 7;
+  }
+}

@@ -1,0 +1,219 @@
+#include "cli/options.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+#include "tsquant/error.h"
+
+namespace tsquant::cli {
+
+namespace {
+
+const std::map<std::string, TargetDevice> kDevices = {{"ANY", TargetDevice::kAny},
+                                                      {"CPU", TargetDevice::kCpu},
+                                                      {"GPU", TargetDevice::kGpu},
+                                                      {"NPU", TargetDevice::kNpu},
+                                                      {"CPU_SPR", TargetDevice::kCpuSpr}};
+const std::map<std::string, OverflowFix> kOverflowFixes = {{"enable", OverflowFix::kEnable},
+                                                           {"first_layer_only", OverflowFix::kFirstLayer},
+                                                           {"disable", OverflowFix::kDisable}};
+const std::map<std::string, QuantizerPropagationRule> kRules = {
+    {"do_not_merge_branches", QuantizerPropagationRule::kDoNotMergeBranches},
+    {"merge_if_all_branches_same", QuantizerPropagationRule::kMergeIfAllBranchesSame},
+    {"merge_with_potential_requantization", QuantizerPropagationRule::kMergeWithPotentialRequantization},
+    {"merge_all_in_one", QuantizerPropagationRule::kMergeAllInOne}};
+const std::map<std::string, QuantizationPreset> kPresets = {{"performance", QuantizationPreset::kPerformance},
+                                                            {"mixed", QuantizationPreset::kMixed}};
+const std::map<std::string, c10::ScalarType> kDtypes = {
+    {"float32", c10::kFloat},   {"float", c10::kFloat}, {"float64", c10::kDouble}, {"float16", c10::kHalf},
+    {"bfloat16", c10::kBFloat16}, {"int64", c10::kLong},  {"int32", c10::kInt},      {"int16", c10::kShort},
+    {"int8", c10::kChar},       {"uint8", c10::kByte},  {"bool", c10::kBool}};
+
+template <typename Value>
+std::vector<std::string> keys(const std::map<std::string, Value>& map) {
+  std::vector<std::string> result;
+  for (const auto& entry : map) result.push_back(entry.first);
+  return result;
+}
+
+[[noreturn]] void usage(const std::string& message, const std::string& option, const std::string& advice = "") {
+  throw Error(ErrorCode::kInvalidArgument, message, option, advice);
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + 1) {
+    parts.push_back(text.substr(begin, end - begin));
+  }
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+std::vector<double> numbers(const std::string& text, const std::string& option) {
+  std::vector<double> values;
+  for (const auto& part : split(text, ',')) {
+    size_t used = 0;
+    double value = 0;
+    try {
+      value = std::stod(part, &used);
+    } catch (const std::exception&) {
+      used = std::string::npos;
+    }
+    if (used != part.size()) usage(fmt::format("\"{}\" is no number", part), option);
+    values.push_back(value);
+  }
+  return values;
+}
+
+at::Tensor random_input(const std::string& text, at::Generator generator) {
+  const auto parts = split(text, ':');
+  const auto dtype = kDtypes.find(parts.size() > 1 ? parts[1] : "float32");
+  if (parts.size() > 2 || dtype == kDtypes.end()) {
+    usage(fmt::format("\"{}\" is no shape", text), "--input-shape",
+          fmt::format("write SHAPE[:dtype], for example 1,3,224,224 or 1,16:int64; dtypes: {}",
+                      fmt::join(keys(kDtypes), ", ")));
+  }
+  std::vector<int64_t> shape;
+  if (!parts[0].empty()) {
+    for (double size : numbers(parts[0], "--input-shape")) {
+      if (size < 0 || size != static_cast<double>(static_cast<int64_t>(size))) {
+        usage(fmt::format("\"{}\" is no shape", text), "--input-shape", "sizes are whole numbers");
+      }
+      shape.push_back(static_cast<int64_t>(size));
+    }
+  }
+  if (c10::isFloatingType(dtype->second)) {
+    return at::randn(shape, generator, at::TensorOptions(c10::kFloat)).to(dtype->second);
+  }
+  return at::randint(0, 2, shape, generator, at::TensorOptions(c10::kLong)).to(dtype->second);
+}
+
+void load_library(const std::string& path) {
+  if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
+    const char* reason = dlerror();
+    throw Error(ErrorCode::kModelLoad, fmt::format("cannot load the library: {}", reason ? reason : ""), path);
+  }
+}
+
+}  // namespace
+
+void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool required) {
+  args.options.batch_size = batch_size;
+  args.options.window = 128;
+  const std::string group = "Data";
+  auto* data = app.add_option("--data", args.path,
+                              "Data: .pt (module with buffers, or pickled tensors), .npy, .npz, or a folder of images");
+  data->group(group)->required(required);
+  app.add_option("--inputs", args.options.inputs, "Names of the tensors that are the model's inputs, in order")
+      ->delimiter(',')
+      ->group(group);
+  app.add_option("--labels", args.options.labels, "Name of the tensor with the class numbers")->group(group);
+  app.add_option("--batch-size", args.options.batch_size, "Samples per call of the model")->group(group)->capture_default_str();
+  app.add_option("--scale", args.options.scale, "Divide by this; 8-bit data that is normalised: 255 unless given")
+      ->group(group);
+  app.add_option("--normalize", args.normalize, "MEANS:DEVIATIONS per channel, e.g. 0.485,0.456,0.406:0.229,0.224,0.225")
+      ->group(group);
+  app.add_option("--image-size", args.options.image_size, "Folder of images: resize to this height and width")
+      ->group(group);
+  app.add_option("--limit", args.options.limit, "Use only the first samples")->group(group);
+  app.add_option("--window", args.options.window, "Token streams (one-dimensional integers): cut into windows")
+      ->group(group)
+      ->capture_default_str();
+}
+
+DataFile open_data(const DataArgs& args) {
+  DataOptions options = args.options;
+  if (!args.normalize.empty()) {
+    const auto parts = split(args.normalize, ':');
+    if (parts.size() != 2) usage("means and deviations must be separated by one colon", "--normalize");
+    options.mean = numbers(parts[0], "--normalize");
+    options.stddev = numbers(parts[1], "--normalize");
+  }
+  return load_data(args.path, options);
+}
+
+void add_shape_options(CLI::App& app, ShapeArgs& args) {
+  app.add_option("--input-shape", args.shapes, "SHAPE[:dtype] of one input, e.g. 1,3,224,224 or 1,16:int64; repeat it")
+      ->allow_extra_args(false);
+}
+
+Sample make_sample(const ShapeArgs& args) {
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/7);
+  Sample sample;
+  for (const auto& shape : args.shapes) sample.args.emplace_back(random_input(shape, generator));
+  return sample;
+}
+
+void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
+  const std::string group = "Quantizer";
+  const auto choice = [&](const std::string& name, std::string& value, const std::string& help,
+                          const std::vector<std::string>& allowed) {
+    app.add_option(name, value, help)->check(CLI::IsMember(allowed))->group(group)->capture_default_str();
+  };
+  choice("--preset", args.preset, "Default: mixed for transformers, else performance", keys(kPresets));
+  choice("--model-type", args.model_type, "Kind of network", {"transformer"});
+  choice("--target-device", args.target_device, "Hardware table", keys(kDevices));
+  choice("--overflow-fix", args.overflow_fix, "Half range of weights", keys(kOverflowFixes));
+  choice("--propagation-rule", args.propagation_rule, "Where branches meet", keys(kRules));
+  app.add_flag("--quantize-outputs", args.quantize_outputs, "Quantize the model's outputs too")->group(group);
+  app.add_option("--ignore-name", args.ignore_names, "Leave this operator in float (name or alias); repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--ignore-pattern", args.ignore_patterns, "Leave operators in float whose name matches; repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--ignore-type", args.ignore_types, "Leave operators of this type in float; repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--ignore-subgraph", args.ignore_subgraphs, "FROM[,FROM]:TO[,TO]: all operators between; repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_flag("--lenient-rules", args.lenient_rules, "Accept ignore rules that match nothing")->group(group);
+}
+
+OpenVINOQuantizerOptions quantizer_options(const QuantizerArgs& args) {
+  OpenVINOQuantizerOptions options;
+  if (!args.preset.empty()) options.preset = kPresets.at(args.preset);
+  if (!args.model_type.empty()) options.model_type = ModelType::kTransformer;
+  options.target_device = kDevices.at(args.target_device);
+  options.overflow_fix = kOverflowFixes.at(args.overflow_fix);
+  options.quantizer_propagation_rule = kRules.at(args.propagation_rule);
+  options.quantize_outputs = args.quantize_outputs;
+  options.ignored_scope.names = args.ignore_names;
+  options.ignored_scope.patterns = args.ignore_patterns;
+  options.ignored_scope.types = args.ignore_types;
+  options.ignored_scope.validate = !args.lenient_rules;
+  for (const auto& text : args.ignore_subgraphs) {
+    const auto ends = split(text, ':');
+    if (ends.size() != 2) usage(fmt::format("\"{}\" is no sub-graph", text), "--ignore-subgraph", "write FROM:TO");
+    options.ignored_scope.subgraphs.push_back({split(ends[0], ','), split(ends[1], ',')});
+  }
+  return options;
+}
+
+void add_library_option(CLI::App& app) {
+  app.add_option_function<std::vector<std::string>>(
+         "--library",
+         [](const std::vector<std::string>& paths) {
+           for (const auto& path : paths) load_library(path);
+         },
+         "Shared library with operators that the model needs; repeat it")
+      ->allow_extra_args(false);
+}
+
+void add_process_options(CLI::App& app) {
+  add_library_option(app);
+  app.add_option_function<int>(
+         "--threads", [](const int& threads) { at::set_num_threads(threads); }, "LibTorch's intra-op threads")
+      ->check(CLI::PositiveNumber);
+}
+
+void add_json_option(CLI::App& app, std::string& path) {
+  app.add_option("--json", path, "Write the result as JSON to this file, or to stdout for -");
+}
+
+}  // namespace tsquant::cli

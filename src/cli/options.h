@@ -1,0 +1,51 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "io/data_files.h"
+#include "tsquant/model.h"
+#include "tsquant/openvino_quantizer.h"
+
+namespace tsquant::cli {
+
+/// `--data` and how its tensors become samples; the same for every command that reads data.
+struct DataArgs {
+  std::string path, normalize;
+  DataOptions options;
+};
+void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool required);
+/// @throws Error kDataset, kInvalidArgument
+DataFile open_data(const DataArgs& args);
+
+/// `--input-shape`, one per input of the model.
+struct ShapeArgs {
+  std::vector<std::string> shapes;
+  bool given() const { return !shapes.empty(); }
+};
+void add_shape_options(CLI::App& app, ShapeArgs& args);
+/// Random inputs (fixed seed): normal floats, 0 and 1 for integers.
+/// @throws Error kInvalidArgument
+Sample make_sample(const ShapeArgs& args);
+
+/// Options of OpenVINOQuantizer.
+struct QuantizerArgs {
+  std::string preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
+                                  propagation_rule = "merge_all_in_one";
+  std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
+  bool lenient_rules = false, quantize_outputs = false;
+};
+void add_quantizer_options(CLI::App& app, QuantizerArgs& args);
+/// @throws Error kInvalidArgument
+OpenVINOQuantizerOptions quantizer_options(const QuantizerArgs& args);
+
+/// `--library`: operators that the model needs; loaded as soon as the option is parsed.
+void add_library_option(CLI::App& app);
+/// `--library`, and `--threads`, which also takes effect when parsed.
+void add_process_options(CLI::App& app);
+
+/// `--json FILE`.
+void add_json_option(CLI::App& app, std::string& path);
+
+}  // namespace tsquant::cli

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <torch/csrc/jit/ir/alias_analysis.h>
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <memory>
+#include <vector>
+
+namespace tsquant {
+
+/// Finds tensors whose content changes after they were produced, by alias analysis of the whole graph.
+class MutationAnalysis {
+ public:
+  explicit MutationAnalysis(const std::shared_ptr<torch::jit::Graph>& graph);
+
+  /// Whether an operator may write into the tensor or an alias of it after it was produced.
+  bool is_written_later(torch::jit::Value* value) const;
+
+ private:
+  torch::jit::AliasDb aliases_;
+  std::vector<torch::jit::Node*> writers_;
+};
+
+}  // namespace tsquant

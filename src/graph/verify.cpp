@@ -1,0 +1,37 @@
+#include "graph/verify.h"
+
+#include "graph/walk.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+void check_attribute(const torch::jit::Node* node, const std::string& stage) {
+  const auto type = node->input(0)->type()->cast<c10::ClassType>();
+  const auto& name = node->s(c10::attr::name);
+  if (!type || type->findAttribute(name)) return;
+  throw Error(ErrorCode::kInternal,
+              "after " + stage + " the graph reads the attribute `" + name + "` of " + type->annotation_str() +
+                  ", which does not exist",
+              name, "please report this");
+}
+
+}  // namespace
+
+void verify_graph(const Model& model, const std::string& stage) {
+  const auto graph = model.graph();
+  try {
+    graph->lint();
+  } catch (const std::exception& error) {
+    const std::string text = error.what();
+    throw Error(ErrorCode::kInternal,
+                "the graph is not well formed after " + stage + ": " + text.substr(0, text.find('\n')), stage,
+                "please report this");
+  }
+  for (const auto* node : all_nodes(graph->block())) {
+    if (node->kind() == c10::prim::GetAttr) check_attribute(node, stage);
+  }
+}
+
+}  // namespace tsquant

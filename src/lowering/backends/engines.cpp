@@ -1,0 +1,82 @@
+#include <ATen/Context.h>
+#include <fmt/format.h>
+#include <torch/script.h>
+
+#include <algorithm>
+
+#include "io/archive_info.h"
+#include "tsquant/backend.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+const std::vector<std::pair<std::string, at::QEngine>>& known_engines() {
+  static const std::vector<std::pair<std::string, at::QEngine>> engines = {
+      {"fbgemm", at::QEngine::FBGEMM}, {"onednn", at::QEngine::ONEDNN}, {"qnnpack", at::QEngine::QNNPACK}};
+  return engines;
+}
+
+bool is_supported(at::QEngine engine) {
+  const auto& supported = at::globalContext().supportedQEngines();
+  return std::find(supported.begin(), supported.end(), engine) != supported.end();
+}
+
+/// oneDNN multiplies bytes without 16-bit saturation only on processors with the VNNI instructions.
+bool has_exact_byte_products() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
+std::vector<std::string> available_engines() {
+  std::vector<std::string> names;
+  for (const auto& [name, engine] : known_engines()) {
+    if (is_supported(engine)) names.push_back(name);
+  }
+  names.emplace_back("tsquant");
+  return names;
+}
+
+std::string default_engine() {
+  if (has_exact_byte_products()) return "tsquant";
+  // Without VNNI oneDNN's products of unsigned and signed bytes may saturate; QNNPACK's are exact everywhere.
+  if (is_supported(at::QEngine::QNNPACK)) return "qnnpack";
+  return available_engines().front();
+}
+
+EngineGuard::EngineGuard(const std::string& engine) : previous_(static_cast<int>(at::globalContext().qEngine())) {
+  if (engine == "tsquant") return;  // its operators do not look at LibTorch's engine
+  for (const auto& [name, value] : known_engines()) {
+    if (name == engine && is_supported(value)) {
+      at::globalContext().setQEngine(value);
+      return;
+    }
+  }
+  throw Error(ErrorCode::kBackendUnavailable, fmt::format("the quantized engine \"{}\" is not available", engine), "",
+              fmt::format("this build has {}", fmt::join(available_engines(), ", ")));
+}
+
+EngineGuard::~EngineGuard() { at::globalContext().setQEngine(static_cast<at::QEngine>(previous_)); }
+
+torch::jit::Module load_quantized(const std::string& path) {
+  const std::string engine = read_extra_file(path, "tsquant_engine");
+  if (!engine.empty()) {
+    const EngineGuard check(engine);  // throws when this build does not have it
+  }
+  for (const auto& [name, value] : known_engines()) {
+    if (name == engine) at::globalContext().setQEngine(value);
+  }
+  try {
+    return torch::jit::load(path, at::kCPU);
+  } catch (const std::exception& e) {
+    throw Error(ErrorCode::kModelLoad, fmt::format("cannot load the quantized model: {}", e.what()), path);
+  }
+}
+
+}  // namespace tsquant

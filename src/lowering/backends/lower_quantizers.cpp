@@ -1,0 +1,124 @@
+#include <ATen/ATen.h>
+
+#include "graph/params.h"
+#include "graph/walk.h"
+#include "lowering/backends/lowering_state.h"
+
+namespace tsquant {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+/// Element-wise functions: the result at a place depends only on the value there (and on constants).
+bool is_pointwise(const Node* node) {
+  static const std::unordered_set<std::string> names = {
+      "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "hardswish", "hardsigmoid", "sigmoid",
+      "tanh", "gelu", "silu", "leaky_relu", "elu", "celu", "selu", "mish", "softplus", "log_sigmoid", "exp", "neg",
+      "abs", "square", "pow", "rsub", "add", "sub", "mul", "div"};
+  std::string kind = node->kind().toQualString();
+  if (kind.rfind("aten::", 0) != 0 || node->outputs().size() != 1) return false;
+  if (kind.back() == '_') kind.pop_back();
+  return names.count(kind.substr(std::string("aten::").size())) != 0;
+}
+
+/// The constant operand as the operator wants it; nullopt when it is computed, or is a tensor that changes the shape.
+c10::optional<c10::IValue> constant_operand(const Model& model, const Value* value) {
+  if (value->type()->isSubtypeOf(*c10::TensorType::get())) {
+    const auto parameter = param_of(model, value);
+    if (!parameter || parameter->tensor.dim() != 0 || parameter->tensor.is_quantized()) return c10::nullopt;
+    return c10::IValue(parameter->tensor);
+  }
+  return constant_of(model, value);
+}
+
+/// One function of the chain between a dequantize and a quantizer.
+struct Link {
+  Node* node;
+  size_t tensor_input;
+  std::vector<c10::IValue> arguments;
+};
+
+c10::optional<Link> read_link(const Model& model, Node* node) {
+  if (!is_pointwise(node)) return c10::nullopt;
+  Link link{node, node->inputs().size(), {}};
+  for (size_t i = 0; i < node->inputs().size(); ++i) {
+    auto constant = constant_operand(model, node->input(i));
+    if (!constant) {
+      if (link.tensor_input != node->inputs().size()) return c10::nullopt;
+      link.tensor_input = i;
+    }
+    link.arguments.push_back(constant ? *constant : c10::IValue());
+  }
+  if (link.tensor_input == node->inputs().size()) return c10::nullopt;
+  return link;
+}
+
+/// The functions from codes to the input of a quantizer, first one first. False when something else is in between.
+bool trace_chain(const Lowering& lowering, const Node* quantize, std::vector<Link>& chain, Value*& codes) {
+  const Value* value = quantize->input(0);
+  for (;;) {
+    codes = lowering.codes_of(value);
+    if (codes != nullptr) {
+      std::reverse(chain.begin(), chain.end());
+      return true;
+    }
+    if (value->uses().size() != 1) return false;
+    auto link = read_link(lowering.model(), const_cast<Node*>(value->node()));
+    if (!link) return false;
+    value = link->node->input(link->tensor_input);
+    chain.push_back(std::move(*link));
+  }
+}
+
+/// The code of the result for each of the 256 codes, computed by the float operators themselves: bit-identical to the
+/// reference form.
+at::Tensor make_table(const std::vector<Link>& chain, const CodeParams& from, const CodeParams& to) {
+  const at::Tensor all = at::arange(256, at::kByte);
+  c10::IValue x = at::_make_per_tensor_quantized_tensor(all, from.scale, from.zero_point).dequantize();
+  for (const Link& link : chain) {
+    torch::jit::Stack stack(link.arguments.begin(), link.arguments.end());
+    stack[link.tensor_input] = x;
+    link.node->getOperation()(stack);
+    x = stack.back();
+  }
+  return at::quantize_per_tensor(x.toTensor().to(at::kFloat), to.scale, to.zero_point, at::kQUInt8).int_repr();
+}
+
+// quantize(f(dequantize(%q)))   ->   tsquant::lookup(%q, table, scale, zero_point)
+bool lower_to_table(Lowering& lowering, Node* quantize, const CodeParams& params) {
+  std::vector<Link> chain;
+  Value* codes = nullptr;
+  if (!trace_chain(lowering, quantize, chain, codes)) return false;
+  const at::Tensor table = make_table(chain, lowering.params_of(codes), params);
+  const Node* named = chain.empty() ? nullptr : chain.back().node;
+  Value* result = lowering.insert(quantize, "tsquant::lookup",
+                                  {codes, lowering.constant(quantize, table), quantize->input(1), quantize->input(2)},
+                                  named);
+  lowering.set_codes(result, params);
+  quantize->output()->replaceAllUsesWith(result);
+  lowering.destroy(quantize);
+  for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
+    lowering.record(link->node, "tsquant::lookup");
+    lowering.destroy(link->node);
+  }
+  return true;
+}
+
+}  // namespace
+
+void lower_quantizers(Lowering& lowering) {
+  for (Node* node : nodes_of_kind(lowering.graph().block(), {"aten::quantize_per_tensor"})) {
+    const auto params = quantizer_params(lowering.model(), node);
+    if (!params || remove_roundtrip(lowering, node) || !lowering.own_kernels()) continue;
+    if (lower_to_table(lowering, node, *params)) continue;
+    const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
+    Value* result = lowering.insert(node, "tsquant::quantize", inputs, node);
+    lowering.set_codes(result, *params);
+    node->output()->replaceAllUsesWith(result);
+    lowering.destroy(node);
+  }
+}
+
+}  // namespace tsquant

@@ -1,0 +1,199 @@
+#include <fmt/format.h>
+
+#include "graph/mutation.h"
+#include "graph/params.h"
+#include "lowering/lowering.h"
+#include "lowering/reference_nodes.h"
+#include "lowering/shared_weight.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Block;
+using torch::jit::Node;
+using torch::jit::Use;
+using torch::jit::Value;
+
+bool same_parameters(const QParams& a, const QParams& b) {
+  return a.dtype == b.dtype && a.per_channel == b.per_channel && (!a.per_channel || a.axis == b.axis) &&
+         a.quant_min == b.quant_min && a.quant_max == b.quant_max && at::equal(a.scale, b.scale) &&
+         at::equal(a.zero_point, b.zero_point);
+}
+
+/// Uses that one quantizer feeds. A group without uses stands after its value, for all consumers.
+struct Group {
+  Value* value = nullptr;
+  const QParams* qparams = nullptr;
+  std::vector<Use> uses;
+  int64_t rank = -1;
+  std::string parameter;  ///< folded weights: identity of the parameter
+};
+
+class Inserter {
+ public:
+  Inserter(Model& model, const GraphView& view, bool fold, std::vector<Refusal>& refusals)
+      : model_(model), view_(view), fold_(fold), refusals_(refusals), mutation_(model.graph()) {}
+
+  void plan(const QuantizationPoint& point, const QParams& qparams) {
+    const ViewNode* node = view_.find(point.node);
+    if (!node) {
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("quantization point {}: no such node", point.id), point.node,
+                  fmt::format("the closest names are {}", fmt::join(view_.nearest_names(point.node), ", ")));
+    }
+    if (point.input_port) {
+      const ViewEdge* edge = view_.input_edge(*node, *point.input_port);
+      if (!edge) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("quantization point {}: no tensor argument {}", point.id, *point.input_port),
+                    point.node);
+      }
+      plan_use(point, qparams, edge->value, edge->use);
+    } else if (node->kind == NodeKind::kParameter) {
+      for (const int64_t edge : node->out_edges) plan_use(point, qparams, view_.edge(edge).value, view_.edge(edge).use);
+    } else if (node->value && may_quantize(point, qparams, node->value)) {
+      if (!find_group(after_, node->value, qparams)) after_.push_back(make_group(node->value, qparams));
+    }
+  }
+
+  void apply() {
+    for (const Group& group : weights_) insert_folded(group);
+    for (const Group& group : before_) insert_before(group);
+    for (const Group& group : after_) insert_after(group);
+  }
+
+ private:
+  void plan_use(const QuantizationPoint& point, const QParams& qparams, Value* value, const Use& use) {
+    const auto parameter = param_of(model_, value);
+    if (!may_quantize(point, qparams, value)) return;
+    auto& groups = parameter && fold_ ? weights_ : before_;
+    Group* group = nullptr;
+    if (parameter && fold_) {
+      const std::string identity = parameter->name.empty() ? fmt::format("%{}", value->unique()) : parameter->name;
+      for (auto& other : groups) {
+        if (other.parameter == identity && same_parameters(*other.qparams, qparams)) group = &other;
+      }
+      if (!group) groups.push_back(make_group(value, qparams)), group = &groups.back(), group->parameter = identity;
+    } else {
+      group = find_group(groups, value, qparams);
+      if (!group) groups.push_back(make_group(value, qparams)), group = &groups.back();
+    }
+    const bool known = std::any_of(group->uses.begin(), group->uses.end(), [&](const Use& other) {
+      return other.user == use.user && other.offset == use.offset;
+    });
+    if (!known) group->uses.push_back(use);
+  }
+
+  Group make_group(Value* value, const QParams& qparams) const {
+    Group group;
+    group.value = value;
+    group.qparams = &qparams;
+    group.rank = rank_of(value);
+    return group;
+  }
+
+  static Group* find_group(std::vector<Group>& groups, const Value* value, const QParams& qparams) {
+    for (auto& group : groups) {
+      if (group.value == value && same_parameters(*group.qparams, qparams)) return &group;
+    }
+    return nullptr;
+  }
+
+  int64_t rank_of(const Value* value) const {
+    if (const auto parameter = param_of(model_, value)) return parameter->tensor.dim();
+    const ViewNode* producer = view_.producer(value);
+    return producer && producer->info.known ? static_cast<int64_t>(producer->info.shape.size()) : -1;
+  }
+
+  bool may_quantize(const QuantizationPoint& point, const QParams& qparams, Value* value) {
+    const ViewNode* producer = view_.producer(value);
+    const auto parameter = param_of(model_, value);
+    const bool integer = parameter ? !parameter->tensor.is_floating_point()
+                                   : producer && producer->info.known && !producer->info.is_floating();
+    if (integer) return refuse(point, "not_floating", "the tensor does not hold floating-point numbers");
+    if (!parameter && mutation_.is_written_later(value)) {
+      return refuse(point, "written_in_place", "the tensor is changed in place after it was produced");
+    }
+    if (!can_insert_quantize(qparams, rank_of(value))) {
+      return refuse(point, "unknown_shape", "fewer levels per channel need a tensor of known rank");
+    }
+    return true;
+  }
+
+  bool refuse(const QuantizationPoint& point, const std::string& code, const std::string& reason) {
+    refusals_.push_back({point.node, code, reason});
+    return false;
+  }
+
+  // %w = prim::GetAttr[name="weight"](%conv)      (float)
+  //   ->
+  // %w = prim::GetAttr[name="weight"](%conv)      (qint8, under the same state-dict name)
+  // %d = aten::dequantize(%w)
+  void insert_folded(const Group& group) {
+    const auto tensor = param_of(model_, group.value)->tensor;
+    std::vector<ParameterUse> uses;
+    for (const Use& use : group.uses) uses.emplace_back(use.user, use.offset);
+    Node* dequantize = insert_reader(model_, uses, "aten::dequantize");
+    dequantize->output()->setType(c10::TensorType::get());
+    set_param(model_, dequantize, 0, make_quantized(quantize(tensor.detach(), *group.qparams), *group.qparams));
+  }
+
+  void insert_before(const Group& group) {
+    auto graph = model_.graph();
+    Value* quantized = nullptr;
+    {
+      torch::jit::WithInsertPoint guard(position_of(group));
+      quantized = insert_quantize(*graph, group.value, *group.qparams, group.rank);
+    }
+    for (const Use& use : group.uses) {
+      torch::jit::WithInsertPoint guard(use.user);
+      use.user->replaceInput(use.offset, insert_dequantize(*graph, quantized));
+    }
+  }
+
+  void insert_after(const Group& group) {
+    auto graph = model_.graph();
+    torch::jit::WithInsertPoint guard(after(group.value));
+    Value* quantized = insert_quantize(*graph, group.value, *group.qparams, group.rank);
+    Value* result = insert_dequantize(*graph, quantized);
+    group.value->replaceAllUsesAfterNodeWith(result->node(), result);
+  }
+
+  /// The node before which the quantizer of some uses stands: the first of the users when they share a block, else
+  /// right after the tensor is produced, which dominates them all.
+  static Node* position_of(const Group& group) {
+    Node* first = group.uses.front().user;
+    for (const Use& use : group.uses) {
+      if (use.user->owningBlock() != first->owningBlock()) return after(group.value);
+      if (use.user->isBefore(first)) first = use.user;
+    }
+    return first;
+  }
+
+  static Node* after(const Value* value) {
+    Node* producer = const_cast<Node*>(value->node());
+    return producer->kind() == c10::prim::Param ? *producer->owningBlock()->nodes().begin() : producer->next();
+  }
+
+  Model& model_;
+  const GraphView& view_;
+  bool fold_;
+  std::vector<Refusal>& refusals_;
+  MutationAnalysis mutation_;
+  std::vector<Group> weights_, before_, after_;
+};
+
+}  // namespace
+
+void insert_qdq(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
+                bool fold, std::vector<Refusal>& refusals) {
+  Inserter inserter(model, view, fold, refusals);
+  for (const auto& point : annotations.points) {
+    const auto found = qparams.find(point.id);
+    if (found != qparams.end()) inserter.plan(point, found->second);
+  }
+  inserter.apply();
+}
+
+}  // namespace tsquant

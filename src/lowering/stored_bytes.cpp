@@ -1,0 +1,83 @@
+#include <torch/csrc/jit/ir/constants.h>
+
+#include <unordered_set>
+
+#include "graph/walk.h"
+#include "lowering/lowering.h"
+
+namespace tsquant {
+
+namespace {
+
+/// Sums the storages of all tensors, each once.
+class ByteCounter {
+ public:
+  int64_t total() const { return total_; }
+
+  void add(const c10::IValue& value) {
+    if (value.isTensor()) {
+      add_tensor(value.toTensor());
+    } else if (value.isList()) {
+      for (const c10::IValue& element : value.toListRef()) add(element);
+    } else if (value.isTuple()) {
+      for (const auto& element : value.toTupleRef().elements()) add(element);
+    } else if (value.isGenericDict()) {
+      for (const auto& entry : value.toGenericDict()) add(entry.value());
+    } else if (value.isObject() && objects_.insert(value.toObject().get()).second) {
+      add_object(value);
+    }
+  }
+
+ private:
+  void add_tensor(const at::Tensor& tensor) {
+    if (!tensor.defined() || !tensor.has_storage()) return;
+    if (!storages_.insert(tensor.storage().unsafeGetStorageImpl()).second) return;
+    kept_.push_back(tensor);
+    total_ += static_cast<int64_t>(tensor.storage().nbytes());
+    if (tensor.is_quantized() && tensor.qscheme() == c10::kPerChannelAffine) {
+      add_tensor(tensor.q_per_channel_scales());
+      add_tensor(tensor.q_per_channel_zero_points());
+    }
+  }
+
+  void add_object(const c10::IValue& value) {
+    const auto object = value.toObject();
+    const auto type = object->type();
+    if (type->is_module()) {
+      for (size_t i = 0; i < type->numAttributes(); ++i) add(object->getSlot(i));
+    } else if (auto* pack = type->findMethod("__getstate__")) {
+      // Packed weights are written as what their __getstate__ returns.
+      torch::jit::Stack stack{value};
+      pack->run(stack);
+      add(stack.back());
+    } else {
+      for (size_t i = 0; i < type->numAttributes(); ++i) add(object->getSlot(i));
+    }
+  }
+
+  int64_t total_ = 0;
+  std::unordered_set<const void*> storages_, objects_;
+  std::vector<at::Tensor> kept_;  // keeps addresses from being reused while counting
+};
+
+}  // namespace
+
+int64_t stored_bytes(const Model& model) {
+  ByteCounter counter;
+  counter.add(c10::IValue(model.module()._ivalue()));
+  std::unordered_set<const c10::ClassType*> seen;
+  for (const auto& module : model.module().modules()) {
+    if (!seen.insert(module.type().get()).second) continue;
+    for (auto* method : module.type()->methods()) {
+      const auto* function = torch::jit::tryToGraphFunction(*method);
+      if (!function) continue;
+      for (auto* node : all_nodes(function->graph()->block())) {
+        if (node->kind() != c10::prim::Constant || node->outputs().size() != 1) continue;
+        if (const auto value = torch::jit::toIValue(node->output())) counter.add(*value);
+      }
+    }
+  }
+  return counter.total();
+}
+
+}  // namespace tsquant

@@ -1,0 +1,76 @@
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+
+#include "graph/walk.h"
+#include "lowering/lowering.h"
+#include "lowering/reference_nodes.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+/// Inserts a quantized_decomposed operator. Both directions take the same parameters:
+/// quantize_per_tensor(input, scale, zero_point, quant_min, quant_max, dtype),
+/// quantize_per_channel(input, scales, zero_points, axis, quant_min, quant_max, dtype);
+/// dequantize adds `out_dtype` (torch/ao/quantization/fx/_decomposed.py).
+Value* insert_decomposed(Graph& graph, const std::string& direction, const AffineNode& a, Value* input) {
+  std::vector<Value*> inputs{input};
+  if (a.per_channel) {
+    inputs.push_back(graph.insertConstant(a.scales));
+    inputs.push_back(graph.insertConstant(a.zero_points));
+    inputs.push_back(graph.insertConstant(a.axis));
+  } else {
+    inputs.push_back(graph.insertConstant(a.scale));
+    inputs.push_back(graph.insertConstant(a.zero_point));
+  }
+  inputs.push_back(graph.insertConstant(a.quant_min));
+  inputs.push_back(graph.insertConstant(a.quant_max));
+  inputs.push_back(graph.insertConstant(static_cast<int64_t>(a.dtype)));
+  if (direction == "dequantize") inputs.push_back(graph.insertConstant(c10::IValue()));
+  const std::string name = "quantized_decomposed::" + direction + (a.per_channel ? "_per_channel" : "_per_tensor");
+  Node* node = graph.insertNode(graph.create(c10::Symbol::fromQualString(name), inputs, 1));
+  node->output()->setType(c10::TensorType::get());
+  return node->output();
+}
+
+void replace_dequantize(Graph& graph, Node* node, const AffineNode& a, Value* input) {
+  torch::jit::WithInsertPoint guard(node);
+  node->output()->replaceAllUsesWith(insert_decomposed(graph, "dequantize", a, input));
+  node->destroy();
+}
+
+}  // namespace
+
+// %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
+//   ->
+// %q = quantized_decomposed::quantize_per_tensor(%x, %scale, %zero_point, %min, %max, %int8)
+// %y = quantized_decomposed::dequantize_per_tensor(%q, %scale, %zero_point, %min, %max, %int8, %none)
+void to_decomposed_form(Model& model) {
+  auto graph = model.graph();
+  for (const auto& parameter : quantized_parameters(model)) {
+    const AffineNode a = read_quantized(parameter.tensor);
+    replace_parameter(model, parameter.uses, parameter.tensor.int_repr());
+    for (const auto& [node, index] : parameter.uses) replace_dequantize(*graph, node, a, node->input(0));
+  }
+  for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {
+    const auto a = read_quantize(model, node);
+    const auto uses = node->output()->uses();
+    const bool plain = std::all_of(uses.begin(), uses.end(), [](const auto& use) {
+      return use.user->kind() == c10::Symbol::fromQualString("aten::dequantize");
+    });
+    if (!a || !plain) continue;
+    Value* codes = nullptr;
+    {
+      torch::jit::WithInsertPoint guard(node);
+      codes = insert_decomposed(*graph, "quantize", *a, a->input);
+    }
+    for (const auto& use : uses) replace_dequantize(*graph, use.user, *a, codes);
+    node->destroy();
+  }
+  torch::jit::EliminateDeadCode(graph);
+}
+
+}  // namespace tsquant

@@ -1,0 +1,71 @@
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
+
+#include "graph/walk.h"
+#include "lowering/lowering.h"
+#include "lowering/reference_nodes.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+Value* insert_fake_quantize(Graph& graph, const AffineNode& a, Value* x) {
+  std::vector<Value*> inputs{x};
+  if (a.per_channel) {
+    inputs.push_back(graph.insertConstant(a.scales));
+    inputs.push_back(graph.insertConstant(a.zero_points.to(at::kInt)));  // the operator refuses int64
+    inputs.push_back(graph.insertConstant(a.axis));
+  } else {
+    inputs.push_back(graph.insertConstant(a.scale));
+    inputs.push_back(graph.insertConstant(a.zero_point));
+  }
+  inputs.push_back(graph.insertConstant(a.quant_min));
+  inputs.push_back(graph.insertConstant(a.quant_max));
+  const auto kind = c10::Symbol::fromQualString(a.per_channel ? "aten::fake_quantize_per_channel_affine"
+                                                              : "aten::fake_quantize_per_tensor_affine");
+  Node* node = graph.insertNode(graph.create(kind, inputs, 1));
+  node->output()->setType(c10::TensorType::get());
+  return node->output();
+}
+
+}  // namespace
+
+// %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
+//   ->
+// %y = aten::fake_quantize_per_tensor_affine(%x, %scale, %zero_point, %min, %max)
+//
+// Folded weights become the floats that their codes stand for; a fake quantize leaves those as they are.
+void to_fake_quantize_form(Model& model) {
+  auto graph = model.graph();
+  for (const auto& parameter : quantized_parameters(model)) {
+    replace_parameter(model, parameter.uses, parameter.tensor.dequantize());
+    for (const auto& [node, index] : parameter.uses) {
+      torch::jit::WithInsertPoint guard(node);
+      node->output()->replaceAllUsesWith(
+          insert_fake_quantize(*graph, read_quantized(parameter.tensor), node->input(0)));
+      node->destroy();
+    }
+  }
+  for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {
+    const auto a = read_quantize(model, node);
+    if (!a) continue;
+    Value* result = nullptr;
+    {
+      torch::jit::WithInsertPoint guard(node);
+      result = insert_fake_quantize(*graph, *a, a->input);
+    }
+    const auto uses = node->output()->uses();
+    for (const auto& use : uses) {
+      if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
+      use.user->output()->replaceAllUsesWith(result);
+      use.user->destroy();
+    }
+    if (!node->hasUses()) node->destroy();
+  }
+  torch::jit::EliminateDeadCode(graph);
+}
+
+}  // namespace tsquant

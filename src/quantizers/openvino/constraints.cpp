@@ -1,0 +1,55 @@
+#include <fmt/format.h>
+
+#include "quantizers/openvino/propagation_solver.h"
+#include "tsquant/error.h"
+
+namespace tsquant::openvino {
+
+namespace {
+
+const char* name_of(QuantizationMode mode) { return mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric"; }
+
+}  // namespace
+
+bool Constraints::allows(const QConfig& config) const {
+  if (mode && config.mode != *mode) return false;
+  if (num_bits && config.num_bits != *num_bits) return false;
+  if (signedness_to_force && config.signedness_to_force != signedness_to_force) return false;
+  if (per_channel && config.per_channel != *per_channel) return false;
+  return !narrow_range || config.narrow_range == *narrow_range;
+}
+
+QConfig Constraints::apply_to(QConfig config) const {
+  if (mode) config.mode = *mode;
+  if (num_bits) config.num_bits = static_cast<int>(*num_bits);
+  if (signedness_to_force) config.signedness_to_force = signedness_to_force;
+  if (per_channel) config.per_channel = *per_channel;
+  if (narrow_range) config.narrow_range = *narrow_range;
+  return config;
+}
+
+QConfigList Constraints::filter(const QConfigList& list, const std::string& node, const char* what) const {
+  QConfigList allowed;
+  for (const auto& config : list) {
+    if (allows(config)) allowed.push_back(config);
+  }
+  if (allowed.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("the target device has no {} quantizer with {}", what, describe()), node,
+                fmt::format("change or unset the fields of {}s_quantization_params", what));
+  }
+  return allowed;
+}
+
+std::string Constraints::describe() const {
+  std::string text;
+  const auto add = [&text](const std::string& part) { text += (text.empty() ? "" : ", ") + part; };
+  if (num_bits) add(fmt::format("num_bits={}", *num_bits));
+  if (mode) add(fmt::format("mode={}", name_of(*mode)));
+  if (signedness_to_force) add(fmt::format("signedness_to_force={}", *signedness_to_force));
+  if (per_channel) add(fmt::format("per_channel={}", *per_channel));
+  if (narrow_range) add(fmt::format("narrow_range={}", *narrow_range));
+  return text;
+}
+
+}  // namespace tsquant::openvino

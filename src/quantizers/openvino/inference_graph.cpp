@@ -1,0 +1,126 @@
+#include "quantizers/openvino/inference_graph.h"
+
+#include <algorithm>
+#include <functional>
+#include <queue>
+#include <string>
+
+namespace tsquant::openvino {
+
+namespace {
+
+/// Nodes reachable from the inputs and from embeddings that NNCF counts as inputs.
+std::vector<bool> reachable(const PlacementGraph& graph) {
+  std::vector<bool> seen(graph.nodes.size(), false);
+  std::vector<int> stack;
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const auto& node = graph.nodes[i];
+    const bool embedding = node.kind == PlacementKind::kOperator && metatype_row(node.metatype).default_trait ==
+                                                                        QuantizationTrait::kOutputQuantizationAsWeights;
+    if (node.kind == PlacementKind::kInput || embedding) stack.push_back(static_cast<int>(i));
+  }
+  while (!stack.empty()) {
+    const int id = stack.back();
+    stack.pop_back();
+    if (seen[id]) continue;
+    seen[id] = true;
+    for (int edge : graph.nodes[id].out_edges) stack.push_back(graph.edges[edge].to);
+  }
+  return seen;
+}
+
+bool can_bypass(const InferenceGraph& graph, int id) {
+  static const MetatypeSet kBypassed{"Dropout", "Noop"};
+  if (!kBypassed.has(graph.node(id).metatype) || graph.in_edges[id].size() != 1) return false;
+  const PlacementEdge& in = graph.edges[graph.in_edges[id].front()];
+  for (int id_out : graph.out_edges[id]) {
+    const PlacementEdge& out = graph.edges[id_out];
+    if (out.integer != in.integer) return false;
+    if (in.known && out.known && in.shape != out.shape) return false;
+  }
+  return true;
+}
+
+void bypass(InferenceGraph& graph, int id) {
+  const int in = graph.in_edges[id].front();
+  const int producer = graph.edges[in].from;
+  auto& outs = graph.out_edges[producer];
+  outs.erase(std::find(outs.begin(), outs.end(), in));
+  for (int out : graph.out_edges[id]) {
+    graph.edges[out].from = producer;
+    graph.edges[out].output_port = graph.edges[in].output_port;
+    outs.push_back(out);
+  }
+  graph.in_edges[id].clear();
+  graph.out_edges[id].clear();
+  graph.present[id] = false;
+}
+
+}  // namespace
+
+InferenceGraph make_inference_graph(const PlacementGraph& graph) {
+  InferenceGraph result;
+  result.full = &graph;
+  result.present = reachable(graph);
+  result.edges = graph.edges;
+  result.in_edges.resize(graph.nodes.size());
+  result.out_edges.resize(graph.nodes.size());
+  for (size_t i = 0; i < graph.edges.size(); ++i) {
+    const auto& edge = graph.edges[i];
+    if (!result.present[edge.from] || !result.present[edge.to]) continue;
+    result.in_edges[edge.to].push_back(static_cast<int>(i));
+    result.out_edges[edge.from].push_back(static_cast<int>(i));
+  }
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const int id = static_cast<int>(i);
+    if (result.present[i] && graph.nodes[i].kind == PlacementKind::kOperator && can_bypass(result, id)) {
+      bypass(result, id);
+    }
+  }
+  for (auto& edges : result.in_edges) {
+    std::stable_sort(edges.begin(), edges.end(),
+                     [&](int a, int b) { return graph.edges[a].input_port < graph.edges[b].input_port; });
+  }
+  return result;
+}
+
+std::vector<int> textual_ranks(int count) {
+  std::vector<int> ranks(static_cast<size_t>(count));
+  int next = 0;
+  // Depth-first walk over the digits visits ids in textual order: 0, 1, 10, 100, ..., 11, ...
+  std::vector<int64_t> stack;
+  for (int64_t first = 9; first >= 0; --first) stack.push_back(first);
+  while (!stack.empty()) {
+    const int64_t id = stack.back();
+    stack.pop_back();
+    if (id >= count) continue;
+    ranks[static_cast<size_t>(id)] = next++;
+    if (id == 0) continue;
+    for (int64_t digit = 9; digit >= 0; --digit) stack.push_back(id * 10 + digit);
+  }
+  return ranks;
+}
+
+std::vector<int> lexicographic_order(const InferenceGraph& graph) {
+  const auto ranks = textual_ranks(static_cast<int>(graph.size()));
+  std::vector<int> missing(graph.size());
+  using Entry = std::pair<int, int>;  // rank, id
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> ready;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    missing[i] = static_cast<int>(graph.in_edges[i].size());
+    if (graph.present[i] && missing[i] == 0) ready.emplace(ranks[i], static_cast<int>(i));
+  }
+  std::vector<int> order;
+  while (!ready.empty()) {
+    const int id = ready.top().second;
+    ready.pop();
+    order.push_back(id);
+    for (int edge : graph.out_edges[id]) {
+      const int to = graph.edges[edge].to;
+      if (--missing[to] == 0) ready.emplace(ranks[to], to);
+    }
+  }
+  return order;
+}
+
+}  // namespace tsquant::openvino

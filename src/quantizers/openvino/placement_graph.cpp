@@ -1,0 +1,104 @@
+#include "quantizers/openvino/placement_graph.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "tsquant/error.h"
+
+namespace tsquant::openvino {
+
+int PlacementGraph::add_node(PlacementKind kind, std::string name, int metatype) {
+  PlacementNode node;
+  node.kind = kind;
+  node.name = std::move(name);
+  node.metatype = metatype;
+  nodes.push_back(std::move(node));
+  return static_cast<int>(nodes.size()) - 1;
+}
+
+int PlacementGraph::add_edge(int from, int to, int input_port, int output_port) {
+  PlacementEdge edge;
+  edge.from = from;
+  edge.to = to;
+  edge.input_port = input_port;
+  edge.output_port = output_port;
+  edges.push_back(std::move(edge));
+  const int id = static_cast<int>(edges.size()) - 1;
+  nodes[from].out_edges.push_back(id);
+  nodes[to].in_edges.push_back(id);
+  return id;
+}
+
+int metatype_index(const OpInfo& row) { return static_cast<int>(&row - op_table().data()); }
+
+int metatype_index(const std::string& metatype) {
+  static const auto index = [] {
+    std::unordered_map<std::string, int> by_name;
+    for (const OpInfo& row : op_table()) by_name.emplace(row.metatype, metatype_index(row));
+    return by_name;
+  }();
+  const auto found = index.find(metatype);
+  return found == index.end() ? -1 : found->second;
+}
+
+MetatypeSet::MetatypeSet(std::initializer_list<const char*> names) {
+  for (const std::string name : names) {
+    int index = metatype_index("PT" + name + "Metatype");
+    if (index < 0) index = metatype_index(name);
+    if (index < 0) throw Error(ErrorCode::kInternal, "the operator table has no metatype '" + name + "'");
+    bits_[static_cast<size_t>(index)] = true;
+  }
+}
+
+MetatypeSet MetatypeSet::operator|(const MetatypeSet& other) const {
+  MetatypeSet both = *this;
+  for (size_t i = 0; i < bits_.size(); ++i) both.bits_[i] = bits_[i] || other.bits_[i];
+  return both;
+}
+
+const MetatypeSet& matmul_metatypes() {
+  static const MetatypeSet set{"Linear", "MatMul", "Addmm"};
+  return set;
+}
+
+const MetatypeSet& plain_convolution_metatypes() {
+  static const MetatypeSet set{"Conv1d", "Conv2d", "Conv3d"};
+  return set;
+}
+
+const MetatypeSet& overflow_fix_metatypes() {
+  static const MetatypeSet set{"Conv1d", "Conv2d", "Conv3d", "Linear", "ConvTranspose1d", "ConvTranspose2d",
+                               "ConvTranspose3d"};
+  return set;
+}
+
+const MetatypeSet& elementwise_metatypes() {
+  static const MetatypeSet set{"Add",     "Mul",          "Sub",    "Div",      "Less",
+                               "LessEqual", "Greater",    "GreaterEqual", "Equals", "NotEqual",
+                               "Mod",     "LogicalOr",    "LogicalXor",   "LogicalAnd", "Max",
+                               "Min"};
+  return set;
+}
+
+int constant_above(const PlacementGraph& graph, int edge) {
+  static const int noop = metatype_index("PTNoopMetatype");
+  int node = graph.edges[edge].from;
+  while (graph.nodes[node].metatype == noop && !graph.nodes[node].in_edges.empty()) {
+    node = graph.edges[graph.nodes[node].in_edges.front()].from;
+  }
+  return graph.nodes[node].kind == PlacementKind::kConstant ? node : -1;
+}
+
+std::vector<int> constant_weight_ports(const PlacementGraph& graph, int node) {
+  const auto& weight_ports = metatype_row(graph.nodes[node].metatype).weight_ports;
+  std::vector<int> ports;
+  for (int edge : graph.nodes[node].in_edges) {
+    const int port = graph.edges[edge].input_port;
+    const bool is_weight = std::find(weight_ports.begin(), weight_ports.end(), port) != weight_ports.end();
+    if (is_weight && constant_above(graph, edge) >= 0) ports.push_back(port);
+  }
+  std::sort(ports.begin(), ports.end());
+  return ports;
+}
+
+}  // namespace tsquant::openvino

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graph/op_table.h"
+
+namespace tsquant::openvino {
+
+enum class PlacementKind { kInput, kConstant, kOperator, kOutput };
+
+/// The graph that placement works on: what NNCF's graph holds, with integers instead of names as keys.
+struct PlacementNode {
+  PlacementKind kind = PlacementKind::kOperator;
+  std::string name;
+  int metatype = 0;  ///< index of the row in op_table()
+  std::vector<int> in_edges;
+  std::vector<int> out_edges;
+};
+
+/// One use of a tensor.
+struct PlacementEdge {
+  int from = 0;
+  int to = 0;
+  int input_port = 0;   ///< index among the consumer's tensor arguments
+  int output_port = 0;  ///< index among the producer's results
+  bool integer = false;
+  bool known = false;  ///< `shape` is valid
+  std::vector<int64_t> shape;
+};
+
+/// Nodes in execution order; the position of a node is its id.
+struct PlacementGraph {
+  std::vector<PlacementNode> nodes;
+  std::vector<PlacementEdge> edges;
+
+  int add_node(PlacementKind kind, std::string name, int metatype);
+  int add_edge(int from, int to, int input_port, int output_port = 0);
+};
+
+/// Index of a row of op_table(), by the row itself or by metatype; -1 when there is no such metatype.
+int metatype_index(const OpInfo& row);
+int metatype_index(const std::string& metatype);
+inline const OpInfo& metatype_row(int index) { return op_table()[static_cast<size_t>(index)]; }
+
+/// A set of metatypes with constant-time look-up.
+class MetatypeSet {
+ public:
+  MetatypeSet() = default;
+  /// @param names without the prefix "PT" and the suffix "Metatype", or complete ("PTReduceL2")
+  MetatypeSet(std::initializer_list<const char*> names);
+  bool has(int metatype) const { return bits_[static_cast<size_t>(metatype)]; }
+  MetatypeSet operator|(const MetatypeSet& other) const;
+
+ private:
+  std::vector<bool> bits_ = std::vector<bool>(op_table().size(), false);
+};
+
+// NNCF's groups of metatypes (torch/graph/operator_metatypes.py, min_max/torch_fx_backend.py).
+const MetatypeSet& matmul_metatypes();
+/// Convolutions whose weights FIRST_LAYER halves: no depthwise, no transposed.
+const MetatypeSet& plain_convolution_metatypes();
+/// Operators whose weights OverflowFix::kEnable halves.
+const MetatypeSet& overflow_fix_metatypes();
+const MetatypeSet& elementwise_metatypes();
+
+/// The constant above an edge, through no-op nodes; -1 when a computed tensor arrives.
+int constant_above(const PlacementGraph& graph, int edge);
+/// Tensor arguments among the operator's weight ports that hold a constant, in ascending order.
+std::vector<int> constant_weight_ports(const PlacementGraph& graph, int node);
+
+}  // namespace tsquant::openvino

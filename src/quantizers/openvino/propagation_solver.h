@@ -1,0 +1,101 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "quantizers/openvino/merge_rules.h"
+#include "quantizers/openvino/propagation_state.h"
+#include "quantizers/openvino/travel_queue.h"
+
+namespace tsquant::openvino {
+
+/// Hard filters on candidates: the preset's mode and the user's QuantizationParameters.
+struct Constraints {
+  c10::optional<QuantizationMode> mode;
+  c10::optional<int64_t> num_bits;
+  c10::optional<bool> signedness_to_force, per_channel, narrow_range;
+
+  bool allows(const QConfig& config) const;
+  QConfig apply_to(QConfig config) const;
+  /// @throws Error kInvalidArgument when nothing is left
+  QConfigList filter(const QConfigList& list, const std::string& node, const char* what) const;
+  std::string describe() const;
+};
+
+struct SolverOptions {
+  QuantizerPropagationRule rule = QuantizerPropagationRule::kMergeAllInOne;
+  bool quantize_outputs = false;
+  Constraints activations;
+};
+
+/// Moves quantizers from the operators that ask for them up to the producers of the tensors and merges them on the way
+/// (nncf/common/quantization/quantizer_propagation/solver.py).
+class PropagationSolver {
+ public:
+  PropagationSolver(PropagationState& state, const std::vector<OpPlan>& plans, const SolverOptions& options);
+
+  /// @return ids of the quantizers that remain, in the order in which they stopped
+  std::vector<int> run();
+
+ private:
+  enum class Transition { kStop, kMove, kMerge, kWait };
+  struct Check {
+    Transition transition;
+    StopReason reason = StopReason::kStart;
+  };
+
+  void start_quantizers();
+  void start_at_operator(int site);
+  std::shared_ptr<const QConfigList> candidates(int site);
+  QConfigList make_candidates(int site) const;
+  void step(int id);
+  void step_waiting(int id);
+  std::vector<int> make_clones(int id, size_t paths);
+  /// @return true when the quantizer stays in the queue
+  bool process_path(int id, const std::vector<int>& path, const std::vector<int>& clones);
+  Check check_path(int id, const std::vector<int>& path, const std::vector<int>& clones);
+  Check check_conflict(int id, int resident) const;
+  Check check_branching(int id, int branch);
+  void merge_at(int branch, std::vector<int> waiting);
+  void release_all();
+  void finish(int id, StopReason reason);
+  /// Tells parked quantizers that `id` is no longer where they saw it.
+  void notify(int id);
+
+  std::vector<std::vector<int>> paths_above(int hook) const;
+  bool needs_unified_scales(int hook) const;
+  bool feeds_weighted_operator(int site) const;
+  /// Operators below a branch that do not merely move values, nearest first; `visitor` ends the walk with false.
+  template <typename Visitor>
+  void visit_operators_below(int branch, Visitor&& visitor) const;
+  /// The first travelling quantizers below a site, nearest first; `visitor` ends the walk with false.
+  template <typename Visitor>
+  void visit_travelling_below(int site, int also, Visitor&& visitor) const;
+  bool is_affected_by_other(int op, int id) const;
+  bool all_outputs_quantized(int branch) const;
+  void find_output_dominators();
+  void find_float_consumers();
+  /// First visit of a site in the present walk.
+  bool visit(int site) const;
+
+  PropagationState& state_;
+  const SiteGraph& graph_;
+  const std::vector<OpPlan>& plans_;
+  SolverOptions options_;
+  TravelQueue queue_;
+  std::map<int, std::vector<int>> waiting_;  ///< by branch
+  std::map<int, std::vector<int>> watchers_;  ///< by quantizer: parked ones that look again when it moves
+  std::vector<int> finished_;
+  std::vector<int> order_;  ///< sites in NNCF's topological order
+  std::vector<bool> dominates_output_;  ///< by site
+  /// By site: an operator below it, through operators that move values, got no quantizer; and: one below it is a
+  /// concatenation or takes quantizers for some arguments only, so that the answer changes with time.
+  std::vector<bool> float_below_, special_below_;
+  std::vector<std::shared_ptr<const QConfigList>> lists_;  ///< by metatype: candidates, shared by all its operators
+  mutable std::vector<int> seen_;
+  mutable int stamp_ = 0;
+};
+
+}  // namespace tsquant::openvino

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "quantizers/openvino/site_graph.h"
+
+namespace tsquant::openvino {
+
+/// Why a quantizer stopped moving up.
+enum class StopReason {
+  kStart,            ///< no place above, or not moved yet
+  kProducer,         ///< the operator above computes on its values
+  kIgnored,          ///< the operator above is ignored
+  kOtherConsumer,    ///< another consumer of the tensor stays in float
+  kModelOutput,      ///< the tensor is also returned by the model
+  kOtherConfig,      ///< another quantizer with other candidates stands above
+  kBranchesDiffer,   ///< the branches could not be merged
+  kInteger,          ///< the tensor above holds integers
+  kMerged,           ///< stands above the branches that it was merged from
+};
+
+/// A quantizer on its way from the operator that asked for it towards the producer of the tensor.
+struct Traveller {
+  int id = 0;  ///< from 1, in order of creation; 0 is unused
+  std::shared_ptr<const QConfigList> configs;
+  int location = -1;       ///< hook where it stands
+  std::vector<int> path;   ///< links it moved along
+  bool alive = true;
+  bool queued = false;
+  int waiting_at = -1;     ///< post-hook where it waits for the other branches
+  int group = -1;          ///< unified scale group; -1: none
+  int weights_of = -1;     ///< operator site whose weight quantizer could serve instead (embeddings)
+  StopReason stop = StopReason::kStart;
+  // What it affects itself; quantizers merged into it add theirs (`absorbed`).
+  std::vector<int> links, hooks, operators, sinks;
+  std::vector<int> absorbed;
+  std::vector<int> downstream;  ///< branch quantizers that stay below this one
+};
+
+/// Quantizers on a SiteGraph and what each site and link is affected by.
+///
+/// Merging quantizers does not rewrite the lists of the sites: an entry of a merged quantizer stands for the one that
+/// took it over (`find`), which keeps long chains of branches linear.
+class PropagationState {
+ public:
+  explicit PropagationState(const SiteGraph& graph);
+
+  const SiteGraph& graph() const { return graph_; }
+  Traveller& at(int id) { return travellers_[id]; }
+  const Traveller& at(int id) const { return travellers_[id]; }
+  int count() const { return static_cast<int>(travellers_.size()) - 1; }
+  /// The living quantizer that an entry stands for.
+  int find(int id) const;
+
+  int standing(int site) const { return standing_[site]; }
+  void set_standing(int site, int id) { standing_[site] = id; }
+  /// Living quantizers that affect a site or a link, in order, possibly repeated.
+  std::vector<int> affecting_site(int site) const { return resolve(by_site_[site]); }
+  std::vector<int> affecting_link(int link) const { return resolve(by_link_[link]); }
+
+  /// Starts a quantizer before an operator's argument.
+  int add_at_pre_hook(std::shared_ptr<const QConfigList> configs, int hook, int group);
+  /// Starts a quantizer that others will be merged into.
+  int add_at_post_hook(std::shared_ptr<const QConfigList> configs, int hook, int group);
+  int clone(int id);
+  void remove(int id, bool keep_standing = false);
+  /// Moves along a path of links, listed from the current place upwards; the last link starts at the new place.
+  void move(int id, const std::vector<int>& path);
+  /// Ends `id`; the quantizer found first on `path` takes over its sinks. @param fallback takes over when none is found
+  void merge_into_path(int id, const std::vector<int>& path, int fallback = -1);
+  /// Marks a link as affected by the quantizers that affect the hook above it.
+  void extend_to_link(const std::vector<int>& ids, int link);
+
+  std::vector<int> sinks_of(int id) const { return collect(id, &Traveller::sinks); }
+  std::vector<int> operators_of(int id) const { return collect(id, &Traveller::operators); }
+
+  int new_group();
+  int group_of(int id) const { return travellers_[id].group < 0 ? -1 : find_group(travellers_[id].group); }
+  void join_group(int group, int id) { travellers_[id].group = group; }
+  void merge_groups(int to, int from);
+
+  /// Ids of the quantizers that stand somewhere, ascending.
+  std::vector<int> all_standing() const;
+
+ private:
+  std::vector<int> resolve(const std::vector<int>& entries) const;
+  std::vector<int> collect(int id, std::vector<int> Traveller::*member) const;
+  int find_group(int group) const;
+  void take_over(int survivor, int id);
+  int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
+
+  const SiteGraph& graph_;
+  std::vector<Traveller> travellers_;
+  mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
+  mutable std::vector<int> group_forward_;  ///< by group
+  std::vector<int> standing_;               ///< by site; 0: none
+  std::vector<std::vector<int>> by_site_, by_link_;
+};
+
+}  // namespace tsquant::openvino

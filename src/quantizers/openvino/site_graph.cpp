@@ -1,0 +1,186 @@
+#include "quantizers/openvino/site_graph.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <queue>
+#include <string>
+#include <tuple>
+
+namespace tsquant::openvino {
+
+namespace {
+
+class Builder {
+ public:
+  Builder(const InferenceGraph& graph, const std::vector<std::vector<int>>& fused) : graph_(graph), fused_(fused) {
+    result_.graph = &graph;
+    result_.operator_of.assign(graph.size(), -1);
+    post_hook_.assign(graph.size(), -1);
+    group_.assign(graph.size(), -1);
+    for (size_t i = 0; i < fused.size(); ++i) {
+      if (fused[i].size() < 2) continue;
+      for (int node : fused[i]) group_[node] = static_cast<int>(i);
+    }
+  }
+
+  SiteGraph build() {
+    const auto order = lexicographic_order(graph_);
+    for (int node : order) {
+      if (group_[node] < 0) add_operator({node});
+    }
+    for (const auto& members : fused_) {
+      if (members.size() >= 2) add_operator(members);
+    }
+    for (int node : order) add_hooks(node);
+    for (int hook : post_hook_) {
+      if (hook >= 0) spread_integers(hook);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  int add_site(SiteKind kind, int node, int port = -1) {
+    Site site;
+    site.kind = kind;
+    site.node = node;
+    site.port = port;
+    result_.sites.push_back(std::move(site));
+    return static_cast<int>(result_.sites.size()) - 1;
+  }
+
+  int add_link(int from, int to, bool integer) {
+    result_.links.push_back({from, to, integer});
+    const int link = static_cast<int>(result_.links.size()) - 1;
+    result_.sites[from].out.push_back(link);
+    result_.sites[to].in.push_back(link);
+    return link;
+  }
+
+  void add_operator(const std::vector<int>& members) {
+    const int site = add_site(SiteKind::kOperator, members.front());
+    result_.sites[site].members = members;
+    result_.sites[site].metatype = graph_.node(members.front()).metatype;
+    for (int node : members) result_.operator_of[node] = site;
+    if (graph_.node(members.front()).kind == PlacementKind::kOutput) result_.outputs.push_back(site);
+  }
+
+  /// Only the hooks before the first and after the last member of a fused group remain.
+  void add_hooks(int node) {
+    const int op = result_.operator_of[node];
+    const bool first = result_.sites[op].members.front() == node, last = result_.sites[op].members.back() == node;
+    if (first) {
+      for (int id : graph_.in_edges[node]) {
+        const PlacementEdge& edge = graph_.edges[id];
+        const int hook = add_site(SiteKind::kPreHook, node, edge.input_port);
+        if (post_hook_[edge.from] >= 0) add_link(post_hook_[edge.from], hook, edge.integer);
+        add_link(hook, op, edge.integer);
+      }
+    }
+    if (!last) return;
+    const auto& out = graph_.out_edges[node];
+    const bool integer = std::any_of(out.begin(), out.end(), [&](int id) { return graph_.edges[id].integer; });
+    post_hook_[node] = add_site(SiteKind::kPostHook, node);
+    add_link(op, post_hook_[node], integer);
+  }
+
+  /// One integer consumer makes every use of the tensor an integer one.
+  void spread_integers(int hook) {
+    const auto& out = result_.sites[hook].out;
+    if (std::none_of(out.begin(), out.end(), [&](int link) { return result_.links[link].integer; })) return;
+    for (int link : out) result_.links[link].integer = true;
+  }
+
+  const InferenceGraph& graph_;
+  const std::vector<std::vector<int>>& fused_;
+  SiteGraph result_;
+  std::vector<int> post_hook_, group_;
+};
+
+/// operator -> post-hook becomes operator -> barrier -> post-hook.
+void add_barrier(SiteGraph& graph, int op) {
+  Site barrier;
+  barrier.kind = SiteKind::kBarrier;
+  barrier.node = graph.sites[op].node;
+  graph.sites.push_back(std::move(barrier));
+  const int site = static_cast<int>(graph.sites.size()) - 1;
+  const std::vector<int> out = graph.sites[op].out;
+  bool integer = false;
+  for (int link : out) {
+    integer = integer || graph.links[link].integer;
+    graph.links[link].from = site;
+    graph.sites[site].out.push_back(link);
+  }
+  graph.links.push_back({op, site, integer});
+  const int link = static_cast<int>(graph.links.size()) - 1;
+  graph.sites[op].out = {link};
+  graph.sites[site].in = {link};
+}
+
+}  // namespace
+
+bool SiteGraph::is_output(int site) const { return graph->node(sites[site].node).kind == PlacementKind::kOutput; }
+bool SiteGraph::is_input(int site) const { return graph->node(sites[site].node).kind == PlacementKind::kInput; }
+
+SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<std::vector<int>>& fused,
+                          const std::vector<bool>& ignored, const MetatypeSet& by_metatype,
+                          const std::vector<OpPlan>& plans) {
+  SiteGraph result = Builder(graph, fused).build();
+  const size_t count = result.sites.size();
+  for (size_t i = 0; i < count; ++i) {
+    const int site = static_cast<int>(i);
+    if (!result.is_operator(site)) continue;
+    if (ignored[result.sites[i].node]) {
+      result.sites[i].ignored = true;
+      result.sites[i].metatype = -1;
+      add_barrier(result, site);
+    } else if (by_metatype.has(result.sites[i].metatype)) {
+      result.sites[i].ignored = true;
+    } else {
+      result.sites[i].trait = plans[result.sites[i].metatype].trait;
+    }
+  }
+  for (size_t i = 0; i < result.sites.size(); ++i) {
+    if (result.sites[i].in.empty()) result.roots.push_back(static_cast<int>(i));
+  }
+  return result;
+}
+
+std::vector<int> site_ranks(const SiteGraph& graph) {
+  const auto node_ranks = textual_ranks(static_cast<int>(graph.graph->size()));
+  const auto key = [&](int site) {
+    const Site& s = graph.sites[site];
+    return std::make_tuple(static_cast<int>(s.kind), s.port < 0 ? std::string() : std::to_string(s.port),
+                           node_ranks[s.node]);
+  };
+  std::vector<int> sorted(graph.sites.size());
+  std::iota(sorted.begin(), sorted.end(), 0);
+  std::sort(sorted.begin(), sorted.end(), [&](int a, int b) { return key(a) < key(b); });
+  std::vector<int> ranks(sorted.size());
+  for (size_t i = 0; i < sorted.size(); ++i) ranks[sorted[i]] = static_cast<int>(i);
+  return ranks;
+}
+
+std::vector<int> start_order(const SiteGraph& graph) {
+  const auto ranks = site_ranks(graph);
+  using Entry = std::pair<int, int>;  // rank, site
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> ready;
+  std::vector<int> missing(graph.sites.size());
+  for (size_t i = 0; i < graph.sites.size(); ++i) {
+    missing[i] = static_cast<int>(graph.sites[i].in.size());
+    if (missing[i] == 0) ready.emplace(ranks[i], static_cast<int>(i));
+  }
+  std::vector<int> order;
+  while (!ready.empty()) {
+    const int site = ready.top().second;
+    ready.pop();
+    order.push_back(site);
+    for (int link : graph.sites[site].out) {
+      const int to = graph.to(link);
+      if (--missing[to] == 0) ready.emplace(ranks[to], to);
+    }
+  }
+  return order;
+}
+
+}  // namespace tsquant::openvino

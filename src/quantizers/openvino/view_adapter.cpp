@@ -1,0 +1,236 @@
+#include "quantizers/openvino/view_adapter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace tsquant::openvino {
+
+namespace {
+
+PlacementKind kind_of(NodeKind kind) {
+  switch (kind) {
+    case NodeKind::kInput:
+      return PlacementKind::kInput;
+    case NodeKind::kParameter:
+      return PlacementKind::kConstant;
+    case NodeKind::kOutput:
+      return PlacementKind::kOutput;
+    case NodeKind::kOperator:
+      break;
+  }
+  return PlacementKind::kOperator;
+}
+
+/// The tensor argument that holds the weight. The ports of the table are those of the Python function; the scale of
+/// a normalisation is its second tensor in the graph.
+int weight_port(const PlacementGraph& graph, int node) {
+  static const MetatypeSet kNorms{"LayerNorm", "GroupNorm", "BatchNorm"};
+  const auto& info = graph.nodes[node];
+  if (kNorms.has(info.metatype)) {
+    for (int edge : info.in_edges) {
+      if (graph.edges[edge].input_port == 1 && constant_above(graph, edge) >= 0) return 1;
+    }
+    return -1;
+  }
+  const auto ports = constant_weight_ports(graph, node);
+  if (ports.empty()) return -1;
+  return std::find(ports.begin(), ports.end(), 1) != ports.end() ? 1 : ports.front();
+}
+
+/// Axis of the output channels of a weight (nncf/torch/model_graph_manager.py:get_weight_channel_axes).
+int64_t weight_axis(const PlacementGraph& graph, int node, int port, size_t rank) {
+  static const MetatypeSet kTransposed{"ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"};
+  static const MetatypeSet kMatMul{"MatMul"}, kAddmm{"Addmm"};
+  const int metatype = graph.nodes[node].metatype;
+  if (kTransposed.has(metatype)) return 1;
+  const bool left = (kMatMul.has(metatype) && port == 0) || (kAddmm.has(metatype) && port == 1);
+  if (!left && !kMatMul.has(metatype) && !kAddmm.has(metatype)) return 0;
+  if (rank < 2) return 0;
+  return static_cast<int64_t>(rank) - (left ? 2 : 1);
+}
+
+QuantizationSpec make_spec(const QConfig& config) {
+  QuantizationSpec spec;
+  spec.num_bits = config.num_bits;
+  spec.mode = config.mode;
+  spec.signedness_to_force = config.signedness_to_force;
+  spec.per_channel = config.per_channel;
+  spec.narrow_range = config.narrow_range;
+  return spec;
+}
+
+std::string reason_of(StopReason stop) {
+  switch (stop) {
+    case StopReason::kProducer:
+      return "stands below the operator that computes the tensor";
+    case StopReason::kIgnored:
+      return "stands below an ignored operator";
+    case StopReason::kOtherConsumer:
+      return "stays on its branch: another consumer of the tensor stays in float";
+    case StopReason::kModelOutput:
+      return "stays on its branch: the tensor is also an output of the model";
+    case StopReason::kOtherConfig:
+      return "stays below a quantizer with other candidates";
+    case StopReason::kBranchesDiffer:
+      return "stays on its branch: the branches allow no common configuration";
+    case StopReason::kInteger:
+      return "stays below a tensor of integers";
+    case StopReason::kMerged:
+      return "serves all consumers of the tensor";
+    case StopReason::kStart:
+      break;
+  }
+  return "stands at the start of the graph";
+}
+
+Refusal refusal_of(Fate fate) {
+  switch (fate) {
+    case Fate::kIgnored:
+      return {"", "ignored", "left in float by the ignored scope"};
+    case Fate::kIgnoredPattern:
+      return {"", "ignored_pattern", "part of a pattern that loses accuracy in integers"};
+    case Fate::kIgnoredModelType:
+      return {"", "ignored_model_type", "kept in float for transformers"};
+    case Fate::kConstant:
+      return {"", "constant", "computed from constants alone"};
+    case Fate::kUnknown:
+      return {"", "unknown_operator", "the operator table does not know it"};
+    case Fate::kNotQuantizable:
+      return {"", "not_quantizable", "the target device computes it in float"};
+    case Fate::kConstantOperand:
+      return {"", "constant_operand", "its other operand is a constant: it runs inside the operator before it"};
+    case Fate::kNoInput:
+      return {"", "no_quantizable_input", "none of its inputs can be quantized"};
+    case Fate::kNone:
+      break;
+  }
+  return {};
+}
+
+class Translator {
+ public:
+  Translator(const Placement& placement, const PlacementGraph& graph, const GraphView& view)
+      : placement_(placement), graph_(graph), view_(view) {
+    for (const auto& point : placement.setup.points) next_id_ = std::max<int64_t>(next_id_, point.id + 1);
+  }
+
+  Annotations run() {
+    auto points = placement_.setup.points;
+    std::stable_sort(points.begin(), points.end(),
+                     [](const SetupPoint& a, const SetupPoint& b) { return a.node < b.node; });
+    for (const auto& point : points) point.kind == PointKind::kWeight ? add_weight(point) : add_activation(point);
+    add_groups();
+    for (size_t i = 0; i < placement_.fates.size(); ++i) {
+      if (placement_.fates[i] == Fate::kNone) continue;
+      Refusal refusal = refusal_of(placement_.fates[i]);
+      refusal.node = view_.node(static_cast<int64_t>(i)).name;
+      result_.refusals.push_back(std::move(refusal));
+    }
+    return std::move(result_);
+  }
+
+ private:
+  QuantizationPoint start(const SetupPoint& point) const {
+    QuantizationPoint result;
+    result.id = point.id;
+    result.kind = point.kind;
+    result.node = view_.node(point.node).name;
+    result.spec = make_spec(point.config());
+    for (int node : point.quantized_nodes) result.quantized_nodes.push_back(view_.node(node).name);
+    return result;
+  }
+
+  void add_weight(const SetupPoint& point) {
+    const int port = weight_port(graph_, point.node);
+    if (port < 0) return;
+    QuantizationPoint result = start(point);
+    result.input_port = port;
+    const ViewEdge* edge = view_.input_edge(view_.node(point.node), port);
+    const size_t rank = edge && edge->info.known ? edge->info.shape.size() : 2;
+    result.spec.ch_axis = weight_axis(graph_, point.node, port, rank);
+    result.spec.half_range = placement_.half_range[point.node];
+    result.reason = "weight of " + view_.node(point.node).type;
+    result_.points.push_back(std::move(result));
+  }
+
+  void add_activation(const SetupPoint& point) {
+    QuantizationPoint result = start(point);
+    result.spec.ch_axis = 1;
+    result.reason = reason_of(point.stop);
+    if (point.port >= 0) result.input_port = point.port;
+    if (point.port >= 0 || view_.node(point.node).value || !has_several_results(point.node)) {
+      result_.points.push_back(std::move(result));
+      return;
+    }
+    for (int64_t id : view_.node(point.node).out_edges) {
+      const ViewEdge& edge = view_.edge(id);
+      QuantizationPoint part = result;
+      if (!parts_[point.id].empty()) part.id = next_id_++;
+      part.node = view_.node(edge.to).name;
+      part.input_port = edge.input_port;
+      parts_[point.id].push_back(part.id);
+      result_.points.push_back(std::move(part));
+    }
+  }
+
+  bool has_several_results(int node) const {
+    const auto& out = view_.node(node).out_edges;
+    return std::any_of(out.begin(), out.end(), [&](int64_t edge) {
+      return view_.edge(edge).output_port != view_.edge(out.front()).output_port;
+    });
+  }
+
+  void add_groups() {
+    std::unordered_set<int64_t> present;
+    for (const auto& point : result_.points) present.insert(point.id);
+    for (const auto& group : placement_.setup.unified_groups) {
+      std::vector<int64_t> ids;
+      for (int id : group) {
+        const auto parts = parts_.find(id);
+        if (parts != parts_.end()) {
+          ids.insert(ids.end(), parts->second.begin(), parts->second.end());
+          parts_.erase(parts);
+        } else if (present.count(id)) {
+          ids.push_back(id);
+        }
+      }
+      if (ids.size() > 1) result_.unified_scale_groups.push_back(std::move(ids));
+    }
+    for (const auto& point : placement_.setup.points) {
+      const auto parts = parts_.find(point.id);
+      if (parts != parts_.end() && parts->second.size() > 1) result_.unified_scale_groups.push_back(parts->second);
+    }
+  }
+
+  const Placement& placement_;
+  const PlacementGraph& graph_;
+  const GraphView& view_;
+  int64_t next_id_ = 1;
+  std::unordered_map<int, std::vector<int64_t>> parts_;  ///< by point: the points that it was split into
+  Annotations result_;
+};
+
+}  // namespace
+
+PlacementGraph make_placement_graph(const GraphView& view) {
+  PlacementGraph graph;
+  graph.nodes.reserve(view.nodes().size());
+  for (const auto& node : view.nodes()) graph.add_node(kind_of(node.kind), node.name, metatype_index(*node.op));
+  graph.edges.reserve(view.edges().size());
+  for (const auto& edge : view.edges()) {
+    const int id = graph.add_edge(static_cast<int>(edge.from), static_cast<int>(edge.to),
+                                  static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
+    graph.edges[id].known = edge.info.known;
+    graph.edges[id].shape = edge.info.shape;
+  }
+  return graph;
+}
+
+Annotations make_annotations(const Placement& placement, const PlacementGraph& graph, const GraphView& view) {
+  return Translator(placement, graph, view).run();
+}
+
+}  // namespace tsquant::openvino

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <c10/util/Optional.h>
+
+#include <string>
+
+#include "io/data_files.h"
+#include "report/runnable.h"
+#include "tsquant/quantize_pt2e.h"
+
+namespace tsquant {
+
+enum class Metric {
+  kTop1,        ///< percentage of samples whose largest output is at the label
+  kPerplexity,  ///< exp of the mean cross entropy of the next token
+  kAgreement,   ///< percentage of samples with the reference's prediction; needs no labels
+};
+
+/// @throws Error kInvalidArgument for other names than top1, perplexity, agreement
+Metric metric_from_string(const std::string& name);
+const char* to_string(Metric metric);
+
+struct Evaluation {
+  Metric metric = Metric::kTop1;
+  double value = 0;                  ///< top1 and agreement: percent
+  c10::optional<double> nats;        ///< perplexity: mean nats per token
+  int64_t samples = 0;               ///< predictions scored: images, or token positions
+  double seconds = 0;                ///< spent in the model
+  c10::optional<double> agreement;   ///< percentage of predictions that equal the reference's
+};
+
+/// Runs all data through the model, and through `reference` when it is not null.
+///
+/// Token streams: every position of every window is scored against the following token; a window's first position has
+/// no history. Token rows without labels: each row is scored against itself, shifted by one.
+/// @throws Error kDataset (no labels, wrong shapes), kInvalidArgument (agreement without reference), kCancelled
+Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnable* reference = nullptr,
+                    const Progress& progress = {});
+
+}  // namespace tsquant

@@ -1,0 +1,116 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tsquant/error.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json node_json(const NodeRecord& node) {
+  return {{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type},    {"quantized", node.quantized},
+          {"code", node.code}, {"reason", node.reason},   {"kernel", node.kernel}};
+}
+
+ordered_json quantizer_json(const QuantizerRecord& q) {
+  return {{"id", q.id},
+          {"kind", q.kind},
+          {"node", q.node},
+          {"input_port", q.input_port},
+          {"dtype", q.dtype},
+          {"quant_min", q.quant_min},
+          {"quant_max", q.quant_max},
+          {"scale", q.scale},
+          {"zero_point", q.zero_point},
+          {"min", q.min},
+          {"max", q.max},
+          {"non_finite", q.non_finite}};
+}
+
+/// JSON has no NaN or infinity: they are written as null and read back as NaN.
+double number_or_nan(const ordered_json& value) { return value.is_number() ? value.get<double>() : std::nan(""); }
+
+NodeRecord node_from(const ordered_json& json) {
+  NodeRecord node;
+  node.name = json.at("name");
+  node.fx_name = json.at("fx_name");
+  node.type = json.at("type");
+  node.quantized = json.at("quantized");
+  node.code = json.at("code");
+  node.reason = json.at("reason");
+  node.kernel = json.at("kernel");
+  return node;
+}
+
+QuantizerRecord quantizer_from(const ordered_json& json) {
+  QuantizerRecord q;
+  q.id = json.at("id");
+  q.kind = json.at("kind");
+  q.node = json.at("node");
+  q.input_port = json.at("input_port");
+  q.dtype = json.at("dtype");
+  q.quant_min = json.at("quant_min");
+  q.quant_max = json.at("quant_max");
+  for (const auto& scale : json.at("scale")) q.scale.push_back(number_or_nan(scale));
+  q.zero_point = json.at("zero_point").get<std::vector<int64_t>>();
+  q.min = number_or_nan(json.at("min"));
+  q.max = number_or_nan(json.at("max"));
+  q.non_finite = json.at("non_finite");
+  return q;
+}
+
+Report report_from(const ordered_json& json) {
+  Report report;
+  report.version = json.at("version");
+  report.form = json.at("form");
+  report.engine = json.at("engine");
+  report.samples = json.at("samples");
+  report.float_bytes = json.at("float_bytes");
+  report.quantized_bytes = json.at("quantized_bytes");
+  report.options = json.at("options").get<std::map<std::string, std::string>>();
+  report.warnings = json.at("warnings").get<std::vector<std::string>>();
+  for (const auto& phase : json.at("phases")) {
+    report.phases.push_back({phase.at("name"), number_or_nan(phase.at("seconds")), phase.at("peak_bytes")});
+  }
+  for (const auto& node : json.at("nodes")) report.nodes.push_back(node_from(node));
+  for (const auto& quantizer : json.at("quantizers")) report.quantizers.push_back(quantizer_from(quantizer));
+  return report;
+}
+
+}  // namespace
+
+std::string Report::to_json() const {
+  ordered_json json{{"version", version},
+                    {"form", form},
+                    {"engine", engine},
+                    {"samples", samples},
+                    {"operators", nodes.size()},
+                    {"quantized_operators", quantized_count()},
+                    {"float_bytes", float_bytes},
+                    {"quantized_bytes", quantized_bytes},
+                    {"options", options},
+                    {"warnings", warnings},
+                    {"phases", ordered_json::array()},
+                    {"nodes", ordered_json::array()},
+                    {"quantizers", ordered_json::array()}};
+  for (const auto& phase : phases) {
+    json["phases"].push_back({{"name", phase.name}, {"seconds", phase.seconds}, {"peak_bytes", phase.peak_bytes}});
+  }
+  for (const auto& node : nodes) json["nodes"].push_back(node_json(node));
+  for (const auto& quantizer : quantizers) json["quantizers"].push_back(quantizer_json(quantizer));
+  return json.dump(1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+Report Report::from_json(const std::string& text) {
+  try {
+    return report_from(ordered_json::parse(text));
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(ErrorCode::kModelLoad, std::string("this is no tsquant report: ") + error.what(), "report",
+                "it may come from another version of tsquant");
+  }
+}
+
+}  // namespace tsquant

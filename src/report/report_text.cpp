@@ -1,0 +1,100 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "report/text_table.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+namespace {
+
+struct TypeCounts {
+  int64_t total = 0, quantized = 0, passes_codes = 0;
+  std::map<std::string, int64_t> reasons;  ///< of the nodes left in float
+};
+
+bool passes_codes(const NodeRecord& node) { return !node.quantized && node.code == "passes_codes"; }
+
+std::map<std::string, TypeCounts> count_types(const Report& report) {
+  std::map<std::string, TypeCounts> counts;
+  for (const auto& node : report.nodes) {
+    auto& type = counts[node.type];
+    ++type.total;
+    if (node.quantized) {
+      ++type.quantized;
+    } else if (passes_codes(node)) {
+      ++type.passes_codes;
+    } else {
+      ++type.reasons[fmt::format("{}: {}", node.code, node.reason)];
+    }
+  }
+  return counts;
+}
+
+std::string operator_table(const Report& report) {
+  TextTable table({"operator", "total", "quantized", "moves codes", "float", "why float"});
+  table.align_right({1, 2, 3, 4});
+  for (const auto& [type, counts] : count_types(report)) {
+    const int64_t in_float = counts.total - counts.quantized - counts.passes_codes;
+    std::vector<std::string> first{type, std::to_string(counts.total), std::to_string(counts.quantized),
+                                   std::to_string(counts.passes_codes), std::to_string(in_float), ""};
+    bool is_first = true;
+    for (const auto& [reason, count] : counts.reasons) {
+      std::vector<std::string> row = is_first ? first : std::vector<std::string>(6);
+      row[5] = counts.reasons.size() == 1 ? reason : fmt::format("{} x {}", count, reason);
+      table.add(row);
+      is_first = false;
+    }
+    if (is_first) table.add(first);
+  }
+  return table.text();
+}
+
+/// Lowered form: how many operators each integer kernel runs, and why others stayed Q/DQ around a float operator.
+std::string kernel_table(const Report& report) {
+  std::map<std::string, int64_t> kernels;
+  for (const auto& node : report.nodes) {
+    if (!node.kernel.empty()) ++kernels[node.kernel];
+  }
+  if (kernels.empty()) return "";
+  std::vector<std::pair<std::string, int64_t>> order(kernels.begin(), kernels.end());
+  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  TextTable table({"kernel", "operators"});
+  table.align_right({1});
+  for (const auto& [kernel, count] : order) table.add({kernel, std::to_string(count)});
+  return "\n" + table.text();
+}
+
+std::string totals(const Report& report) {
+  int64_t moves = 0;
+  for (const auto& node : report.nodes) moves += passes_codes(node);
+  std::string text = fmt::format("\n{} of {} operators quantized, {} move codes, {} in float\n", report.quantized_count(),
+                                 report.nodes.size(), moves,
+                                 static_cast<int64_t>(report.nodes.size()) - report.quantized_count() - moves);
+  text += fmt::format("form {}{}, {} calibration samples\n", report.form,
+                      report.engine.empty() ? "" : ", engine " + report.engine, report.samples);
+  if (report.float_bytes > 0) {
+    text += fmt::format("tensors {} -> {} ({:.3f}x)\n", human_bytes(report.float_bytes),
+                        human_bytes(report.quantized_bytes),
+                        static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
+  }
+  std::vector<std::string> phases;
+  for (const auto& phase : report.phases) phases.push_back(fmt::format("{} {:.2f} s", phase.name, phase.seconds));
+  if (!phases.empty()) {
+    text += fmt::format("time: {}; peak memory {}\n", fmt::join(phases, ", "),
+                        human_bytes(report.phases.back().peak_bytes));
+  }
+  for (const auto& warning : report.warnings) text += "warning: " + warning + "\n";
+  return text;
+}
+
+}  // namespace
+
+int64_t Report::quantized_count() const {
+  return std::count_if(nodes.begin(), nodes.end(), [](const NodeRecord& node) { return node.quantized; });
+}
+
+std::string Report::summary() const { return operator_table(*this) + kernel_table(*this) + totals(*this); }
+
+}  // namespace tsquant

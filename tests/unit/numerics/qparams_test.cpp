@@ -1,0 +1,203 @@
+#include "numerics/qparams.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "support/support.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+namespace {
+
+using nlohmann::json;
+
+json golden(const std::string& name) {
+  std::ifstream file(testing::data_file("numerics/" + name));
+  return json::parse(file);
+}
+
+at::Tensor floats(const json& values) { return torch::tensor(values.get<std::vector<float>>()); }
+
+Range range_of(double min, double max) { return {torch::tensor({min}, at::kFloat), torch::tensor({max}, at::kFloat)}; }
+
+void expect_close(const at::Tensor& actual, const at::Tensor& expected, const std::string& what) {
+  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
+  EXPECT_TRUE(at::allclose(actual.to(at::kDouble), expected.to(at::kDouble), 1e-6, 0)) << what << actual << expected;
+}
+
+TEST(QParams, MeetsNncfsIntervals) {
+  const auto records = golden("nncf_ranges.json");
+  ASSERT_GT(records.size(), 500u);
+  for (const auto& record : records) {
+    QuantizationSpec spec;
+    spec.mode = record["asymmetric"] ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+    spec.narrow_range = record["narrow"];
+    spec.half_range = record["half_range"];
+    // The hardware tables force weights of weighted operators to be signed and narrow.
+    if (record["weight"] && record["narrow"]) spec.signedness_to_force = true;
+    const auto low = floats(record["low"]).to(at::kDouble), high = floats(record["high"]).to(at::kDouble);
+    spec.per_channel = low.numel() > 1;
+    const auto kind = record["weight"] ? PointKind::kWeight : PointKind::kActivation;
+    const auto q = choose_qparams({floats(record["min"]), floats(record["max"])}, spec, kind);
+    const auto width = high - low;
+    const auto scale = width / static_cast<double>(q.quant_max - q.quant_min);
+    expect_close(q.scale, scale, record["source"]);
+    // quantize_functions.py, get_scale_zp_from_input_low_input_high
+    const auto zero = at::round((high * q.quant_min - low * q.quant_max) / width).to(at::kLong);
+    EXPECT_TRUE(at::equal(q.zero_point, zero)) << record.dump() << q.zero_point << zero;
+  }
+}
+
+TEST(QParams, MeetsTorchAo) {
+  const auto records = golden("torchao_observers.json")["params"];
+  ASSERT_GT(records.size(), 200u);
+  for (const auto& record : records) {
+    QuantizationSpec spec;
+    spec.mode = record["symmetric"] ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric;
+    spec.dtype = record["dtype"] == "qint8" ? c10::kChar : c10::kByte;
+    spec.quant_min = record["quant_min"].get<int64_t>();
+    spec.quant_max = record["quant_max"].get<int64_t>();
+    spec.eps = record["eps"];
+    spec.per_channel = record["per_channel"];
+    const auto q = choose_qparams({floats(record["min"]), floats(record["max"])}, spec, PointKind::kActivation);
+    expect_close(q.scale, floats(record["scale"]), record.dump());
+    EXPECT_TRUE(at::equal(q.zero_point, torch::tensor(record["zero_point"].get<std::vector<int64_t>>())))
+        << record.dump() << q.zero_point;
+  }
+}
+
+TEST(QParams, SignednessFollowsTheDataUnlessForced) {
+  QuantizationSpec spec;
+  auto q = choose_qparams(range_of(0, 5.1), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kByte);
+  EXPECT_EQ(q.quant_max, 255);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 5.1f / 255);
+  q = choose_qparams(range_of(-0.1, 5.1), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kChar);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 5.1f / 127);
+  spec.signedness_to_force = true;
+  EXPECT_EQ(choose_qparams(range_of(0, 5.1), spec, PointKind::kActivation).dtype, c10::kChar);
+  spec.signedness_to_force = false;
+  q = choose_qparams(range_of(-1, 5.1), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kByte);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 0);
+}
+
+TEST(QParams, OptionsChangeTheLevels) {
+  QuantizationSpec spec;
+  spec.narrow_range = true;
+  auto q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
+  EXPECT_EQ(q.quant_min, -127);
+  spec.num_bits = 4;
+  q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
+  EXPECT_EQ(q.quant_min, -7);
+  EXPECT_EQ(q.quant_max, 7);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 1.0f / 7);
+  spec.num_bits = 8;
+  spec.half_range = true;
+  q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 1.0f / 63.5f);
+  spec = {};
+  spec.mode = QuantizationMode::kAsymmetric;
+  q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kByte);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 64);
+  spec.narrow_range = true;
+  EXPECT_EQ(choose_qparams(range_of(-1, 3), spec, PointKind::kActivation).quant_max, 254);
+}
+
+TEST(QParams, PlainMinMaxObserversStillCoverTheNegativeSide) {
+  QuantizationSpec spec;
+  spec.observer = ObserverKind::kMinMax;
+  const auto q = choose_qparams(range_of(-4, 1), spec, PointKind::kActivation);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 4.0f / 127);
+}
+
+TEST(QParams, FixedParametersNeedNoRange) {
+  QuantizationSpec spec;
+  spec.fixed_scale = 2.0 / 256;
+  spec.fixed_zero_point = 128;
+  spec.dtype = c10::kByte;
+  spec.quant_min = 0;
+  spec.quant_max = 255;
+  const auto q = choose_qparams({}, spec, PointKind::kActivation);
+  EXPECT_EQ(q.scale.item<float>(), 2.0f / 256);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 128);
+  EXPECT_EQ(q.dtype, c10::kByte);
+  spec.fixed_zero_point = 300;
+  EXPECT_THROW(choose_qparams({}, spec, PointKind::kActivation), Error);
+}
+
+TEST(QParams, RefusesNonsense) {
+  QuantizationSpec spec;
+  spec.num_bits = 9;
+  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
+  spec = {};
+  spec.half_range = true;
+  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
+  spec = {};
+  spec.quant_min = 7;
+  spec.quant_max = -8;
+  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
+  EXPECT_THROW(choose_qparams(range_of(1, 0), {}, PointKind::kActivation), Error);
+  EXPECT_THROW(choose_qparams(range_of(0, NAN), {}, PointKind::kActivation), Error);
+  EXPECT_THROW(choose_qparams(range_of(-INFINITY, 1), {}, PointKind::kActivation), Error);
+}
+
+TEST(QParams, ScaleIsUsableForExtremeRanges) {
+  for (auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+    for (bool torch_ao : {false, true}) {
+      QuantizationSpec spec;
+      spec.mode = mode;
+      if (torch_ao) {
+        spec.quant_min = -128;
+        spec.quant_max = 127;
+        spec.eps = 0;
+      }
+      const float big = 3e38f, tiny = 1e-42f;
+      for (auto [low, high] : std::vector<std::pair<float, float>>{
+               {-big, big}, {0, big}, {-big, 0}, {-tiny, tiny}, {0, 0}, {5, 5}, {-5, -5}, {0, tiny}}) {
+        const auto q = choose_qparams(range_of(low, high), spec, PointKind::kActivation);
+        const float scale = q.scale.item<float>();
+        EXPECT_TRUE(std::isfinite(scale) && scale > 0 && std::isfinite(1 / scale)) << low << ' ' << high;
+        const auto zero = dequantize(quantize(torch::zeros({1}), q), q);
+        EXPECT_EQ(zero.item<float>(), 0) << low << ' ' << high;
+      }
+    }
+  }
+}
+
+TEST(Quantize, EqualsLibTorchBitForBit) {
+  torch::manual_seed(5);
+  const auto x = torch::randn({7, 33}) * 3;
+  QuantizationSpec spec;
+  spec.mode = QuantizationMode::kAsymmetric;
+  const auto q = choose_qparams({x.min().reshape({1}), x.max().reshape({1})}, spec, PointKind::kActivation);
+  const auto expected = at::quantize_per_tensor(x, q.scale.item<double>(), q.zero_point.item<int64_t>(), c10::kQUInt8);
+  EXPECT_TRUE(at::equal(quantize(x, q), expected.int_repr()));
+  EXPECT_TRUE(at::equal(dequantize(quantize(x, q), q), expected.dequantize()));
+
+  spec = {};
+  spec.per_channel = true;
+  spec.ch_axis = 1;
+  const auto c = choose_qparams({at::amin(x, {0}), at::amax(x.abs(), {0})}, spec, PointKind::kWeight);
+  const auto by_channel = at::quantize_per_channel(x, c.scale, c.zero_point, 1, c10::kQInt8);
+  EXPECT_TRUE(at::equal(quantize(x, c), by_channel.int_repr()));
+  EXPECT_TRUE(at::equal(dequantize(quantize(x, c), c), by_channel.dequantize()));
+}
+
+TEST(Quantize, ClampsToNarrowLevels) {
+  QuantizationSpec spec;
+  spec.narrow_range = true;
+  spec.num_bits = 4;
+  const auto q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
+  const auto codes = quantize(torch::tensor({-9.0f, -1.0f, 0.0f, 1.0f, 9.0f}), q);
+  EXPECT_TRUE(at::equal(codes, torch::tensor({-7, -7, 0, 7, 7}, at::kChar)));
+}
+
+}  // namespace
+}  // namespace tsquant

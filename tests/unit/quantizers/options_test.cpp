@@ -1,0 +1,168 @@
+#include <gtest/gtest.h>
+
+#include "golden_graph.h"
+#include "quantizers/openvino/hardware_table.h"
+#include "tsquant/error.h"
+
+namespace tsquant::testing {
+namespace {
+
+using openvino::QConfig;
+
+/// x -> conv -> relu -> linear; everything with a weight.
+openvino::PlacementGraph small_graph() {
+  GraphMaker maker;
+  const int conv = maker.weighted("conv2d", maker.input());
+  maker.output({maker.weighted("linear", maker.op("relu", {conv}))});
+  return maker.graph;
+}
+
+QConfig first_config(const openvino::Placement& placement, PointKind kind) {
+  for (const auto& point : placement.setup.points) {
+    if (point.kind == kind) return point.config();
+  }
+  return {};
+}
+
+std::string error_of(const OpenVINOQuantizerOptions& options) {
+  try {
+    place(small_graph(), options);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Options, presets_choose_the_mode_of_activations) {
+  OpenVINOQuantizerOptions options;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+  options.preset = QuantizationPreset::kMixed;
+  const auto mixed = place(small_graph(), options);
+  EXPECT_EQ(first_config(mixed, PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(first_config(mixed, PointKind::kWeight).mode, QuantizationMode::kSymmetric);
+}
+
+TEST(Options, a_transformer_defaults_to_mixed) {
+  OpenVINOQuantizerOptions options;
+  options.model_type = ModelType::kTransformer;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  options.preset = QuantizationPreset::kPerformance;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+}
+
+TEST(Options, activation_mode_overrides_the_preset) {
+  OpenVINOQuantizerOptions options;
+  options.activations_quantization_params.mode = QuantizationMode::kAsymmetric;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+}
+
+TEST(Options, weights_per_tensor) {
+  OpenVINOQuantizerOptions options;
+  EXPECT_TRUE(first_config(place(small_graph(), options), PointKind::kWeight).per_channel);
+  options.weights_quantization_params.per_channel = false;
+  EXPECT_FALSE(first_config(place(small_graph(), options), PointKind::kWeight).per_channel);
+}
+
+TEST(Options, overrides_without_candidate_are_refused) {
+  OpenVINOQuantizerOptions options;
+  options.activations_quantization_params.narrow_range = true;
+  EXPECT_NE(error_of(options).find("no activation quantizer with mode=symmetric, narrow_range=true (at conv2d)"),
+            std::string::npos)
+      << error_of(options);
+  options = {};
+  options.activations_quantization_params.per_channel = true;
+  EXPECT_NE(error_of(options).find("per_channel=true"), std::string::npos);
+  options = {};
+  options.activations_quantization_params.signedness_to_force = true;
+  EXPECT_NE(error_of(options).find("signedness_to_force=true"), std::string::npos);
+  options = {};
+  options.weights_quantization_params.num_bits = 4;
+  EXPECT_NE(error_of(options).find("no weight quantizer with num_bits=4"), std::string::npos) << error_of(options);
+  options = {};
+  options.weights_quantization_params.narrow_range = false;
+  EXPECT_NE(error_of(options).find("weights_quantization_params"), std::string::npos);
+}
+
+TEST(Options, asymmetric_weights_need_the_overflow_fix_off) {
+  OpenVINOQuantizerOptions options;
+  options.weights_quantization_params.mode = QuantizationMode::kAsymmetric;
+  EXPECT_NE(error_of(options).find("the overflow fix needs symmetric weights"), std::string::npos);
+  options.overflow_fix = OverflowFix::kDisable;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).mode, QuantizationMode::kAsymmetric);
+}
+
+TEST(Options, only_the_npu_has_four_bit_weights) {
+  OpenVINOQuantizerOptions options;
+  options.target_device = TargetDevice::kNpu;
+  options.weights_quantization_params.num_bits = 4;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).num_bits, 4);
+  options.target_device = TargetDevice::kGpu;
+  EXPECT_NE(error_of(options).find("num_bits=4"), std::string::npos);
+}
+
+TEST(Options, gpu_and_npu_follow_the_cpu_for_eight_bits) {
+  const int interpolate = openvino::metatype_index("PTInterpolateMetatype");
+  for (const auto device : {TargetDevice::kGpu, TargetDevice::kNpu}) {
+    EXPECT_EQ(openvino::make_hardware_table(device, true)[interpolate].trait, QuantizationTrait::kInputsQuantizable);
+    EXPECT_EQ(openvino::make_hardware_table(device, false)[interpolate].trait, QuantizationTrait::kNonQuantizable);
+  }
+  const int add = openvino::metatype_index("PTAddMetatype");
+  EXPECT_FALSE(openvino::make_hardware_table(TargetDevice::kAny, true)[add].unified_scales);
+  EXPECT_TRUE(openvino::make_hardware_table(TargetDevice::kNpu, false)[add].unified_scales);
+}
+
+TEST(Options, the_table_prefers_per_channel_activations_for_depthwise_convolutions) {
+  const auto table = openvino::make_hardware_table(TargetDevice::kAny, true);
+  const int depthwise = openvino::metatype_index("PTDepthwiseConv2dSubtype");
+  EXPECT_TRUE(table[depthwise].activations.front().per_channel);
+  EXPECT_FALSE(table[openvino::metatype_index("PTConv2dMetatype")].activations.front().per_channel);
+}
+
+/// Two convolutions into an addition: CPU_SPR keeps one of the two quantizers.
+TEST(Options, sapphire_rapids_adds_into_one_operand) {
+  GraphMaker maker;
+  const int x = maker.input();
+  const int a = maker.weighted("conv2d", x, "a"), b = maker.weighted("conv2d", x, "b");
+  maker.output({maker.op("add", {a, b})});
+  OpenVINOQuantizerOptions options;
+  const size_t all = place(maker.graph, options).setup.points.size();
+  options.target_device = TargetDevice::kCpuSpr;
+  // Neither operand has another consumer and both are convolutions themselves: their producer is the input.
+  EXPECT_EQ(place(maker.graph, options).setup.points.size(), all);
+
+  GraphMaker longer;
+  const int y = longer.input();
+  const int c = longer.op("sigmoid", {longer.weighted("conv2d", y, "c")});
+  const int d = longer.op("relu", {longer.weighted("conv2d", y, "d")});
+  longer.output({longer.op("add", {c, d})});
+  options.target_device = TargetDevice::kAny;
+  const size_t both = place(longer.graph, options).setup.points.size();
+  options.target_device = TargetDevice::kCpuSpr;
+  EXPECT_EQ(place(longer.graph, options).setup.points.size(), both - 1);
+}
+
+TEST(Options, a_transformer_leaves_residual_additions_in_float) {
+  GraphMaker maker;
+  const int x = maker.op("tanh", {maker.input()});
+  const int add = maker.op("add", {x, maker.weighted("linear", x)});
+  maker.output({add});
+  OpenVINOQuantizerOptions options;
+  EXPECT_EQ(place(maker.graph, options).fates[add], openvino::Fate::kNone);
+  options.model_type = ModelType::kTransformer;
+  EXPECT_EQ(place(maker.graph, options).fates[add], openvino::Fate::kIgnoredModelType);
+}
+
+TEST(Options, matrix_products_of_activations_are_symmetric_in_a_transformer) {
+  GraphMaker maker;
+  const int a = maker.op("tanh", {maker.input("a")}), b = maker.op("tanh", {maker.input("b")}, "tanh_1");
+  maker.output({maker.op("matmul", {a, b})});
+  OpenVINOQuantizerOptions options;
+  options.preset = QuantizationPreset::kMixed;
+  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  options.model_type = ModelType::kTransformer;
+  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+}
+
+}  // namespace
+}  // namespace tsquant::testing

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <torch/custom_class.h>
+
+#include <string>
+#include <tuple>
+
+#include "kernels/conv_core.h"
+
+namespace tsquant::kernels {
+
+/// What is written into a model file: codes, scales, bias, the five integer lists [stride, padding, dilation,
+/// output_padding, (groups, transposed)], and the clamp bounds.
+using ConvState = std::tuple<at::Tensor, at::Tensor, c10::optional<at::Tensor>, std::vector<std::vector<int64_t>>,
+                             std::vector<double>>;
+
+/// TorchScript object that holds a quantized convolution (`torch.classes.tsquant.ConvParams`).
+class ConvParams : public torch::CustomClassHolder {
+ public:
+  explicit ConvParams(const ConvSpec& spec);
+  static c10::intrusive_ptr<ConvParams> from_state(const ConvState& state);
+
+  ConvState state() const;
+  std::string description() const;
+
+  /// @param x quint8 with one scale @param other null or the residual, quint8, added before the activation
+  at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point, const at::Tensor* other) const;
+  at::Tensor floats(const at::Tensor& x, bool clamp = true) const;
+
+ private:
+  at::Tensor through_floats(const at::Tensor& x, double scale, int64_t zero_point, const at::Tensor* other) const;
+  /// Adds a missing batch dimension and the height of one-dimensional data; channels-last.
+  at::Tensor prepare(const at::Tensor& x) const;
+  at::Tensor restore(const at::Tensor& result, const at::Tensor& x) const;
+  ConvCall call_for(const at::Tensor& prepared) const;
+
+  ConvSpec spec_;  // as given, for the file
+  int64_t dims_;
+  ConvCore core_;
+};
+
+/// TorchScript object that holds a quantized linear layer (`torch.classes.tsquant.LinearParams`).
+class LinearParams : public torch::CustomClassHolder {
+ public:
+  using State = std::tuple<at::Tensor, at::Tensor, c10::optional<at::Tensor>, std::vector<double>>;
+
+  /// @param weight int8 codes [out, in]
+  LinearParams(const at::Tensor& weight, const at::Tensor& scales, const c10::optional<at::Tensor>& bias,
+               double clamp_min, double clamp_max);
+  static c10::intrusive_ptr<LinearParams> from_state(const State& state);
+
+  State state() const;
+  std::string description() const;
+
+  at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point) const;
+  at::Tensor floats(const at::Tensor& x) const;
+
+ private:
+  ConvCall call_for(const at::Tensor& x) const;
+  std::vector<int64_t> output_sizes(const at::Tensor& x) const;
+
+  ConvCore core_;
+};
+
+/// Throws unless `x` is quint8 with one scale for the whole tensor.
+void check_codes(const at::Tensor& x, const char* what);
+
+}  // namespace tsquant::kernels

@@ -38,24 +38,25 @@ enum class NodeKind { kInput, kParameter, kOperator, kOutput };
 /// produces the value inside the body, and one node per tensor result after its body, which consumes what the body
 /// returns. The flow back from there is left out, so the view has no cycles.
 struct ViewNode {
-  int64_t id = 0;                     ///< index in GraphView::nodes(), execution order
+  int64_t id = 0;  ///< index in GraphView::nodes(), execution order
   NodeKind kind = NodeKind::kOperator;
-  std::string name;                   ///< NNCF's name: `layer1/0/conv1/conv2d/0`; inputs: argument name; parameters:
-                                      ///< state-dict name; the returned values: `output`, one port per value
-  std::string fx_name;                ///< FX alias: operator + running index in execution order (`conv2d_4`)
-  std::string type;                   ///< function name as the user wrote it: `conv2d`, `relu_`, `__getitem__`
-  const OpInfo* op = nullptr;         ///< row of the operator table; never null for operators
-  torch::jit::Node* node = nullptr;   ///< the graph node; null for inputs, GetAttr parameters and outputs
-  torch::jit::Value* value = nullptr; ///< what it produces: a tensor, or for `split` and the like a list of tensors;
-                                      ///< null for outputs and for operators with several results (see below)
-  torch::jit::Block* block = nullptr; ///< the block it stands in
-  TensorInfo info;                    ///< of `value`
-  std::vector<int64_t> in_edges;      ///< indices into GraphView::edges(), by input port
-  std::vector<int64_t> out_edges;     ///< indices into GraphView::edges()
+  std::string name;                    ///< NNCF's name: `layer1/0/conv1/conv2d/0`; inputs: argument name; parameters:
+                                       ///< state-dict name; the returned values: `output`, one port per value
+  std::string fx_name;                 ///< FX alias: operator + running index in execution order (`conv2d_4`)
+  std::string type;                    ///< function name as the user wrote it: `conv2d`, `relu_`, `__getitem__`
+  const OpInfo* op = nullptr;          ///< row of the operator table; never null for operators
+  torch::jit::Node* node = nullptr;    ///< the graph node; null for inputs, GetAttr parameters and outputs
+  torch::jit::Value* value = nullptr;  ///< what it produces: a tensor, or for `split` and the like a list of tensors;
+                                       ///< null for outputs and for operators with several results (see below)
+  torch::jit::Block* block = nullptr;  ///< the block it stands in
+  TensorInfo info;                     ///< of `value`
+  std::vector<int64_t> in_edges;       ///< indices into GraphView::edges(), by input port
+  std::vector<int64_t> out_edges;      ///< indices into GraphView::edges()
 };
 
 /// One use of a tensor. From an operator with several results to its `__getitem__` node there is no use in the graph:
-/// `value` is the element and `use.user` is null. A tensor inside a list argument (`aten::cat`) is an edge of the operator that takes the list.
+/// `value` is the element and `use.user` is null. A tensor inside a list argument (`aten::cat`) is an edge of the
+/// operator that takes the list.
 struct ViewEdge {
   int64_t from = 0;                    ///< producer, index into nodes()
   int64_t to = 0;                      ///< consumer, index into nodes()

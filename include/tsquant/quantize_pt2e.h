@@ -8,6 +8,7 @@
 #include "tsquant/dataset.h"
 #include "tsquant/model.h"
 #include "tsquant/quantizer.h"
+#include "tsquant/range_estimator.h"
 #include "tsquant/report.h"
 
 namespace tsquant {
@@ -23,6 +24,12 @@ enum class OutputForm {
 /// Called after each calibration sample; return false to cancel (throws Error kCancelled).
 using Progress = std::function<bool(const std::string& phase, int64_t done, int64_t total)>;
 
+/// NNCF's AdvancedBiasCorrectionParameters.
+struct BiasCorrectionParameters {
+  /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm.
+  c10::optional<double> threshold = c10::nullopt;
+};
+
 struct QuantizePt2eOptions {
   int64_t subset_size = 300;  ///< number of calibration samples (batches) used; must be at least 1
   /// Replace quantized weights by their integer codes. False keeps float weights followed by quantize/dequantize.
@@ -33,6 +40,12 @@ struct QuantizePt2eOptions {
   /// Per-tensor activation statistics per item of dimension 0 instead of per batch; none: when the data set's batch
   /// size is larger than 1.
   c10::optional<bool> batchwise_statistics = c10::nullopt;
+  /// True: correct biases for the mean error of quantized weights (FastBiasCorrection). None: leave biases as they are.
+  /// False asks for the accurate algorithm, which re-runs sub-graphs and is not available: Error kInvalidArgument.
+  c10::optional<bool> fast_bias_correction = true;
+  BiasCorrectionParameters bias_correction_params = {};
+  RangeEstimatorParameters activations_range_estimator_params = {};  ///< unset fields: NNCF's defaults
+  RangeEstimatorParameters weights_range_estimator_params = {};
   bool allow_empty = false;  ///< accept a model in which nothing could be quantized
   bool do_copy = true;       ///< false: edit the given model in place instead of a copy
   CaptureOptions capture = {};

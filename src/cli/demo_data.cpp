@@ -64,7 +64,7 @@ void draw(int digit, Random& random, uint8_t* pixels) {
   const double angle = random.uniform(-0.45, 0.45), shear = random.uniform(-0.35, 0.35);
   const double width = random.uniform(1.7, 2.9), height = random.uniform(1.7, 2.8);
   const double center_x = kSize / 2.0 + random.uniform(-3, 3), center_y = kSize / 2.0 + random.uniform(-2.5, 2.5);
-  const double paper = random.uniform(0.1, 0.4), contrast = random.uniform(0.25, 0.6), noise = random.uniform(0.05, 0.2);
+  const double paper = random.uniform(0.1, 0.4), contrast = random.uniform(0.25, 0.6), noise = random.uniform(0.04, 0.16);
   const double line_angle = random.uniform(0, M_PI), line_offset = random.uniform(-8, 8);
   for (int row = 0; row < kSize; ++row) {
     for (int column = 0; column < kSize; ++column) {

@@ -87,7 +87,7 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
     }
   }
   if (c10::isFloatingType(dtype->second)) {
-    return at::randn(shape, generator, at::TensorOptions(c10::kFloat)).to(dtype->second);
+    return at::rand(shape, generator, at::TensorOptions(c10::kFloat)).to(dtype->second);
   }
   return at::randint(0, 2, shape, generator, at::TensorOptions(c10::kLong)).to(dtype->second);
 }
@@ -170,6 +170,9 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
       ->allow_extra_args(false)
       ->group(group);
   app.add_option("--ignore-subgraph", args.ignore_subgraphs, "FROM[,FROM]:TO[,TO]: all operators between; repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
+  app.add_option("--skip-pass", args.skip_passes, "Leave out this float rewrite; repeat it")
       ->allow_extra_args(false)
       ->group(group);
   app.add_flag("--lenient-rules", args.lenient_rules, "Accept ignore rules that match nothing")->group(group);

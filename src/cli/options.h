@@ -25,7 +25,7 @@ struct ShapeArgs {
   bool given() const { return !shapes.empty(); }
 };
 void add_shape_options(CLI::App& app, ShapeArgs& args);
-/// Random inputs (fixed seed): normal floats, 0 and 1 for integers.
+/// Random inputs (fixed seed): floats in [0, 1), so that a model may also use them as indices; 0 and 1 for integers.
 /// @throws Error kInvalidArgument
 Sample make_sample(const ShapeArgs& args);
 
@@ -34,6 +34,7 @@ struct QuantizerArgs {
   std::string preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
                                   propagation_rule = "merge_all_in_one";
   std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
+  std::vector<std::string> skip_passes;  ///< of the rewrites before the quantizer
   bool lenient_rules = false, quantize_outputs = false;
 };
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args);

@@ -82,7 +82,8 @@ Placement place(const std::string& path, const QuantizerArgs& args, const Sample
   Placement result;
   OpenVINOQuantizer quantizer(quantizer_options(args));
   result.model = std::make_unique<Model>(Model::load(path));
-  run_passes(*result.model);
+  PipelineOptions pipeline;
+  run_passes(*result.model, pipeline);
   quantizer.transform_for_annotation(*result.model);
   const ShapeTable shapes = sample ? record_shapes(*result.model, *sample) : ShapeTable{};
   result.view = std::make_unique<GraphView>(*result.model, shapes);

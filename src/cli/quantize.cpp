@@ -30,6 +30,7 @@ void run(Args& args) {
   options.fold_quantize = !args.no_fold;
   if (args.refuse_training) options.capture.training_mode = TrainingMode::kRefuse;
   if (!args.statistics.empty()) options.batchwise_statistics = args.statistics == "item";
+  options.skip_passes = args.quantizer.skip_passes;
   options.progress = console_progress();
   OpenVINOQuantizer quantizer(quantizer_options(args.quantizer));
   Model model = Model::load(args.model, options.capture);
@@ -62,7 +63,6 @@ void add_quantize(CLI::App& app) {
   command->add_option("--subset-size", args->options.subset_size, "Calibration samples (batches)")->capture_default_str();
   command->add_option("--statistics", args->statistics, "Activation range per item of a batch, or per batch")
       ->check(CLI::IsMember({"item", "batch"}));
-  command->add_option("--skip-pass", args->options.skip_passes, "Leave out this rewrite; repeat it")->allow_extra_args(false);
   command->add_flag("--no-fold", args->no_fold, "Keep float weights followed by quantize and dequantize");
   command->add_flag("--allow-empty", args->options.allow_empty, "Accept a model in which nothing is quantized");
   command->add_flag("--refuse-training", args->refuse_training, "Refuse a model saved in training mode");

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "algorithms/fast_bias_correction.h"
 #include "calibration/calibrator.h"
 #include "flows/bitwise_equal.h"
 #include "flows/build_report.h"
@@ -48,6 +49,10 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
   if (options.subset_size < 1) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("subset_size is {}", options.subset_size), "subset_size",
                 "use at least 1 sample; 300 is the default");
+  }
+  if (options.fast_bias_correction && !*options.fast_bias_correction) {
+    throw Error(ErrorCode::kInvalidArgument, "the accurate bias correction is not available", "fast_bias_correction",
+                "use true (fast) or none");
   }
   if (!options.engine.empty() && options.form != OutputForm::kLowered) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -131,6 +136,10 @@ QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& 
   calibration.subset_size = options.subset_size;
   calibration.batchwise = options.batchwise_statistics.value_or(calibration_dataset.batch_size() > 1);
   calibration.progress = options.progress;
+  calibration.activations_range_estimator = options.activations_range_estimator_params;
+  calibration.weights_range_estimator = options.weights_range_estimator_params;
+  FastBiasCorrection bias_correction(work, view, annotations);
+  if (options.fast_bias_correction) calibration.extra_taps = bias_correction.taps();
   const StatTable stats = calibrate(work, view, annotations, calibration_dataset, calibration);
   const QParamTable qparams = compute_qparams(annotations, stats);
   report.samples = stats.samples;
@@ -138,10 +147,19 @@ QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& 
   report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
   describe_quantizers(report, annotations, qparams, stats);
 
+  if (options.fast_bias_correction) {
+    clock.start("bias_correction");
+    const auto records = bias_correction.apply(work, qparams, options.bias_correction_params.threshold.value_or(2.0));
+    const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
+    report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
+  }
+
   clock.start("convert");
   std::vector<Refusal> refusals;
   insert_qdq(work, view, annotations, qparams, options.fold_quantize, refusals);
   apply_refusals(report, refusals);
+  pipeline.phase = PassPhase::kAfterInsertion;
+  run_passes(work, pipeline);
   convert_form(work, options, report.engine, report);
   report.quantized_bytes = stored_bytes(work);
   clock.stop();

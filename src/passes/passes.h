@@ -18,15 +18,20 @@ struct PassContext {
 /// One float-to-float rewrite: returns whether the graph changed.
 using Pass = bool (*)(PassContext& ctx);
 
+/// When a pass runs: before the quantizer looks at the graph, or after Q/DQ pairs have been inserted.
+enum class PassPhase { kBeforeAnnotation, kAfterInsertion };
+
 struct NamedPass {
   const char* name;
   Pass run;
+  PassPhase phase;
 };
 
 /// The passes in the order in which they run (registry.inc).
 const std::vector<NamedPass>& all_passes();
 
 struct PipelineOptions {
+  PassPhase phase = PassPhase::kBeforeAnnotation;
   std::vector<std::string> skip;   ///< names of passes to leave out; unknown names are an error
   const Sample* sample = nullptr;  ///< when given, the float output after every pass is compared with the original
   double tolerance = 1e-5;         ///< relative to the largest magnitude of the output
@@ -39,10 +44,10 @@ struct PassRecord {
   double seconds = 0;
 };
 
-/// Runs all passes. @throws Error kInternal naming the pass whose result differs, kInvalidArgument for unknown names
+/// Runs the passes of one phase. @throws Error kInternal naming the pass whose result differs, kInvalidArgument for unknown names
 std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options = {});
 
-#define TSQUANT_PASS(name) bool name(PassContext& ctx);
+#define TSQUANT_PASS(name, phase) bool name(PassContext& ctx);
 #include "passes/registry.inc"
 #undef TSQUANT_PASS
 

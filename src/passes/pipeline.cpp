@@ -100,7 +100,7 @@ void dump(const Model& model, const std::string& dir, size_t index, const std::s
 
 const std::vector<NamedPass>& all_passes() {
   static const std::vector<NamedPass> passes = {
-#define TSQUANT_PASS(name) {#name, name},
+#define TSQUANT_PASS(name, phase) {#name, name, PassPhase::phase},
 #include "passes/registry.inc"
 #undef TSQUANT_PASS
   };
@@ -114,6 +114,7 @@ std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options)
   std::vector<PassRecord> records;
   for (size_t i = 0; i < all_passes().size(); ++i) {
     const auto& pass = all_passes()[i];
+    if (pass.phase != options.phase) continue;
     if (std::find(options.skip.begin(), options.skip.end(), pass.name) != options.skip.end()) continue;
     const auto start = std::chrono::steady_clock::now();
     PassRecord record{pass.name, pass.run(context), 0};

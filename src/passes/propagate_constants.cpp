@@ -42,6 +42,26 @@ bool unroll_scalar_loops(std::shared_ptr<torch::jit::Graph>& graph) {
   return torch::jit::UnrollConstantLoops(graph);
 }
 
+/// LibTorch's peephole pass also merges nested aten::cat, a tensor rewrite that would change placement. An alias behind
+/// every aten::cat hides it for the time of the pass.
+bool peephole_without_merging(const std::shared_ptr<torch::jit::Graph>& graph) {
+  std::vector<Node*> barriers;
+  for (Node* cat : nodes_of_kind(graph->block(), {"aten::cat"})) {
+    Node* barrier = graph->create(c10::aten::alias, {cat->output()});
+    barrier->insertAfter(cat);
+    barrier->output()->setType(cat->output()->type());
+    cat->output()->replaceAllUsesAfterNodeWith(barrier, barrier->output());
+    barriers.push_back(barrier);
+  }
+  const bool changed = torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+  for (Node* barrier : nodes_of_kind(graph->block(), {"aten::alias"})) {
+    if (std::find(barriers.begin(), barriers.end(), barrier) == barriers.end()) continue;
+    barrier->output()->replaceAllUsesWith(barrier->input());
+    barrier->destroy();
+  }
+  return changed;
+}
+
 size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all_nodes(graph->block()).size(); }
 
 }  // namespace
@@ -54,7 +74,7 @@ bool propagate_constants(PassContext& ctx) {
   for (int round = 0; round < kMaxRounds; ++round) {
     const size_t before = count_nodes(graph);
     bool step = torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true);
-    step |= torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
+    step |= peephole_without_merging(graph);
     step |= unroll_scalar_loops(graph);
     step |= remove_internal_checks(*graph);
     torch::jit::LowerSimpleTuples(graph);

@@ -160,7 +160,8 @@ TEST_P(TracePlacement, equals_that_of_nncf_edge_by_edge) {
   std::ifstream file(data_file("placement/" + GetParam() + ".json"));
   const json golden = json::parse(file);
   Model model = Model::load(data_file("traces/" + GetParam() + ".pt"));
-  run_passes(model);
+  PipelineOptions pipeline;
+  run_passes(model, pipeline);
   const GraphView view(model);
   for (const auto& [variant, setup] : golden["setups"].items()) {
     const OpenVINOQuantizer quantizer(options_of(setup["options"]));

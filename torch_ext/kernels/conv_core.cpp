@@ -19,7 +19,8 @@ constexpr size_t kMostPlans = 8;
 bool ConvCall::operator==(const ConvCall& o) const {
   return sizes == o.sizes && rank == o.rank && in_scale == o.in_scale && out_scale == o.out_scale &&
          in_zero_point == o.in_zero_point && out_zero_point == o.out_zero_point && floats == o.floats &&
-         clamp == o.clamp;
+         clamp == o.clamp && middle == o.middle && middle_scale == o.middle_scale &&
+         middle_zero_point == o.middle_zero_point;
 }
 
 struct ConvCore::Plan {
@@ -40,8 +41,8 @@ std::vector<int64_t> ConvCore::output_sizes(const std::vector<int64_t>& input) c
     if (spec_.transposed) {
       output.push_back((size - 1) * spec_.stride[i] - padding + reach + spec_.output_padding[i] + 1);
     } else {
-      TORCH_CHECK(size + padding > reach, "tsquant: the kernel spans ", reach + 1, " values, the padded input has only ",
-                  size + padding);
+      TORCH_CHECK(size + padding > reach, "tsquant: the kernel spans ", reach + 1,
+                  " values, the padded input has only ", size + padding);
       output.push_back((size + padding - reach - 1) / spec_.stride[i] + 1);
     }
   }
@@ -119,10 +120,14 @@ bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, co
   e.codes = call.floats ? nullptr : static_cast<uint8_t*>(result);
   if (residual != nullptr) {
     const double multiplier = residual->scale / call.out_scale;
-    if (multiplier * 255 > 1e9) return false;
+    if (std::max(multiplier, call.middle ? call.middle_scale / call.out_scale : 0.0) * 255 > 1e9) return false;
     e.other = residual->codes;
     e.other_multiplier = static_cast<float>(multiplier);
     e.other_zero_point = static_cast<float>(residual->zero_point);
+    e.middle = call.middle;
+    e.middle_low = static_cast<float>(-call.middle_zero_point);
+    e.middle_high = static_cast<float>(255 - call.middle_zero_point);
+    e.middle_multiplier = static_cast<float>(call.middle_scale / call.out_scale);
   }
   packed(plan->geometry).run(plan->geometry, *plan->offsets, source, static_cast<uint8_t>(call.in_zero_point), e);
   return true;

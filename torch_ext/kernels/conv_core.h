@@ -21,6 +21,10 @@ struct ConvCall {
   int64_t in_zero_point = 0, out_zero_point = 0;
   bool floats = false;  ///< float32 output instead of codes
   bool clamp = true;    ///< apply the fused activation
+  /// Residual calls: the convolution's own result is quantized with these before the residual is added.
+  bool middle = false;
+  double middle_scale = 1;
+  int64_t middle_zero_point = 0;
 
   std::vector<int64_t> input() const { return {sizes.begin(), sizes.begin() + rank}; }
   bool operator==(const ConvCall& o) const;

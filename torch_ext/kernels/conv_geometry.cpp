@@ -35,8 +35,8 @@ std::shared_ptr<const OffsetTable> offset_table(const ConvGeometry& g) {
   using Key = std::array<int64_t, 11>;
   static std::mutex mutex;
   static std::map<Key, std::weak_ptr<const OffsetTable>> tables;
-  const Key key = {g.channels, g.height,   g.width, g.kernel_h,   g.kernel_w,  g.stride_h,
-                   g.stride_w, g.pad_h, g.pad_w, g.dilation_h, g.dilation_w};
+  const Key key = {g.channels, g.height, g.width, g.kernel_h,   g.kernel_w,  g.stride_h,
+                   g.stride_w, g.pad_h,  g.pad_w, g.dilation_h, g.dilation_w};
   const std::lock_guard<std::mutex> lock(mutex);
   if (auto table = tables[key].lock()) return table;
   auto table = std::make_shared<const OffsetTable>(make_table(g));

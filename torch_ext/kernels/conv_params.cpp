@@ -18,8 +18,8 @@ c10::optional<at::Tensor> optional(const at::Tensor& t) {
 }  // namespace
 
 void check_codes(const at::Tensor& x, const char* what) {
-  TORCH_CHECK(x.is_quantized() && x.scalar_type() == at::kQUInt8 && x.qscheme() == at::kPerTensorAffine, "tsquant: the ",
-              what, " must be a quint8 tensor with one scale, it is ", x.toString());
+  TORCH_CHECK(x.is_quantized() && x.scalar_type() == at::kQUInt8 && x.qscheme() == at::kPerTensorAffine,
+              "tsquant: the ", what, " must be a quint8 tensor with one scale, it is ", x.toString());
 }
 
 ConvParams::ConvParams(const ConvSpec& spec) : spec_(spec), dims_(spec.weight.dim() - 2), core_(spec) {}
@@ -93,35 +93,44 @@ at::Tensor ConvParams::floats(const at::Tensor& x, bool clamp) const {
   return restore(result, x);
 }
 
-at::Tensor ConvParams::through_floats(const at::Tensor& x, double scale, int64_t zero_point,
-                                      const at::Tensor* other) const {
+at::Tensor ConvParams::through_floats(const at::Tensor& x, const Target& target, const at::Tensor* other,
+                                      const Target* middle) const {
   at::Tensor y = floats(x, other == nullptr);
+  if (middle != nullptr) {
+    y = at::quantize_per_tensor(y, middle->scale, middle->zero_point, at::kQUInt8).dequantize();
+  }
   if (other != nullptr) y = (y + other->dequantize()).clamp(spec_.clamp_min, spec_.clamp_max);
-  return at::quantize_per_tensor(y, scale, zero_point, at::kQUInt8);
+  return at::quantize_per_tensor(y, target.scale, target.zero_point, at::kQUInt8);
 }
 
-at::Tensor ConvParams::codes(const at::Tensor& x, double scale, int64_t zero_point, const at::Tensor* other) const {
+at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at::Tensor* other,
+                             const Target* middle) const {
   const at::Tensor source = prepare(x);
   ConvCall call = call_for(source);
-  call.out_scale = scale;
-  call.out_zero_point = zero_point;
+  call.out_scale = target.scale;
+  call.out_zero_point = target.zero_point;
+  if (middle != nullptr) {
+    call.middle = true;
+    call.middle_scale = middle->scale;
+    call.middle_zero_point = middle->zero_point;
+  }
   const auto format = channels_last(call.rank);
   const auto sizes = core_.output_sizes(call.input());
   at::Tensor result =
-      at::_empty_affine_quantized(sizes, at::TensorOptions(at::kQUInt8), scale, zero_point, format);
+      at::_empty_affine_quantized(sizes, at::TensorOptions(at::kQUInt8), target.scale, target.zero_point, format);
   at::Tensor residual_codes;
   Residual residual;
   if (other != nullptr) {
     check_codes(*other, "residual of a convolution");
     // A residual that has to be broadcast is added in floats.
     const bool same = x.dim() == dims_ + 2 && dims_ >= 2 && other->sizes() == result.sizes();
-    if (!same) return through_floats(x, scale, zero_point, other);
+    if (!same) return through_floats(x, target, other, middle);
     residual_codes = other->contiguous(format);
     residual = {static_cast<const uint8_t*>(residual_codes.data_ptr()), other->q_scale(), other->q_zero_point()};
   }
   if (result.numel() != 0 && !core_.run(call, static_cast<const uint8_t*>(source.data_ptr()), result.data_ptr(),
                                         other != nullptr ? &residual : nullptr)) {
-    return through_floats(x, scale, zero_point, other);
+    return through_floats(x, target, other, middle);
   }
   return restore(result, x);
 }

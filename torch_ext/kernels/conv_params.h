@@ -15,6 +15,12 @@ namespace tsquant::kernels {
 using ConvState = std::tuple<at::Tensor, at::Tensor, c10::optional<at::Tensor>, std::vector<std::vector<int64_t>>,
                              std::vector<double>>;
 
+/// Scale and zero point of a result.
+struct Target {
+  double scale = 1;
+  int64_t zero_point = 0;
+};
+
 /// TorchScript object that holds a quantized convolution (`torch.classes.tsquant.ConvParams`).
 class ConvParams : public torch::CustomClassHolder {
  public:
@@ -25,11 +31,14 @@ class ConvParams : public torch::CustomClassHolder {
   std::string description() const;
 
   /// @param x quint8 with one scale @param other null or the residual, quint8, added before the activation
-  at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point, const at::Tensor* other) const;
+  /// @param middle quantization of the convolution's own result before the residual is added; may be null
+  at::Tensor codes(const at::Tensor& x, const Target& target, const at::Tensor* other = nullptr,
+                   const Target* middle = nullptr) const;
   at::Tensor floats(const at::Tensor& x, bool clamp = true) const;
 
  private:
-  at::Tensor through_floats(const at::Tensor& x, double scale, int64_t zero_point, const at::Tensor* other) const;
+  at::Tensor through_floats(const at::Tensor& x, const Target& target, const at::Tensor* other,
+                            const Target* middle) const;
   /// Adds a missing batch dimension and the height of one-dimensional data; channels-last.
   at::Tensor prepare(const at::Tensor& x) const;
   at::Tensor restore(const at::Tensor& result, const at::Tensor& x) const;

@@ -14,7 +14,8 @@ ConvSpec ConvSpec::checked() const {
   const auto dims = static_cast<size_t>(s.spatial_dims());
   TORCH_CHECK(s.stride.size() == dims && s.padding.size() == dims && s.dilation.size() == dims &&
                   s.output_padding.size() == dims,
-              "tsquant: stride, padding, dilation and output_padding need one number per spatial dimension (", dims, ")");
+              "tsquant: stride, padding, dilation and output_padding need one number per spatial dimension (", dims,
+              ")");
   if (dims == 1) {
     s.weight = s.weight.unsqueeze(2);
     s.stride.insert(s.stride.begin(), 1);

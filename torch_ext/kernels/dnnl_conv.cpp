@@ -54,14 +54,15 @@ struct DnnlConv::Impl {
   dnnl::primitive primitive;
   Memory::desc source_desc, result_desc, scratch_desc;
   Memory weights, bias, source_zero_point;
-  Dims padded_sizes;           // of the explicitly padded input; empty: the input is used as it is
+  Dims padded_sizes;  // of the explicitly padded input; empty: the input is used as it is
   std::vector<int64_t> sizes, padding;
   uint8_t zero_point = 0;
 
   const uint8_t* pad(const uint8_t* source, AlignedBuffer& buffer) const;
 
   template <typename Forward>
-  void finish(const typename Forward::primitive_desc& desc, const at::Tensor& weight, const std::vector<float>& bias_of_sums);
+  void finish(const typename Forward::primitive_desc& desc, const at::Tensor& weight,
+              const std::vector<float>& bias_of_sums);
 };
 
 template <typename Forward>
@@ -89,7 +90,8 @@ dnnl::primitive_attr make_attributes(const Requantize& r, int64_t channels, bool
   attr.set_output_scales(2, std::vector<float>(r.multiplier.begin(), r.multiplier.begin() + channels));
   dnnl::post_ops ops;
   if (floats) {
-    if (r.float_low > -std::numeric_limits<float>::infinity() || r.float_high < std::numeric_limits<float>::infinity()) {
+    if (r.float_low > -std::numeric_limits<float>::infinity() ||
+        r.float_high < std::numeric_limits<float>::infinity()) {
       ops.append_eltwise(1.0f, dnnl::algorithm::eltwise_clip, r.float_low, r.float_high);
     }
   } else {

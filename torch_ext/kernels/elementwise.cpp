@@ -129,7 +129,8 @@ at::Tensor mean(const at::Tensor& x, at::IntArrayRef dims, bool keepdim, double 
     sum_pixels(codes_of(from) + n * pixels * channels, pixels, channels, sums.data());
     uint8_t* out = codes_of(result) + n * channels;
     for (int64_t c = 0; c < channels; ++c) {
-      const double code = std::nearbyint((sums[static_cast<size_t>(c)] - offset) * factor) + static_cast<double>(zero_point);
+      const double code =
+          std::nearbyint((sums[static_cast<size_t>(c)] - offset) * factor) + static_cast<double>(zero_point);
       out[c] = static_cast<uint8_t>(std::min(255.0, std::max(0.0, code)));
     }
   }

@@ -76,8 +76,7 @@ at::Tensor LinearParams::floats(const at::Tensor& x) const {
 }
 
 at::Tensor LinearParams::codes(const at::Tensor& x, double scale, int64_t zero_point) const {
-  at::Tensor result =
-      at::_empty_affine_quantized(output_sizes(x), at::TensorOptions(at::kQUInt8), scale, zero_point);
+  at::Tensor result = at::_empty_affine_quantized(output_sizes(x), at::TensorOptions(at::kQUInt8), scale, zero_point);
   const at::Tensor source = x.contiguous();
   ConvCall call = call_for(source);
   call.out_scale = scale;

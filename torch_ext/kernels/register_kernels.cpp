@@ -40,11 +40,17 @@ Linear linear_pack(at::Tensor weight, at::Tensor scales, c10::optional<at::Tenso
 }
 
 at::Tensor conv(at::Tensor x, Conv params, double scale, int64_t zero_point) {
-  return params->codes(x, scale, zero_point, nullptr);
+  return params->codes(x, {scale, zero_point});
 }
 
 at::Tensor conv_add(at::Tensor x, at::Tensor other, Conv params, double scale, int64_t zero_point) {
-  return params->codes(x, scale, zero_point, &other);
+  return params->codes(x, {scale, zero_point}, &other);
+}
+
+at::Tensor conv_quantize_add(at::Tensor x, at::Tensor other, Conv params, double middle_scale,
+                             int64_t middle_zero_point, double scale, int64_t zero_point) {
+  const Target middle = {middle_scale, middle_zero_point};
+  return params->codes(x, {scale, zero_point}, &other, &middle);
 }
 
 at::Tensor conv_float(at::Tensor x, Conv params) { return params->floats(x); }
@@ -60,23 +66,32 @@ at::Tensor linear_float(at::Tensor x, Linear params) { return params->floats(x);
 TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.class_<ConvParams>("ConvParams")
       .def("__str__", [](const Conv& self) { return self->description(); })
-      .def_pickle([](const Conv& self) { return self->state(); }, [](ConvState s) { return ConvParams::from_state(s); });
+      .def_pickle([](const Conv& self) { return self->state(); },
+                  [](ConvState s) { return ConvParams::from_state(s); });
   m.class_<LinearParams>("LinearParams")
       .def("__str__", [](const Linear& self) { return self->description(); })
       .def_pickle([](const Linear& self) { return self->state(); },
                   [](LinearParams::State s) { return LinearParams::from_state(s); });
-  m.def("conv_pack(Tensor weight, Tensor scales, Tensor? bias, int[] stride, int[] padding, int[] dilation, "
-        "int[] output_padding, int groups, bool transposed, float? clamp_min, float? clamp_max) -> "
-        "__torch__.torch.classes.tsquant.ConvParams",
-        conv_pack);
-  m.def("linear_pack(Tensor weight, Tensor scales, Tensor? bias, float? clamp_min, float? clamp_max) -> "
-        "__torch__.torch.classes.tsquant.LinearParams",
-        linear_pack);
+  m.def(
+      "conv_pack(Tensor weight, Tensor scales, Tensor? bias, int[] stride, int[] padding, int[] dilation, "
+      "int[] output_padding, int groups, bool transposed, float? clamp_min, float? clamp_max) -> "
+      "__torch__.torch.classes.tsquant.ConvParams",
+      conv_pack);
+  m.def(
+      "linear_pack(Tensor weight, Tensor scales, Tensor? bias, float? clamp_min, float? clamp_max) -> "
+      "__torch__.torch.classes.tsquant.LinearParams",
+      linear_pack);
   m.def("quantize(Tensor x, float scale, int zero_point, ScalarType dtype) -> Tensor", quantize);
-  m.def("conv(Tensor x, __torch__.torch.classes.tsquant.ConvParams params, float scale, int zero_point) -> Tensor", conv);
-  m.def("conv_add(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, float scale, "
-        "int zero_point) -> Tensor",
-        conv_add);
+  m.def("conv(Tensor x, __torch__.torch.classes.tsquant.ConvParams params, float scale, int zero_point) -> Tensor",
+        conv);
+  m.def(
+      "conv_add(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, float scale, "
+      "int zero_point) -> Tensor",
+      conv_add);
+  m.def(
+      "conv_add.middle(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, "
+      "float middle_scale, int middle_zero_point, float scale, int zero_point) -> Tensor",
+      conv_quantize_add);
   m.def("conv_float(Tensor x, __torch__.torch.classes.tsquant.ConvParams params) -> Tensor", conv_float);
   m.def("linear(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, float scale, int zero_point) -> Tensor",
         linear);

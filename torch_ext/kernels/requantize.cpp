@@ -27,7 +27,7 @@ Requantize make_requantize(const ConvSpec& spec, const WeightSums& sums, const C
   const float* bias = spec.bias.defined() ? spec.bias.data_ptr<float>() : nullptr;
   for (size_t c = 0; c < channels; ++c) {
     const double unit = call.in_scale * scales[c];
-    const double multiplier = call.floats ? unit : unit / call.out_scale;
+    const double multiplier = call.floats ? unit : unit / (call.middle ? call.middle_scale : call.out_scale);
     double of_sums = bias != nullptr ? bias[c] / unit : 0.0;
     if (move_zero_point) of_sums -= static_cast<double>(call.in_zero_point) * sums.plain[c];
     r.multiplier[c] = static_cast<float>(multiplier);

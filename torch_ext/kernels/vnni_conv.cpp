@@ -106,8 +106,9 @@ void VnniConv::run_range(const Job& job, int64_t begin, int64_t end) const {
     const int64_t per_image = job.tiles_per_image(group), count = per_image * job.geometry.batch;
     const bool last = g + 1 == groups_.size();
     const int8_t* next = last ? successor_->weights.load(std::memory_order_relaxed) : weights + groups_[g + 1].offset;
-    const int64_t next_bytes =
-        next == nullptr ? 0 : last ? successor_->bytes.load(std::memory_order_relaxed) : groups_[g + 1].bytes;
+    const int64_t next_bytes = next == nullptr ? 0
+                               : last          ? successor_->bytes.load(std::memory_order_relaxed)
+                                               : groups_[g + 1].bytes;
     const int64_t all_steps = count * taps_ * steps_;
     const int64_t lines_per_step = (next_bytes / 64 + all_steps - 1) / std::max<int64_t>(all_steps, 1);
     Tile tile;

@@ -13,7 +13,8 @@
 
 // Every function here is compiled for AVX512-VNNI whatever the flags of the build are; the caller asks has_vnni().
 #define TSQUANT_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-#define TSQUANT_VNNI_INLINE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"), always_inline)) inline
+#define TSQUANT_VNNI_INLINE \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"), always_inline)) inline
 
 namespace tsquant::kernels {
 namespace {
@@ -65,9 +66,15 @@ TSQUANT_VNNI_INLINE void accumulate(const Tile& t, __m512i (&acc)[P][V]) {
   }
 }
 
+template <bool Middle>
 TSQUANT_VNNI_INLINE __m512i residual(__m512i sums, __m512 m, __m512 b, const uint8_t* other, __mmask16 mask,
                                      const Epilogue& e) {
   __m512 f = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), m, b);
+  if constexpr (Middle) {
+    f = _mm512_roundscale_ps(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(e.middle_low)), _mm512_set1_ps(e.middle_high));
+    f = _mm512_mul_ps(f, _mm512_set1_ps(e.middle_multiplier));
+  }
   const __m512 o = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, other)));
   f = _mm512_fmadd_ps(_mm512_sub_ps(o, _mm512_set1_ps(e.other_zero_point)), _mm512_set1_ps(e.other_multiplier), f);
   return _mm512_cvtps_epi32(f);
@@ -115,7 +122,10 @@ TSQUANT_VNNI_INLINE void finish_floats(const Tile& t, const Epilogue& e, __m512i
   }
 }
 
-template <int P, int V, bool Residual>
+/// What is added before the codes are written.
+enum class Sum { kNothing, kResidual, kResidualAfterQuantizing };
+
+template <int P, int V, Sum S>
 TSQUANT_VNNI_INLINE void finish_codes(const Tile& t, const Epilogue& e, __m512i (&acc)[P][V]) {
   __m512 m[V], b[V];
 #pragma GCC unroll 4
@@ -131,8 +141,9 @@ TSQUANT_VNNI_INLINE void finish_codes(const Tile& t, const Epilogue& e, __m512i 
     __m512i r[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
-      if constexpr (Residual) {
-        r[v] = residual(acc[p][v], m[v], b[v], e.other + at + 16 * v, lane_mask(t.channels, v), e);
+      if constexpr (S != Sum::kNothing) {
+        r[v] = residual<S == Sum::kResidualAfterQuantizing>(acc[p][v], m[v], b[v], e.other + at + 16 * v,
+                                                            lane_mask(t.channels, v), e);
       } else {
         r[v] = _mm512_cvtps_epi32(_mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[p][v]), m[v], b[v]));
       }
@@ -158,9 +169,13 @@ TSQUANT_VNNI __attribute__((noinline)) void compute(const Tile& t, const Epilogu
   if (e.floats != nullptr) {
     finish_floats<P, V>(t, e, acc);
   } else if (e.other != nullptr) {
-    finish_codes<P, V, true>(t, e, acc);
+    if (e.middle) {
+      finish_codes<P, V, Sum::kResidualAfterQuantizing>(t, e, acc);
+    } else {
+      finish_codes<P, V, Sum::kResidual>(t, e, acc);
+    }
   } else {
-    finish_codes<P, V, false>(t, e, acc);
+    finish_codes<P, V, Sum::kNothing>(t, e, acc);
   }
 }
 
@@ -177,10 +192,14 @@ void compute_any(const Tile& t, const Epilogue& e) {
 
 void run_vnni_tile(const Tile& tile, const Epilogue& epilogue) {
   switch (tile.vectors) {
-    case 1: return compute_any<1>(tile, epilogue);
-    case 2: return compute_any<2>(tile, epilogue);
-    case 3: return compute_any<3>(tile, epilogue);
-    default: return compute_any<4>(tile, epilogue);
+    case 1:
+      return compute_any<1>(tile, epilogue);
+    case 2:
+      return compute_any<2>(tile, epilogue);
+    case 3:
+      return compute_any<3>(tile, epilogue);
+    default:
+      return compute_any<4>(tile, epilogue);
   }
 }
 

@@ -12,7 +12,9 @@ constexpr int64_t kGroupChannels = 64;
 constexpr int tile_pixels(int vectors) { return vectors == 4 ? 7 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16; }
 
 /// What happens to the 32-bit sums of one channel group. Arrays are padded to a multiple of 16 channels.
-///   codes:  q = clamp(round(sum * multiplier + bias [+ (other - other_zero_point) * other_multiplier]) + zero_point)
+///   codes:  q = clamp(round(f [+ (other - other_zero_point) * other_multiplier]) + zero_point)
+///           f = sum * multiplier + bias, or, when the result was quantized before a residual is added,
+///           f = clamp(round(sum * multiplier + bias), middle_low, middle_high) * middle_multiplier
 ///   floats: y = clamp(sum * multiplier + bias)
 struct Epilogue {
   const float* multiplier = nullptr;
@@ -21,6 +23,8 @@ struct Epilogue {
   float* floats = nullptr;         ///< the same for float output
   const uint8_t* other = nullptr;  ///< residual codes, laid out like `codes`; may be null
   float other_multiplier = 0, other_zero_point = 0;
+  bool middle = false;  ///< quantize before the residual is added
+  float middle_low = 0, middle_high = 0, middle_multiplier = 1;
   int32_t zero_point = 0, low = 0, high = 255;
   float float_low = 0, float_high = 0;
   int64_t pixel_stride = 0;  ///< elements between two pixels of the output
@@ -29,17 +33,17 @@ struct Epilogue {
 /// One tile of an indirect convolution: sums over `taps` runs of 4 * `steps` bytes for several output pixels.
 struct Tile {
   const uint8_t* source = nullptr;
-  const int32_t* offsets = nullptr;   ///< [pixel][tap]: byte offset from `source`; negative: the padding
-  const uint8_t* padding = nullptr;   ///< 4 * steps bytes of the input's zero point
-  const int8_t* weights = nullptr;    ///< [tap][step][vector][16 channels][4 bytes], 64-byte aligned
-  const int8_t* prefetch = nullptr;   ///< weights that will be needed next, fetched into the second-level cache
-  int64_t prefetch_step = 0;          ///< bytes of them per step
+  const int32_t* offsets = nullptr;  ///< [pixel][tap]: byte offset from `source`; negative: the padding
+  const uint8_t* padding = nullptr;  ///< 4 * steps bytes of the input's zero point
+  const int8_t* weights = nullptr;   ///< [tap][step][vector][16 channels][4 bytes], 64-byte aligned
+  const int8_t* prefetch = nullptr;  ///< weights that will be needed next, fetched into the second-level cache
+  int64_t prefetch_step = 0;         ///< bytes of them per step
   int64_t taps = 0, steps = 0;
-  int vectors = 4;                    ///< 1..4
-  int64_t channels = 64;              ///< channels to write, <= 16 * vectors
-  int64_t first_channel = 0;          ///< of the group
-  int64_t first_pixel = 0;            ///< of the tile
-  int64_t pixels = 0;                 ///< pixels to write, <= tile_pixels(vectors)
+  int vectors = 4;            ///< 1..4
+  int64_t channels = 64;      ///< channels to write, <= 16 * vectors
+  int64_t first_channel = 0;  ///< of the group
+  int64_t first_pixel = 0;    ///< of the tile
+  int64_t pixels = 0;         ///< pixels to write, <= tile_pixels(vectors)
 };
 
 /// Computes one tile with AVX512-VNNI. Must only be called when has_vnni().

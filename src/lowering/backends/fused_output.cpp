@@ -68,6 +68,23 @@ c10::optional<CodeParams> quantizer_params(const Model& model, const Node* node)
   return CodeParams{scale->toDouble(), zero_point->toInt()};
 }
 
+Value* insert_clamp(Lowering& lowering, Node* position, Value* codes, const CodeParams& params,
+                    c10::optional<double> low, c10::optional<double> high) {
+  // LibTorch's kernel wants both bounds; the missing one is the end of the codes' range.
+  const double lowest = static_cast<double>(-params.zero_point) * params.scale;
+  const double highest = static_cast<double>(255 - params.zero_point) * params.scale;
+  // QNNPACK's clamp writes channels-last data in the wrong order (LibTorch 1.13), so it gets another layout. Our own
+  // engine runs under whatever engine LibTorch is set to.
+  if (lowering.engine() == "qnnpack" || lowering.own_kernels()) {
+    const auto contiguous = static_cast<int64_t>(c10::MemoryFormat::Contiguous);
+    codes = lowering.insert(position, "aten::contiguous", {codes, lowering.constant(position, contiguous)}, nullptr);
+  }
+  return lowering.insert(
+      position, "quantized::clamp",
+      {codes, lowering.constant(position, low.value_or(lowest)), lowering.constant(position, high.value_or(highest))},
+      position);
+}
+
 FusedOutput follow_output(Lowering& lowering, Value* value) {
   FusedOutput out;
   out.last = value;

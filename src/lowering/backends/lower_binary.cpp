@@ -42,12 +42,7 @@ void lower_one(Lowering& lowering, Node* node) {
     kernel = std::string(sum ? "quantized::add" : "quantized::mul") + (relu ? "_relu" : "");
     result = lowering.insert(node, kernel, {a, b, scale, zero_point}, node);
   }
-  if (clamp) {
-    const auto bound = [&](const c10::optional<double>& v) {
-      return lowering.constant(node, v ? c10::IValue(*v) : c10::IValue());
-    };
-    result = lowering.insert(node, "quantized::clamp", {result, bound(output.low), bound(output.high)}, node);
-  }
+  if (clamp) result = insert_clamp(lowering, node, result, output.params, output.low, output.high);
   lowering.record(node, kernel);
   replace_output(lowering, output, result, kernel);
   lowering.destroy(node);

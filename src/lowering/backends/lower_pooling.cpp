@@ -54,11 +54,11 @@ void lower_one(Lowering& lowering, Node* node) {
     return lower_keeping_scale(lowering, node, codes, output);
   }
   const std::string kernel = "tsquant::mean";
-  Value* result = lowering.insert(node, kernel,
-                                  {codes, lowering.constant(node, average->dims), lowering.constant(node, average->keepdim),
-                                   lowering.constant(node, output.params.scale),
-                                   lowering.constant(node, output.params.zero_point)},
-                                  node);
+  Value* result =
+      lowering.insert(node, kernel,
+                      {codes, lowering.constant(node, average->dims), lowering.constant(node, average->keepdim),
+                       lowering.constant(node, output.params.scale), lowering.constant(node, output.params.zero_point)},
+                      node);
   lowering.record(node, kernel);
   replace_output(lowering, output, result, kernel);
   lowering.destroy(node);
@@ -67,9 +67,9 @@ void lower_one(Lowering& lowering, Node* node) {
 }  // namespace
 
 void lower_pooling(Lowering& lowering) {
-  for (Node* node : nodes_of_kind(lowering.graph().block(), {"aten::avg_pool2d", "aten::avg_pool3d",
-                                                             "aten::adaptive_avg_pool2d", "aten::adaptive_avg_pool3d",
-                                                             "aten::mean"})) {
+  for (Node* node :
+       nodes_of_kind(lowering.graph().block(), {"aten::avg_pool2d", "aten::avg_pool3d", "aten::adaptive_avg_pool2d",
+                                                "aten::adaptive_avg_pool3d", "aten::mean"})) {
     lower_one(lowering, node);
   }
 }

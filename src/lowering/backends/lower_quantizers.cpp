@@ -14,9 +14,10 @@ namespace {
 /// Element-wise functions: the result at a place depends only on the value there (and on constants).
 bool is_pointwise(const Node* node) {
   static const std::unordered_set<std::string> names = {
-      "relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "hardswish", "hardsigmoid", "sigmoid",
-      "tanh", "gelu", "silu", "leaky_relu", "elu", "celu", "selu", "mish", "softplus", "log_sigmoid", "exp", "neg",
-      "abs", "square", "pow", "rsub", "add", "sub", "mul", "div"};
+      "relu",    "relu6",    "hardtanh",    "clamp", "clamp_min",  "clamp_max", "hardswish", "hardsigmoid",
+      "sigmoid", "tanh",     "gelu",        "silu",  "leaky_relu", "elu",       "celu",      "selu",
+      "mish",    "softplus", "log_sigmoid", "exp",   "neg",        "abs",       "square",    "pow",
+      "rsub",    "add",      "sub",         "mul",   "div"};
   std::string kind = node->kind().toQualString();
   if (kind.rfind("aten::", 0) != 0 || node->outputs().size() != 1) return false;
   if (kind.back() == '_') kind.pop_back();
@@ -93,9 +94,9 @@ bool lower_to_table(Lowering& lowering, Node* quantize, const CodeParams& params
   if (!trace_chain(lowering, quantize, chain, codes)) return false;
   const at::Tensor table = make_table(chain, lowering.params_of(codes), params);
   const Node* named = chain.empty() ? nullptr : chain.back().node;
-  Value* result = lowering.insert(quantize, "tsquant::lookup",
-                                  {codes, lowering.constant(quantize, table), quantize->input(1), quantize->input(2)},
-                                  named);
+  Value* result =
+      lowering.insert(quantize, "tsquant::lookup",
+                      {codes, lowering.constant(quantize, table), quantize->input(1), quantize->input(2)}, named);
   lowering.set_codes(result, params);
   quantize->output()->replaceAllUsesWith(result);
   lowering.destroy(quantize);

@@ -22,6 +22,9 @@ bool lower_with_output_scale(Lowering& lowering, Node* node, Value* codes, const
   const std::string kind = base_kind(node);
   const std::string kernel = "quantized::" + kind.substr(std::string("aten::").size());
   if (!output.quantized() || !output.absorbed.empty()) return false;
+  // QNNPACK's sigmoid writes only this scale.
+  const CodeParams unit = {1.0 / 256, 0};
+  if (kind == "aten::sigmoid" && lowering.engine() == "qnnpack" && !(output.params == unit)) return false;
   std::vector<Value*> inputs = {codes};
   Value* scale = lowering.constant(node, output.params.scale);
   Value* zero_point = lowering.constant(node, output.params.zero_point);
@@ -53,7 +56,8 @@ bool lower_with_fixed_scale(Lowering& lowering, Node* node, Value* codes, const 
     return false;
   }
   if (!output.quantized() || !output.absorbed.empty() || output.params.scale < fixed.scale ||
-      kind != node->kind().toQualString()) return false;
+      kind != node->kind().toQualString())
+    return false;
   sink_below(lowering, node, codes, {node->output()}, fixed);
   return true;
 }
@@ -62,11 +66,8 @@ bool lower_with_fixed_scale(Lowering& lowering, Node* node, Value* codes, const 
 bool lower_clamp(Lowering& lowering, Node* node, Value* codes) {
   c10::optional<double> low, high;
   if (!clamp_bounds(lowering.model(), node, low, high)) return false;
-  const auto bound = [&](const c10::optional<double>& v) {
-    return lowering.constant(node, v ? c10::IValue(*v) : c10::IValue());
-  };
   const CodeParams params = lowering.params_of(codes);
-  Value* result = lowering.insert(node, "quantized::clamp", {codes, bound(low), bound(high)}, node);
+  Value* result = insert_clamp(lowering, node, codes, params, low, high);
   lowering.set_codes(result, params);
   lowering.record(node, "quantized::clamp");
   node->output()->replaceAllUsesWith(lowering.insert(node, "aten::dequantize", {result}, nullptr));
@@ -80,10 +81,10 @@ bool lower_clamp(Lowering& lowering, Node* node, Value* codes) {
 void lower_unary(Lowering& lowering) {
   if (lowering.own_kernels()) return;
   static const std::vector<std::string> kinds = {
-      "aten::relu",      "aten::relu_",      "aten::relu6",      "aten::relu6_",       "aten::hardtanh",
-      "aten::hardtanh_", "aten::clamp",      "aten::clamp_",     "aten::clamp_min",    "aten::clamp_max",
-      "aten::hardswish", "aten::hardswish_", "aten::sigmoid",    "aten::sigmoid_",     "aten::hardsigmoid",
-      "aten::tanh",      "aten::leaky_relu", "aten::leaky_relu_", "aten::elu",         "aten::elu_"};
+      "aten::relu",      "aten::relu_",      "aten::relu6",       "aten::relu6_",    "aten::hardtanh",
+      "aten::hardtanh_", "aten::clamp",      "aten::clamp_",      "aten::clamp_min", "aten::clamp_max",
+      "aten::hardswish", "aten::hardswish_", "aten::sigmoid",     "aten::sigmoid_",  "aten::hardsigmoid",
+      "aten::tanh",      "aten::leaky_relu", "aten::leaky_relu_", "aten::elu",       "aten::elu_"};
   for (Node* node : nodes_of_kind(lowering.graph().block(), kinds)) {
     Value* codes = lowering.codes_of(node->input(0));
     if (codes == nullptr || lower_clamp(lowering, node, codes)) continue;

@@ -42,12 +42,8 @@ void lower_one(Lowering& lowering, Node* node) {
     inputs.push_back(lowering.constant(node, output.params.zero_point));
   }
   Value* result = lowering.insert(node, kernel, inputs, node);
-  if (output.clamps() && !packed->clamps) {
-    const auto bound = [&](const c10::optional<double>& v) {
-      return lowering.constant(node, v ? c10::IValue(*v) : c10::IValue());
-    };
-    result = lowering.insert(node, "quantized::clamp", {result, bound(output.low), bound(output.high)}, node);
-  }
+  if (output.clamps() && !packed->clamps)
+    result = insert_clamp(lowering, node, result, output.params, output.low, output.high);
   lowering.record(node, kernel);
   replace_output(lowering, output, result, kernel);
   remove_weighted_op(lowering, *op);
@@ -82,7 +78,7 @@ c10::optional<ConvOperand> conv_operand(Lowering& lowering, Value* operand) {
 // [%r = relu(%s);] %y = quantize(%r)
 //   ->
 // %y = tsquant::conv_add(%codes, %other, %params, scale, zero_point)
-// The sum is rounded once instead of twice: at most one quantum of the convolution's own scale is saved.
+// The kernel rounds and saturates the convolution's own result as the reference form does (conv_add.middle).
 bool fuse_one(Lowering& lowering, Node* add, size_t which) {
   const auto found = conv_operand(lowering, add->input(which));
   Value* other = lowering.codes_of(add->input(1 - which));
@@ -93,11 +89,14 @@ bool fuse_one(Lowering& lowering, Node* add, size_t which) {
   const auto op = read_weighted_op(lowering, found->convolution, reason);
   if (!op) return false;
   const auto packed = pack_own(*op, output);
-  Value* params = params_value(lowering, add, *packed, found->convolution);
-  Value* result = lowering.insert(
-      add, packed->add_kernel,
-      {op->codes, other, params, lowering.constant(add, output.params.scale), lowering.constant(add, output.params.zero_point)},
-      found->convolution);
+  std::vector<Value*> inputs = {op->codes, other, params_value(lowering, add, *packed, found->convolution)};
+  const auto append = [&](const CodeParams& p) {
+    inputs.push_back(lowering.constant(add, p.scale));
+    inputs.push_back(lowering.constant(add, p.zero_point));
+  };
+  if (found->quantize != nullptr) append(lowering.params_of(found->quantize->output()));
+  append(output.params);
+  Value* result = lowering.insert(add, packed->add_kernel, inputs, found->convolution);
   lowering.record(add, "fused into " + packed->add_kernel);
   lowering.record(found->convolution, packed->add_kernel);
   replace_output(lowering, output, result, packed->add_kernel);

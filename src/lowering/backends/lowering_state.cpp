@@ -27,8 +27,7 @@ Value* Lowering::codes_of(const Value* value) const {
   return params_.count(codes) ? codes : nullptr;
 }
 
-Value* Lowering::insert(Node* position, const std::string& kind, const std::vector<Value*>& inputs,
-                        const Node* named) {
+Value* Lowering::insert(Node* position, const std::string& kind, const std::vector<Value*>& inputs, const Node* named) {
   Node* node = graph_->create(c10::Symbol::fromQualString(kind), inputs, 1);
   node->output()->setType(c10::TensorType::get());
   if (named != nullptr) {
@@ -45,11 +44,11 @@ Value* Lowering::constant(Node* position, const c10::IValue& value) {
 }
 
 Value* Lowering::attribute(Node* position, const std::string& name, const c10::IValue& object) {
-  std::string unique;
-  for (const char c : name) unique += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  unique = "packed_" + unique;
+  std::string plain = "packed_";
+  for (const char c : name) plain += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   auto& module = model_.module();
-  for (int i = 1; module.hasattr(unique); ++i) unique = "packed_" + name + "_" + std::to_string(i);
+  std::string unique = plain;
+  for (int i = 1; module.hasattr(unique); ++i) unique = plain + "_" + std::to_string(i);
   module.register_attribute(unique, object.type(), object);
   const torch::jit::WithInsertPoint guard(position);
   return graph_->insertGetAttr(graph_->inputs().at(0), unique);

@@ -69,9 +69,9 @@ c10::IValue call_operator(const std::string& name, std::vector<c10::IValue> argu
 
 /// The activation that follows an operator and can be computed by clamping its result, and the quantization after it.
 struct FusedOutput {
-  torch::jit::Value* last = nullptr;         ///< float result after the absorbed activations
-  std::vector<torch::jit::Node*> absorbed;   ///< relu, relu6, hardtanh, clamp nodes in order
-  std::vector<torch::jit::Node*> quantizers; ///< all uses of `last`, when they are quantizers with equal parameters
+  torch::jit::Value* last = nullptr;          ///< float result after the absorbed activations
+  std::vector<torch::jit::Node*> absorbed;    ///< relu, relu6, hardtanh, clamp nodes in order
+  std::vector<torch::jit::Node*> quantizers;  ///< all uses of `last`, when they are quantizers with equal parameters
   c10::optional<double> low, high;
   CodeParams params;
 
@@ -86,6 +86,9 @@ FusedOutput follow_output(Lowering& lowering, torch::jit::Value* value);
 void replace_output(Lowering& lowering, const FusedOutput& output, torch::jit::Value* result,
                     const std::string& kernel);
 
+/// Clamps codes between the codes of two real bounds, before `position`, named as `position` is.
+torch::jit::Value* insert_clamp(Lowering& lowering, torch::jit::Node* position, torch::jit::Value* codes,
+                                const CodeParams& params, c10::optional<double> low, c10::optional<double> high);
 /// The bounds of an activation that is a clamp (relu, relu6, hardtanh, clamp); false for other operators.
 bool clamp_bounds(const Model& model, const torch::jit::Node* node, c10::optional<double>& low,
                   c10::optional<double>& high);

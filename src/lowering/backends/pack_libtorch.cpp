@@ -39,9 +39,9 @@ c10::optional<PackedOp> pack_libtorch(const Lowering& lowering, const WeightedOp
       packed.params = call_operator("quantized::linear_prepack", {weight, optional_tensor(op.bias)});
     } else if (op.transposed) {
       packed.codes_kernel = "quantized::conv_transpose" + dims;
-      packed.params = call_operator(packed.codes_kernel + "_prepack",
-                                    {weight, optional_tensor(op.bias), op.stride, op.padding, op.output_padding,
-                                     op.dilation, op.groups});
+      packed.params = call_operator(
+          packed.codes_kernel + "_prepack",
+          {weight, optional_tensor(op.bias), op.stride, op.padding, op.output_padding, op.dilation, op.groups});
     } else {
       packed.codes_kernel = "quantized::conv" + dims + relu;
       overload = op.spatial_dims() == 1 ? "" : "new";

@@ -15,9 +15,11 @@ namespace {
 /// Operators whose result holds only values of their first input, so that they give the same on codes.
 bool moves_values(const Model& model, const Node* node) {
   static const std::unordered_set<std::string> names = {
-      "aten::max_pool1d", "aten::max_pool2d", "aten::view",         "aten::reshape",   "aten::flatten",
-      "aten::permute",    "aten::transpose",  "aten::t",            "aten::squeeze",   "aten::unsqueeze",
-      "aten::slice",      "aten::select",     "aten::contiguous",   "aten::unflatten", "aten::upsample_nearest2d",
+      "aten::max_pool1d", "aten::max_pool2d", "aten::view",
+      "aten::reshape",    "aten::flatten",    "aten::permute",
+      "aten::transpose",  "aten::t",          "aten::squeeze",
+      "aten::unsqueeze",  "aten::slice",      "aten::select",
+      "aten::contiguous", "aten::unflatten",  "aten::upsample_nearest2d",
       "aten::chunk",      "aten::split",      "aten::split_with_sizes"};
   const std::string kind = node->kind().toQualString();
   if (names.count(kind)) return true;
@@ -94,8 +96,8 @@ void sink_dequantize(Lowering& lowering) {
     Value* codes = lowering.codes_of(node->input(0));
     std::vector<Value*> results;
     if (!codes || !results_of(node, results)) continue;
-    const bool written = std::any_of(results.begin(), results.end(),
-                                     [&](Value* result) { return mutation.is_written_later(result); });
+    const bool written =
+        std::any_of(results.begin(), results.end(), [&](Value* result) { return mutation.is_written_later(result); });
     if (written) {
       lowering.refuse(node, "its result is changed in place");
       continue;

@@ -32,10 +32,10 @@ c10::optional<WeightedOp> read_weighted_op(Lowering& lowering, torch::jit::Node*
 /// Packed weights of one operator and the operators that use them.
 struct PackedOp {
   c10::IValue params;
-  std::string codes_kernel;   ///< (codes, params, scale, zero_point) -> codes
-  std::string float_kernel;   ///< (codes, params) -> float; empty: the engine has none
-  std::string add_kernel;     ///< (codes, other codes, params, scale, zero_point) -> codes; empty: the engine has none
-  bool clamps = false;        ///< the fused activation is part of the kernel
+  std::string codes_kernel;  ///< (codes, params, scale, zero_point) -> codes
+  std::string float_kernel;  ///< (codes, params) -> float; empty: the engine has none
+  std::string add_kernel;    ///< (codes, other codes, params, scale, zero_point) -> codes; empty: the engine has none
+  bool clamps = false;       ///< the fused activation is part of the kernel
 };
 
 /// Packs the weights for the engine. On failure `reason` says why.

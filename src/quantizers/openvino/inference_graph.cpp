@@ -32,11 +32,11 @@ std::vector<bool> reachable(const PlacementGraph& graph) {
 bool can_bypass(const InferenceGraph& graph, int id) {
   static const MetatypeSet kBypassed{"Dropout", "Noop"};
   if (!kBypassed.has(graph.node(id).metatype) || graph.in_edges[id].size() != 1) return false;
-  const PlacementEdge& in = graph.edges[graph.in_edges[id].front()];
+  const PlacementEdge& in = graph.full->edges[graph.in_edges[id].front()];
   for (int id_out : graph.out_edges[id]) {
-    const PlacementEdge& out = graph.edges[id_out];
+    const PlacementEdge& out = graph.full->edges[id_out];
     if (out.integer != in.integer) return false;
-    if (in.known && out.known && in.shape != out.shape) return false;
+    if (in.shape && out.shape && *in.shape != *out.shape) return false;
   }
   return true;
 }
@@ -48,7 +48,6 @@ void bypass(InferenceGraph& graph, int id) {
   outs.erase(std::find(outs.begin(), outs.end(), in));
   for (int out : graph.out_edges[id]) {
     graph.edges[out].from = producer;
-    graph.edges[out].output_port = graph.edges[in].output_port;
     outs.push_back(out);
   }
   graph.in_edges[id].clear();
@@ -62,7 +61,8 @@ InferenceGraph make_inference_graph(const PlacementGraph& graph) {
   InferenceGraph result;
   result.full = &graph;
   result.present = reachable(graph);
-  result.edges = graph.edges;
+  result.edges.reserve(graph.edges.size());
+  for (const auto& edge : graph.edges) result.edges.push_back({edge.from, edge.to, edge.input_port, edge.integer});
   result.in_edges.resize(graph.nodes.size());
   result.out_edges.resize(graph.nodes.size());
   for (size_t i = 0; i < graph.edges.size(); ++i) {

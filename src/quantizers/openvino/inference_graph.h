@@ -6,14 +6,22 @@
 
 namespace tsquant::openvino {
 
+/// One use of a tensor, without what only the full graph needs.
+struct FlowEdge {
+  int from = 0;
+  int to = 0;
+  int input_port = 0;
+  bool integer = false;
+};
+
 /// The part of the graph that depends on the model's inputs, without no-op nodes (NNCF's inference graph).
 /// Node and edge ids are those of the full graph; an edge of a removed no-op's consumer starts at the node before it.
 struct InferenceGraph {
   const PlacementGraph* full = nullptr;
   std::vector<bool> present;               ///< by node id
-  std::vector<PlacementEdge> edges;        ///< by edge id of the full graph; only the ends may differ
-  std::vector<std::vector<int>> in_edges;  ///< by node id, ascending input port
-  std::vector<std::vector<int>> out_edges;
+  std::vector<FlowEdge> edges;             ///< by edge id of the full graph; only the ends may differ
+  std::vector<IdList> in_edges;            ///< by node id, ascending input port
+  std::vector<IdList> out_edges;
 
   size_t size() const { return present.size(); }
   const PlacementNode& node(int id) const { return full->nodes[id]; }

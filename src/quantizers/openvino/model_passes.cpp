@@ -36,7 +36,9 @@ bool follows_product(const InferenceGraph& graph, int node) {
 int64_t output_size(const InferenceGraph& graph, int node) {
   if (graph.out_edges[node].empty()) return 0;
   int64_t size = 1;
-  for (int64_t extent : graph.edges[graph.out_edges[node].front()].shape) size *= extent;
+  const auto* shape = graph.full->edges[graph.out_edges[node].front()].shape;
+  if (!shape) return 0;
+  for (int64_t extent : *shape) size *= extent;
   return size;
 }
 
@@ -55,7 +57,7 @@ void apply_transformer_pass(Setup& setup, const PlacementGraph& graph) {
     for (int node : point.quantized_nodes) {
       const bool matmul = matmul_metatypes().has(graph.nodes[node].metatype);
       if (matmul && constant_weight_ports(graph, node).empty()) {
-        point.configs.front().mode = QuantizationMode::kSymmetric;
+        point.chosen.mode = QuantizationMode::kSymmetric;
       }
     }
   }

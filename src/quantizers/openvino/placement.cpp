@@ -1,6 +1,7 @@
 #include "quantizers/openvino/placement.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "quantizers/openvino/pattern.h"
 #include "tsquant/error.h"
@@ -43,6 +44,8 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Site
                                          const std::vector<OpPlan>& plans, const Constraints& constraints,
                                          const std::vector<bool>& ignored) {
   static const MetatypeSet kAtenEmbedding{"AtenEmbedding", "AtenEmbeddingBag"};
+  const QConfigList defaults = {constraints.apply_to(QConfig())};
+  std::vector<std::shared_ptr<const QConfigList>> lists(plans.size());
   std::vector<WeightedNode> nodes;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const int node = static_cast<int>(i);
@@ -51,8 +54,11 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Site
     const OpPlan& plan = plans[info.metatype];
     if (metatype_row(info.metatype).weight_ports.empty() || !plan.listed || kAtenEmbedding.has(info.metatype)) continue;
     if (matmul_metatypes().has(info.metatype) && constant_weight_ports(graph, node).empty()) continue;
-    const QConfigList defaults = {constraints.apply_to(QConfig())};
-    const auto list = constraints.filter(plan.weights.empty() ? defaults : plan.weights, info.name, "weight");
+    auto& list = lists[info.metatype];
+    if (!list) {
+      list = std::make_shared<const QConfigList>(
+          constraints.filter(plan.weights.empty() ? defaults : plan.weights, *info.name, "weight"));
+    }
     const Site& site = sites.sites[sites.operator_of[node]];
     const bool left_out = ignored[i] || (site.ignored && site.metatype >= 0);
     // A fused operator is quantized at its start: only the weight of the first member counts.
@@ -66,7 +72,7 @@ void check_overflow_fix(const PlacementGraph& graph, const Placement& placement)
   for (const auto& point : placement.setup.points) {
     if (point.kind != PointKind::kWeight || !placement.half_range[point.node]) continue;
     if (point.config().mode == QuantizationMode::kSymmetric) continue;
-    throw Error(ErrorCode::kInvalidArgument, "the overflow fix needs symmetric weights", graph.nodes[point.node].name,
+    throw Error(ErrorCode::kInvalidArgument, "the overflow fix needs symmetric weights", graph.name_of(point.node),
                 "use symmetric weights or OverflowFix::kDisable");
   }
 }

@@ -7,10 +7,10 @@
 
 namespace tsquant::openvino {
 
-int PlacementGraph::add_node(PlacementKind kind, std::string name, int metatype) {
+int PlacementGraph::add_node(PlacementKind kind, const std::string* name, int metatype) {
   PlacementNode node;
   node.kind = kind;
-  node.name = std::move(name);
+  node.name = name;
   node.metatype = metatype;
   nodes.push_back(std::move(node));
   return static_cast<int>(nodes.size()) - 1;
@@ -27,6 +27,18 @@ int PlacementGraph::add_edge(int from, int to, int input_port, int output_port) 
   nodes[from].out_edges.push_back(id);
   nodes[to].in_edges.push_back(id);
   return id;
+}
+
+const std::string* PlacementGraph::keep(std::string name) {
+  if (!names_) names_ = std::make_shared<std::deque<std::string>>();
+  names_->push_back(std::move(name));
+  return &names_->back();
+}
+
+const std::vector<int64_t>* PlacementGraph::keep(std::vector<int64_t> shape) {
+  if (!shapes_) shapes_ = std::make_shared<std::deque<std::vector<int64_t>>>();
+  shapes_->push_back(std::move(shape));
+  return &shapes_->back();
 }
 
 int metatype_index(const OpInfo& row) { return static_cast<int>(&row - op_table().data()); }

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <c10/util/SmallVector.h>
+
 #include <cstdint>
+#include <deque>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,15 +12,18 @@
 
 namespace tsquant::openvino {
 
+/// A short list of ids; most nodes have few neighbours.
+using IdList = c10::SmallVector<int, 4>;
+
 enum class PlacementKind { kInput, kConstant, kOperator, kOutput };
 
 /// The graph that placement works on: what NNCF's graph holds, with integers instead of names as keys.
 struct PlacementNode {
   PlacementKind kind = PlacementKind::kOperator;
-  std::string name;
+  const std::string* name = nullptr;  ///< owned by the view, or by the graph (`keep`)
   int metatype = 0;  ///< index of the row in op_table()
-  std::vector<int> in_edges;
-  std::vector<int> out_edges;
+  IdList in_edges;
+  IdList out_edges;
 };
 
 /// One use of a tensor.
@@ -26,8 +33,7 @@ struct PlacementEdge {
   int input_port = 0;   ///< index among the consumer's tensor arguments
   int output_port = 0;  ///< index among the producer's results
   bool integer = false;
-  bool known = false;  ///< `shape` is valid
-  std::vector<int64_t> shape;
+  const std::vector<int64_t>* shape = nullptr;  ///< of the tensor; null: unknown
 };
 
 /// Nodes in execution order; the position of a node is its id.
@@ -35,8 +41,18 @@ struct PlacementGraph {
   std::vector<PlacementNode> nodes;
   std::vector<PlacementEdge> edges;
 
-  int add_node(PlacementKind kind, std::string name, int metatype);
+
+  int add_node(PlacementKind kind, const std::string* name, int metatype);
   int add_edge(int from, int to, int input_port, int output_port = 0);
+  const std::string& name_of(int node) const { return *nodes[static_cast<size_t>(node)].name; }
+
+  /// Storage for names and shapes of graphs that were not made from a view.
+  const std::string* keep(std::string name);
+  const std::vector<int64_t>* keep(std::vector<int64_t> shape);
+
+ private:
+  std::shared_ptr<std::deque<std::string>> names_;
+  std::shared_ptr<std::deque<std::vector<int64_t>>> shapes_;
 };
 
 /// Index of a row of op_table(), by the row itself or by metatype; -1 when there is no such metatype.

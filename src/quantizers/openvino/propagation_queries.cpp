@@ -10,16 +10,16 @@ bool PropagationSolver::visit(int site) const {
   return true;
 }
 
-std::vector<std::vector<int>> PropagationSolver::paths_above(int hook) const {
-  std::vector<std::vector<int>> paths;
+c10::SmallVector<IdList, 2> PropagationSolver::paths_above(int hook) const {
+  c10::SmallVector<IdList, 2> paths;
   for (int link : graph_.sites[hook].in) {
     const int above = graph_.from(link);
     if (graph_.sites[above].kind == SiteKind::kBarrier) continue;
     if (graph_.is_hook(above)) {
-      paths.push_back({link});
+      paths.push_back(IdList{link});
       continue;
     }
-    for (int next : graph_.sites[above].in) paths.push_back({link, next});
+    for (int next : graph_.sites[above].in) paths.push_back(IdList{link, next});
   }
   return paths;
 }

@@ -1,7 +1,6 @@
 #include "quantizers/openvino/propagation_solver.h"
 
 #include <algorithm>
-#include <deque>
 
 #include "tsquant/error.h"
 
@@ -70,7 +69,7 @@ std::shared_ptr<const QConfigList> PropagationSolver::candidates(int site) {
 
 QConfigList PropagationSolver::make_candidates(int site) const {
   const QConfigList defaults = {options_.activations.apply_to(QConfig())};
-  const std::string& name = graph_.graph->node(graph_.sites[site].node).name;
+  const std::string& name = *graph_.graph->node(graph_.sites[site].node).name;
   if (graph_.is_output(site)) return options_.activations.filter(defaults, name, "activation");
   const int metatype = graph_.sites[site].metatype;
   const OpPlan& plan = plans_[metatype];
@@ -140,8 +139,8 @@ void PropagationSolver::step(int id) {
     return;
   }
   const auto travellers = make_clones(id, paths.size());
-  const std::vector<int> clones = paths.size() > 1 ? travellers : std::vector<int>();
-  std::vector<int> remaining;
+  const IdList clones = paths.size() > 1 ? travellers : IdList();
+  IdList remaining;
   for (size_t i = 0; i < paths.size(); ++i) {
     if (process_path(travellers[i], paths[i], clones)) remaining.push_back(travellers[i]);
   }
@@ -152,9 +151,9 @@ void PropagationSolver::step(int id) {
 }
 
 /// One quantizer per path, the original first. Crossing an operator with unified scales joins them in a group.
-std::vector<int> PropagationSolver::make_clones(int id, size_t paths) {
+IdList PropagationSolver::make_clones(int id, size_t paths) {
   const bool unify = paths > 1 && needs_unified_scales(state_.at(id).location);
-  std::vector<int> travellers = {id};
+  IdList travellers = {id};
   for (size_t i = 1; i < paths; ++i) travellers.push_back(state_.clone(id));
   if (unify) {
     if (state_.at(id).group < 0) state_.join_group(state_.new_group(), id);
@@ -163,7 +162,7 @@ std::vector<int> PropagationSolver::make_clones(int id, size_t paths) {
   return travellers;
 }
 
-bool PropagationSolver::process_path(int id, const std::vector<int>& path, const std::vector<int>& clones) {
+bool PropagationSolver::process_path(int id, const IdList& path, const IdList& clones) {
   const Check check = check_path(id, path, clones);
   switch (check.transition) {
     case Transition::kStop:
@@ -200,8 +199,7 @@ PropagationSolver::Check PropagationSolver::check_conflict(int id, int resident)
   return {Transition::kStop, StopReason::kOtherConfig};
 }
 
-PropagationSolver::Check PropagationSolver::check_path(int id, const std::vector<int>& path,
-                                                       const std::vector<int>& clones) {
+PropagationSolver::Check PropagationSolver::check_path(int id, const IdList& path, const IdList& clones) {
   for (int link : path) {
     const int from = graph_.from(link);
     const Site& site = graph_.sites[from];
@@ -233,10 +231,10 @@ PropagationSolver::Check PropagationSolver::check_path(int id, const std::vector
 template <typename Visitor>
 void PropagationSolver::visit_operators_below(int branch, Visitor&& visitor) const {
   ++stamp_;
-  std::deque<int> queue = {branch};
-  while (!queue.empty()) {
-    const int current = queue.front();
-    queue.pop_front();
+  auto& queue = walk_;
+  queue.assign(1, branch);
+  for (size_t head = 0; head < queue.size(); ++head) {
+    const int current = queue[head];
     for (int link : graph_.sites[current].out) {
       const int next = graph_.to(link);
       if (!visit(next)) continue;
@@ -253,11 +251,11 @@ void PropagationSolver::visit_operators_below(int branch, Visitor&& visitor) con
 template <typename Visitor>
 void PropagationSolver::visit_travelling_below(int site, int also, Visitor&& visitor) const {
   ++stamp_;
-  std::deque<int> queue = {site};
+  auto& queue = walk_;
+  queue.assign(1, site);
   visit(site);
-  while (!queue.empty()) {
-    const int current = queue.front();
-    queue.pop_front();
+  for (size_t head = 0; head < queue.size(); ++head) {
+    const int current = queue[head];
     const int id = graph_.is_hook(current) ? state_.standing(current) : 0;
     if (id != 0) {
       if ((state_.at(id).queued || id == also) && !visitor(id)) return;
@@ -360,10 +358,10 @@ void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
       if (above == 0) continue;
       const auto sinks = state_.sinks_of(waiting[i]);
       auto& above_sinks = state_.at(above).sinks;
-      above_sinks.insert(above_sinks.end(), sinks.begin(), sinks.end());
+      above_sinks.append(sinks.begin(), sinks.end());
       state_.at(above).downstream.push_back(waiting[i]);
     } else {
-      state_.merge_into_path(waiting[i], {graph_.sites[traveller.location].in.front()});
+      state_.merge_into_path(waiting[i], IdList{graph_.sites[traveller.location].in.front()});
       queue_.remove(waiting[i]);
       notify(waiting[i]);
     }

@@ -52,10 +52,10 @@ class PropagationSolver {
   QConfigList make_candidates(int site) const;
   void step(int id);
   void step_waiting(int id);
-  std::vector<int> make_clones(int id, size_t paths);
+  IdList make_clones(int id, size_t paths);
   /// @return true when the quantizer stays in the queue
-  bool process_path(int id, const std::vector<int>& path, const std::vector<int>& clones);
-  Check check_path(int id, const std::vector<int>& path, const std::vector<int>& clones);
+  bool process_path(int id, const IdList& path, const IdList& clones);
+  Check check_path(int id, const IdList& path, const IdList& clones);
   Check check_conflict(int id, int resident) const;
   Check check_branching(int id, int branch);
   void merge_at(int branch, std::vector<int> waiting);
@@ -64,7 +64,7 @@ class PropagationSolver {
   /// Tells parked quantizers that `id` is no longer where they saw it.
   void notify(int id);
 
-  std::vector<std::vector<int>> paths_above(int hook) const;
+  c10::SmallVector<IdList, 2> paths_above(int hook) const;
   bool needs_unified_scales(int hook) const;
   bool feeds_weighted_operator(int site) const;
   /// Operators below a branch that do not merely move values, nearest first; `visitor` ends the walk with false.
@@ -94,6 +94,7 @@ class PropagationSolver {
   /// concatenation or takes quantizers for some arguments only, so that the answer changes with time.
   std::vector<bool> float_below_, special_below_;
   std::vector<std::shared_ptr<const QConfigList>> lists_;  ///< by metatype: candidates, shared by all its operators
+  mutable std::vector<int> walk_;  ///< queue of the present walk
   mutable std::vector<int> seen_;
   mutable int stamp_ = 0;
 };

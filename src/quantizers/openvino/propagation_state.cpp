@@ -25,8 +25,8 @@ int PropagationState::find(int id) const {
   return root;
 }
 
-std::vector<int> PropagationState::resolve(const std::vector<int>& entries) const {
-  std::vector<int> living;
+IdList PropagationState::resolve(const IdList& entries) const {
+  IdList living;
   for (int entry : entries) {
     const int id = find(entry);
     if (id != 0) living.push_back(id);
@@ -34,13 +34,14 @@ std::vector<int> PropagationState::resolve(const std::vector<int>& entries) cons
   return living;
 }
 
-std::vector<int> PropagationState::collect(int id, std::vector<int> Traveller::*member) const {
-  std::vector<int> all, stack = {id};
+IdList PropagationState::collect(int id, IdList Traveller::*member) const {
+  IdList all, stack;
+  stack.push_back(id);
   while (!stack.empty()) {
     const Traveller& traveller = travellers_[stack.back()];
     stack.pop_back();
-    all.insert(all.end(), (traveller.*member).begin(), (traveller.*member).end());
-    stack.insert(stack.end(), traveller.absorbed.begin(), traveller.absorbed.end());
+    all.append((traveller.*member).begin(), (traveller.*member).end());
+    stack.append(traveller.absorbed.begin(), traveller.absorbed.end());
   }
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
@@ -84,10 +85,10 @@ int PropagationState::add_at_post_hook(std::shared_ptr<const QConfigList> config
 int PropagationState::clone(int id) {
   Traveller copy = travellers_[id];
   copy.id = static_cast<int>(travellers_.size());
-  copy.links = collect(id, &Traveller::links);
-  copy.hooks = collect(id, &Traveller::hooks);
-  copy.operators = collect(id, &Traveller::operators);
-  copy.sinks = collect(id, &Traveller::sinks);
+  for (const auto member : {&Traveller::links, &Traveller::hooks, &Traveller::operators, &Traveller::sinks}) {
+    const auto all = collect(id, member);
+    (copy.*member).assign(all.begin(), all.end());
+  }
   copy.absorbed.clear();
   copy.queued = false;
   travellers_.push_back(std::move(copy));
@@ -108,7 +109,7 @@ void PropagationState::remove(int id, bool keep_standing) {
   forward_[id] = 0;
 }
 
-void PropagationState::move(int id, const std::vector<int>& path) {
+void PropagationState::move(int id, const IdList& path) {
   Traveller& traveller = travellers_[id];
   if (standing_[traveller.location] == id) standing_[traveller.location] = 0;
   for (int link : path) {
@@ -124,7 +125,7 @@ void PropagationState::move(int id, const std::vector<int>& path) {
   standing_[traveller.location] = id;
 }
 
-void PropagationState::extend_to_link(const std::vector<int>& ids, int link) {
+void PropagationState::extend_to_link(const IdList& ids, int link) {
   for (int id : ids) {
     by_link_[link].push_back(id);
     travellers_[id].links.push_back(link);
@@ -162,9 +163,9 @@ void PropagationState::take_over(int survivor, int id) {
   }
 }
 
-void PropagationState::merge_into_path(int id, const std::vector<int>& path, int fallback) {
+void PropagationState::merge_into_path(int id, const IdList& path, int fallback) {
   if (standing_[travellers_[id].location] == id) standing_[travellers_[id].location] = 0;
-  std::vector<int> survivors;
+  IdList survivors;
   for (int link : path) {
     survivors = affecting_link(link);
     if (!survivors.empty()) break;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -25,7 +26,7 @@ struct Traveller {
   int id = 0;  ///< from 1, in order of creation; 0 is unused
   std::shared_ptr<const QConfigList> configs;
   int location = -1;       ///< hook where it stands
-  std::vector<int> path;   ///< links it moved along
+  IdList path;             ///< links it moved along
   bool alive = true;
   bool queued = false;
   int waiting_at = -1;     ///< post-hook where it waits for the other branches
@@ -33,9 +34,9 @@ struct Traveller {
   int weights_of = -1;     ///< operator site whose weight quantizer could serve instead (embeddings)
   StopReason stop = StopReason::kStart;
   // What it affects itself; quantizers merged into it add theirs (`absorbed`).
-  std::vector<int> links, hooks, operators, sinks;
-  std::vector<int> absorbed;
-  std::vector<int> downstream;  ///< branch quantizers that stay below this one
+  IdList links, hooks, operators, sinks;
+  IdList absorbed;
+  IdList downstream;  ///< branch quantizers that stay below this one
 };
 
 /// Quantizers on a SiteGraph and what each site and link is affected by.
@@ -56,8 +57,8 @@ class PropagationState {
   int standing(int site) const { return standing_[site]; }
   void set_standing(int site, int id) { standing_[site] = id; }
   /// Living quantizers that affect a site or a link, in order, possibly repeated.
-  std::vector<int> affecting_site(int site) const { return resolve(by_site_[site]); }
-  std::vector<int> affecting_link(int link) const { return resolve(by_link_[link]); }
+  IdList affecting_site(int site) const { return resolve(by_site_[site]); }
+  IdList affecting_link(int link) const { return resolve(by_link_[link]); }
 
   /// Starts a quantizer before an operator's argument.
   int add_at_pre_hook(std::shared_ptr<const QConfigList> configs, int hook, int group);
@@ -66,14 +67,13 @@ class PropagationState {
   int clone(int id);
   void remove(int id, bool keep_standing = false);
   /// Moves along a path of links, listed from the current place upwards; the last link starts at the new place.
-  void move(int id, const std::vector<int>& path);
+  void move(int id, const IdList& path);
   /// Ends `id`; the quantizer found first on `path` takes over its sinks. @param fallback takes over when none is found
-  void merge_into_path(int id, const std::vector<int>& path, int fallback = -1);
+  void merge_into_path(int id, const IdList& path, int fallback = -1);
   /// Marks a link as affected by the quantizers that affect the hook above it.
-  void extend_to_link(const std::vector<int>& ids, int link);
+  void extend_to_link(const IdList& ids, int link);
 
-  std::vector<int> sinks_of(int id) const { return collect(id, &Traveller::sinks); }
-  std::vector<int> operators_of(int id) const { return collect(id, &Traveller::operators); }
+  IdList sinks_of(int id) const { return collect(id, &Traveller::sinks); }
 
   int new_group();
   int group_of(int id) const { return travellers_[id].group < 0 ? -1 : find_group(travellers_[id].group); }
@@ -84,18 +84,18 @@ class PropagationState {
   std::vector<int> all_standing() const;
 
  private:
-  std::vector<int> resolve(const std::vector<int>& entries) const;
-  std::vector<int> collect(int id, std::vector<int> Traveller::*member) const;
+  IdList resolve(const IdList& entries) const;
+  IdList collect(int id, IdList Traveller::*member) const;
   int find_group(int group) const;
   void take_over(int survivor, int id);
   int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
 
   const SiteGraph& graph_;
-  std::vector<Traveller> travellers_;
+  std::deque<Traveller> travellers_;  ///< growing moves none of them
   mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none
-  std::vector<std::vector<int>> by_site_, by_link_;
+  std::vector<IdList> by_site_, by_link_;
 };
 
 }  // namespace tsquant::openvino

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 namespace tsquant::openvino {
 
@@ -49,7 +50,7 @@ std::vector<int> below_integer_inputs(const PropagationState& state) {
   return ids;
 }
 
-void append_sinks(std::vector<int>& nodes, const PropagationState& state, const std::vector<int>& sinks) {
+void append_sinks(IdList& nodes, const PropagationState& state, const IdList& sinks) {
   for (int sink : sinks) nodes.push_back(state.graph().sites[sink].node);
   std::sort(nodes.begin(), nodes.end());
 }
@@ -61,9 +62,9 @@ SetupPoint activation_point(const PropagationState& state, int id) {
   point.id = id;
   point.node = hook.node;
   point.port = hook.kind == SiteKind::kPreHook ? hook.port : -1;
-  point.configs = *traveller.configs;
+  point.configs = traveller.configs;
   point.stop = traveller.stop;
-  std::vector<int> sinks = state.sinks_of(id);
+  IdList sinks = state.sinks_of(id);
   // A quantizer that stays on a branch below this one serves its operators itself.
   for (int below : traveller.downstream) {
     for (int sink : state.sinks_of(state.find(below))) {
@@ -98,7 +99,7 @@ QConfigList intersect(const QConfigList& weights, const QConfigList& activations
 /// An embedding's table is quantized instead of its output where both allow the same configuration.
 /// @return ids of the activation quantizers that are no longer needed
 std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState& state,
-                                           const std::map<int, int>& weight_id_of_node,
+                                           const std::unordered_map<int, int>& weight_id_of_node,
                                            std::map<int, std::vector<int>>& groups) {
   std::vector<int> discarded;
   for (int id : state.all_standing()) {
@@ -113,22 +114,23 @@ std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState&
     std::vector<int> members = {id};
     const int group = state.group_of(id);
     if (group >= 0) members = groups[group];
-    QConfigList common = setup.find(weight_id)->configs;
+    QConfigList common = *setup.find(weight_id)->configs;
     for (int member : members) {
       const SetupPoint* point = setup.find(member);
-      if (point) common = intersect(common, point->configs);
+      if (point) common = intersect(common, *point->configs);
     }
     common.erase(std::remove_if(common.begin(), common.end(), [](const QConfig& config) { return config.per_channel; }),
                  common.end());
     if (common.empty()) continue;
-    setup.find(weight_id)->configs = common;
+    const auto shared = std::make_shared<const QConfigList>(common);
+    setup.find(weight_id)->configs = shared;
     for (int member : members) {
-      if (SetupPoint* point = setup.find(member)) point->configs = common;
+      if (SetupPoint* point = setup.find(member)) point->configs = shared;
     }
     if (group >= 0) groups[group].push_back(weight_id);
     auto& nodes = setup.find(weight_id)->quantized_nodes;
     const auto& served = setup.find(id)->quantized_nodes;
-    nodes.insert(nodes.end(), served.begin(), served.end());
+    nodes.append(served.begin(), served.end());
     setup.discard(id);
     discarded.push_back(id);
   }
@@ -141,7 +143,7 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
   const auto ids = state.all_standing();
   for (int id : ids) setup.points.push_back(activation_point(state, id));
   int next_id = ids.empty() ? 1 : ids.back() + 2;
-  std::map<int, int> weight_id_of_node;
+  std::unordered_map<int, int> weight_id_of_node;
   for (const auto& weight : weighted) {
     SetupPoint point;
     point.id = next_id++;
@@ -155,12 +157,14 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
   auto groups = groups_of(state, ids);
   discarded = move_to_embedding_weights(setup, state, weight_id_of_node, groups);
   for (auto& point : setup.points) {
-    point.configs.resize(1);
+    point.chosen = point.configs->front();
     // The hardware tables know 16 bits, which win where a rule leaves nothing else; no output form has them.
-    point.configs.front().num_bits = std::min(point.configs.front().num_bits, 8);
+    point.chosen.num_bits = std::min(point.chosen.num_bits, 8);
   }
-  std::map<int, const SetupPoint*> by_id;
-  for (const auto& point : setup.points) by_id[point.id] = &point;
+  std::unordered_map<int, const SetupPoint*> by_id;
+  if (!groups.empty()) {
+    for (const auto& point : setup.points) by_id[point.id] = &point;
+  }
   for (auto& entry : groups) {
     std::vector<int> members;
     for (int id : entry.second) {
@@ -214,7 +218,7 @@ class ChainMerger {
       if (here == 0) return visit.above;
       if (visit.above == 0 || visit.above == here) return here;
       if (!makes_redundant(state_.at(visit.above).configs->front(), state_.at(here).configs->front())) return here;
-      state_.merge_into_path(here, {visit.link}, visit.above);
+      state_.merge_into_path(here, IdList{visit.link}, visit.above);
       return visit.above;
     }
     const bool moves = site.kind == SiteKind::kOperator && site.trait == QuantizationTrait::kQuantizationAgnostic;
@@ -253,15 +257,19 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
 Setup make_setup(PropagationState& state, const std::vector<WeightedNode>& weighted) {
   std::vector<int> discarded;
   Setup first = create_setup(state, weighted, discarded);
+  std::unordered_map<const QConfigList*, std::shared_ptr<const QConfigList>> single;
+  const auto only = [&single](const SetupPoint& point) {
+    auto& list = single[point.configs.get()];
+    if (!list) list = std::make_shared<const QConfigList>(QConfigList{point.chosen});
+    return list;
+  };
   for (const auto& point : first.points) {
-    if (point.kind == PointKind::kActivation) {
-      state.at(point.id).configs = std::make_shared<const QConfigList>(point.configs);
-    }
+    if (point.kind == PointKind::kActivation) state.at(point.id).configs = only(point);
   }
   for (int id : discarded) state.remove(id);
   std::vector<WeightedNode> chosen;
   for (const auto& point : first.points) {
-    if (point.kind == PointKind::kWeight) chosen.push_back({point.node, point.configs});
+    if (point.kind == PointKind::kWeight) chosen.push_back({point.node, only(point)});
   }
   ChainMerger(state).run();
   return create_setup(state, chosen, discarded);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "quantizers/openvino/propagation_solver.h"
@@ -12,11 +13,12 @@ struct SetupPoint {
   PointKind kind = PointKind::kActivation;
   int node = 0;
   int port = -1;        ///< activations: -1 after the node, else before this argument; weights: -1
-  QConfigList configs;  ///< candidates; one when the setup is final
-  std::vector<int> quantized_nodes;
+  std::shared_ptr<const QConfigList> configs;  ///< candidates
+  QConfig chosen;                              ///< the one in use
+  IdList quantized_nodes;
   StopReason stop = StopReason::kStart;
 
-  const QConfig& config() const { return configs.front(); }
+  const QConfig& config() const { return chosen; }
 };
 
 /// NNCF's quantizer setup.
@@ -31,7 +33,7 @@ struct Setup {
 /// An operator whose weight may be quantized, with its candidates.
 struct WeightedNode {
   int node = 0;
-  QConfigList configs;
+  std::shared_ptr<const QConfigList> configs;
 };
 
 /// Removes quantizers that make no sense: on integer model inputs, and in front of element-wise operators whose other

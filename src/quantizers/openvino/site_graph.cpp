@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <functional>
-#include <numeric>
 #include <queue>
-#include <string>
-#include <tuple>
+#include <utility>
 
 namespace tsquant::openvino {
 
@@ -26,8 +24,10 @@ class Builder {
 
   SiteGraph build() {
     const auto order = lexicographic_order(graph_);
+    result_.sites.reserve(graph_.size() * 2 + graph_.edges.size());
+    result_.links.reserve(graph_.size() * 2 + graph_.edges.size() * 2);
     for (int node : order) {
-      if (group_[node] < 0) add_operator({node});
+      if (group_[node] < 0) add_operator(std::vector<int>{node});
     }
     for (const auto& members : fused_) {
       if (members.size() >= 2) add_operator(members);
@@ -59,7 +59,7 @@ class Builder {
 
   void add_operator(const std::vector<int>& members) {
     const int site = add_site(SiteKind::kOperator, members.front());
-    result_.sites[site].members = members;
+    result_.sites[site].members.append(members.begin(), members.end());
     result_.sites[site].metatype = graph_.node(members.front()).metatype;
     for (int node : members) result_.operator_of[node] = site;
     if (graph_.node(members.front()).kind == PlacementKind::kOutput) result_.outputs.push_back(site);
@@ -71,7 +71,7 @@ class Builder {
     const bool first = result_.sites[op].members.front() == node, last = result_.sites[op].members.back() == node;
     if (first) {
       for (int id : graph_.in_edges[node]) {
-        const PlacementEdge& edge = graph_.edges[id];
+        const FlowEdge& edge = graph_.edges[id];
         const int hook = add_site(SiteKind::kPreHook, node, edge.input_port);
         if (post_hook_[edge.from] >= 0) add_link(post_hook_[edge.from], hook, edge.integer);
         add_link(hook, op, edge.integer);
@@ -104,7 +104,7 @@ void add_barrier(SiteGraph& graph, int op) {
   barrier.node = graph.sites[op].node;
   graph.sites.push_back(std::move(barrier));
   const int site = static_cast<int>(graph.sites.size()) - 1;
-  const std::vector<int> out = graph.sites[op].out;
+  const IdList out = graph.sites[op].out;
   bool integer = false;
   for (int link : out) {
     integer = integer || graph.links[link].integer;
@@ -148,16 +148,19 @@ SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<std::ve
 
 std::vector<int> site_ranks(const SiteGraph& graph) {
   const auto node_ranks = textual_ranks(static_cast<int>(graph.graph->size()));
-  const auto key = [&](int site) {
-    const Site& s = graph.sites[site];
-    return std::make_tuple(static_cast<int>(s.kind), s.port < 0 ? std::string() : std::to_string(s.port),
-                           node_ranks[s.node]);
-  };
-  std::vector<int> sorted(graph.sites.size());
-  std::iota(sorted.begin(), sorted.end(), 0);
-  std::sort(sorted.begin(), sorted.end(), [&](int a, int b) { return key(a) < key(b); });
+  int ports = 0;
+  for (const Site& site : graph.sites) ports = std::max(ports, site.port + 1);
+  const auto port_ranks = textual_ranks(ports);
+  std::vector<std::pair<int64_t, int>> sorted;  // key, site
+  sorted.reserve(graph.sites.size());
+  for (size_t i = 0; i < graph.sites.size(); ++i) {
+    const Site& site = graph.sites[i];
+    const int64_t group = static_cast<int64_t>(site.kind) * (ports + 1) + (site.port < 0 ? 0 : port_ranks[site.port] + 1);
+    sorted.emplace_back(group * static_cast<int64_t>(node_ranks.size()) + node_ranks[site.node], static_cast<int>(i));
+  }
+  std::sort(sorted.begin(), sorted.end());
   std::vector<int> ranks(sorted.size());
-  for (size_t i = 0; i < sorted.size(); ++i) ranks[sorted[i]] = static_cast<int>(i);
+  for (size_t i = 0; i < sorted.size(); ++i) ranks[sorted[i].second] = static_cast<int>(i);
   return ranks;
 }
 

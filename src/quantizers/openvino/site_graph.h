@@ -23,9 +23,9 @@ struct Site {
   int metatype = -1;         ///< operators; -1 when ignored by name or pattern
   bool ignored = false;      ///< operators: no quantizers for its inputs, whatever the reason
   QuantizationTrait trait = QuantizationTrait::kNonQuantizable;
-  std::vector<int> members;  ///< operators: the fused nodes, in topological order
-  std::vector<int> in;       ///< links, in NNCF's order of insertion
-  std::vector<int> out;
+  IdList members;            ///< operators: the fused nodes, in topological order
+  IdList in;                 ///< links, in NNCF's order of insertion
+  IdList out;
 };
 
 struct Link {

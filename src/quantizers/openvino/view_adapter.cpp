@@ -118,10 +118,14 @@ class Translator {
   }
 
   Annotations run() {
-    auto points = placement_.setup.points;
+    std::vector<const SetupPoint*> points;
+    for (const auto& point : placement_.setup.points) points.push_back(&point);
     std::stable_sort(points.begin(), points.end(),
-                     [](const SetupPoint& a, const SetupPoint& b) { return a.node < b.node; });
-    for (const auto& point : points) point.kind == PointKind::kWeight ? add_weight(point) : add_activation(point);
+                     [](const SetupPoint* a, const SetupPoint* b) { return a->node < b->node; });
+    result_.points.reserve(points.size());
+    for (const auto* point : points) {
+      point->kind == PointKind::kWeight ? add_weight(*point) : add_activation(*point);
+    }
     add_groups();
     for (size_t i = 0; i < placement_.fates.size(); ++i) {
       if (placement_.fates[i] == Fate::kNone) continue;
@@ -218,13 +222,12 @@ class Translator {
 PlacementGraph make_placement_graph(const GraphView& view) {
   PlacementGraph graph;
   graph.nodes.reserve(view.nodes().size());
-  for (const auto& node : view.nodes()) graph.add_node(kind_of(node.kind), node.name, metatype_index(*node.op));
+  for (const auto& node : view.nodes()) graph.add_node(kind_of(node.kind), &node.name, metatype_index(*node.op));
   graph.edges.reserve(view.edges().size());
   for (const auto& edge : view.edges()) {
     const int id = graph.add_edge(static_cast<int>(edge.from), static_cast<int>(edge.to),
                                   static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
-    graph.edges[id].known = edge.info.known;
-    graph.edges[id].shape = edge.info.shape;
+    if (edge.info.known) graph.edges[id].shape = &edge.info.shape;
   }
   return graph;
 }

@@ -14,6 +14,8 @@ void expect_same_behaviour(const std::string& name, const std::vector<Sample>& s
   PipelineOptions options;
   options.sample = &samples.front();
   run_passes(model, options);
+  options.phase = PassPhase::kAfterInsertion;
+  run_passes(model, options);
   auto expected = load(name).finished_module();
   auto actual = model.finished_module();
   torch::NoGradGuard no_grad;

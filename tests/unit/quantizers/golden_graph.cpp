@@ -40,13 +40,12 @@ PlacementGraph make_graph(const json& golden, std::vector<std::string>* mismatch
     const bool by_name = kind == PlacementKind::kOperator && metatype.find("AtenEmbedding") == std::string::npos;
     if (by_name) row = openvino::metatype_index(find_op(type, metatype.find("Depthwise") != std::string::npos));
     if (mismatches && (row < 0 || openvino::metatype_row(row).metatype != metatype)) mismatches->push_back(name);
-    graph.add_node(kind, name, row);
+    graph.add_node(kind, graph.keep(name), row);
   }
   for (const auto& edge : golden["edges"]) {
     const int id = graph.add_edge(edge[0], edge[1], edge[3], edge[2]);
     const auto& shape = golden["nodes"][edge[0].get<size_t>()][3];
-    graph.edges[id].known = !shape.is_null();
-    if (!shape.is_null()) graph.edges[id].shape = shape.get<std::vector<int64_t>>();
+    if (!shape.is_null()) graph.edges[id].shape = graph.keep(shape.get<std::vector<int64_t>>());
   }
   return graph;
 }
@@ -79,7 +78,7 @@ std::vector<std::string> describe(const PlacementGraph& graph, const openvino::S
     const bool weight = point.kind == PointKind::kWeight;
     const std::string sign = config.signedness_to_force ? (*config.signedness_to_force ? "signed" : "unsigned") : "any";
     lines.push_back(fmt::format("{} {} {} port {}: {} bits {} {} per_channel {} narrow {}", point.id,
-                                weight ? "weight" : "activation", graph.nodes[point.node].name, point.port,
+                                weight ? "weight" : "activation", graph.name_of(point.node), point.port,
                                 config.num_bits,
                                 config.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric", sign,
                                 config.per_channel, config.narrow_range));
@@ -107,15 +106,15 @@ std::vector<std::string> describe(const json& setup) {
 }
 
 int GraphMaker::input(const std::string& name) {
-  return graph.add_node(PlacementKind::kInput, name, openvino::metatype_index("PTInputNoopMetatype"));
+  return graph.add_node(PlacementKind::kInput, graph.keep(name), openvino::metatype_index("PTInputNoopMetatype"));
 }
 
 int GraphMaker::constant(const std::string& name) {
-  return graph.add_node(PlacementKind::kConstant, name, openvino::metatype_index("PTConstNoopMetatype"));
+  return graph.add_node(PlacementKind::kConstant, graph.keep(name), openvino::metatype_index("PTConstNoopMetatype"));
 }
 
 int GraphMaker::op(const std::string& function, const std::vector<int>& arguments, const std::string& name) {
-  const int node = graph.add_node(PlacementKind::kOperator, name.empty() ? function : name,
+  const int node = graph.add_node(PlacementKind::kOperator, graph.keep(name.empty() ? function : name),
                                   openvino::metatype_index(find_op(function)));
   for (size_t i = 0; i < arguments.size(); ++i) graph.add_edge(arguments[i], node, static_cast<int>(i));
   return node;
@@ -128,7 +127,7 @@ int GraphMaker::weighted(const std::string& function, int x, const std::string& 
 
 void GraphMaker::output(const std::vector<int>& values) {
   const int node =
-      graph.add_node(PlacementKind::kOutput, "output", openvino::metatype_index("PTOutputNoopMetatype"));
+      graph.add_node(PlacementKind::kOutput, graph.keep(std::string("output")), openvino::metatype_index("PTOutputNoopMetatype"));
   for (size_t i = 0; i < values.size(); ++i) graph.add_edge(values[i], node, static_cast<int>(i));
 }
 

@@ -33,7 +33,7 @@ TEST_P(PlacementGolden, setups_equal_those_of_nncf) {
 std::vector<std::string> half_range_names(const openvino::PlacementGraph& graph, const openvino::Placement& placement) {
   std::vector<std::string> names;
   for (size_t i = 0; i < placement.half_range.size(); ++i) {
-    if (placement.half_range[i]) names.push_back(graph.nodes[i].name);
+    if (placement.half_range[i]) names.push_back(graph.name_of(static_cast<int>(i)));
   }
   std::sort(names.begin(), names.end());
   return names;

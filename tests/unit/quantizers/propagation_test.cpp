@@ -33,7 +33,7 @@ TEST(Propagation, moves_through_operators_that_only_move_values) {
   maker.output({conv});
   const auto placement = place(maker.graph);
   ASSERT_NE(find_point(placement, x), nullptr);
-  EXPECT_EQ(find_point(placement, x)->quantized_nodes, std::vector<int>{conv});
+  EXPECT_EQ(find_point(placement, x)->quantized_nodes, openvino::IdList{conv});
   EXPECT_NE(find_point(placement, conv, PointKind::kWeight), nullptr);
   EXPECT_EQ(placement.setup.points.size(), 2u);
 }
@@ -65,7 +65,7 @@ TEST(Propagation, branches_share_one_quantizer) {
   maker.output({a, b});
   const auto placement = place(maker.graph);
   ASSERT_NE(find_point(placement, x), nullptr);
-  EXPECT_EQ(find_point(placement, x)->quantized_nodes, (std::vector<int>{a, b}));
+  EXPECT_EQ(find_point(placement, x)->quantized_nodes, (openvino::IdList{a, b}));
   EXPECT_EQ(find_point(placement, x)->stop, openvino::StopReason::kMerged);
   EXPECT_EQ(count(placement, PointKind::kActivation), 1u);
 }

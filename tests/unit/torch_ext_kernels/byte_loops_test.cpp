@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "kernels/cpu_features.h"
 #include "kernel_call.h"
+#include "kernels/cpu_features.h"
 
 namespace tsquant::testing {
 namespace {

@@ -12,7 +12,8 @@ at::Tensor random_codes(at::IntArrayRef sizes, double scale, int64_t zero_point)
 
 TEST(Quantize, SameCodesAsLibTorchInChannelsLastLayout) {
   torch::manual_seed(1);
-  for (const auto& sizes : std::vector<std::vector<int64_t>>{{2, 3, 17, 19}, {1, 64, 5, 5}, {7, 33}, {1, 1, 4, 4}, {0, 3, 4, 4}}) {
+  for (const auto& sizes :
+       std::vector<std::vector<int64_t>>{{2, 3, 17, 19}, {1, 64, 5, 5}, {7, 33}, {1, 1, 4, 4}, {0, 3, 4, 4}}) {
     const auto x = at::randn(sizes) * 3;
     const auto y = run_kernel("quantize", {x, 0.037, 119, at::kQUInt8}).toTensor();
     const auto want = at::quantize_per_tensor(x, 0.037, 119, at::kQUInt8);

@@ -11,8 +11,9 @@
 namespace tsquant::testing {
 
 /// Runs tsquant::<name> through the dispatcher.
-inline c10::IValue run_kernel(const std::string& name, std::vector<c10::IValue> stack) {
-  c10::Dispatcher::singleton().findSchemaOrThrow(("tsquant::" + name).c_str(), "").callBoxed(&stack);
+inline c10::IValue run_kernel(const std::string& name, std::vector<c10::IValue> stack,
+                              const std::string& overload = "") {
+  c10::Dispatcher::singleton().findSchemaOrThrow(("tsquant::" + name).c_str(), overload.c_str()).callBoxed(&stack);
   return stack.at(0);
 }
 
@@ -39,8 +40,8 @@ struct ConvData {
 inline ConvData make_data(const ConvCase& c) {
   ConvData d;
   const int64_t per_group_in = c.input[1] / c.groups, per_group_out = c.out / c.groups;
-  std::vector<int64_t> shape = c.transposed ? std::vector<int64_t>{c.input[1], per_group_out}
-                                            : std::vector<int64_t>{c.out, per_group_in};
+  std::vector<int64_t> shape =
+      c.transposed ? std::vector<int64_t>{c.input[1], per_group_out} : std::vector<int64_t>{c.out, per_group_in};
   shape.insert(shape.end(), c.kernel.begin(), c.kernel.end());
   d.x = at::_make_per_tensor_quantized_tensor(at::randint(0, 256, c.input, at::kByte), 0.0625, c.in_zero_point);
   d.weight = at::randint(-127, 128, shape, at::kChar);

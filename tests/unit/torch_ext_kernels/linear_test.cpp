@@ -52,8 +52,8 @@ TEST_P(Linear, FusedReluAndFloatResult) {
 }
 
 TEST(LinearParams, WrongFeatureCountIsRefused) {
-  const auto params = run_kernel("linear_pack", {at::ones({4, 8}, at::kChar), at::ones({1}), c10::IValue(),
-                                                 c10::IValue(), c10::IValue()});
+  const auto params = run_kernel(
+      "linear_pack", {at::ones({4, 8}, at::kChar), at::ones({1}), c10::IValue(), c10::IValue(), c10::IValue()});
   const auto x = at::quantize_per_tensor(at::zeros({2, 7}), 1.0, 0, at::kQUInt8);
   try {
     run_kernel("linear_float", {x, params});
@@ -68,17 +68,22 @@ TEST(PackedParams, SurviveSavingAndLoading) {
   ConvCase c = {"", {1, 3, 12, 12}, 16, {3, 3}, {2, 2}, {1, 1}, {1, 1}};
   const ConvData d = make_data(c);
   const auto conv = pack(c, d, 0.0, 6.0);
-  const auto linear = run_kernel("linear_pack", {at::randint(-9, 9, {5, 16}, at::kChar), at::full({5}, 0.5), at::randn({5}),
-                                                 c10::IValue(), c10::IValue()});
+  const auto linear = run_kernel("linear_pack", {at::randint(-9, 9, {5, 16}, at::kChar), at::full({5}, 0.5),
+                                                 at::randn({5}), c10::IValue(), c10::IValue()});
   torch::jit::Module module("m");
   module.register_attribute("conv", conv.type(), conv);
   module.register_attribute("linear", linear.type(), linear);
-  module.define(R"(
-def forward(self, x):
-    y = ops.tsquant.conv(x, self.conv, 0.125, 3)
-    z = ops.tsquant.mean(y, [2, 3], False, 0.125, 3)
-    return ops.tsquant.linear_float(z, self.linear)
-)");
+  auto graph = std::make_shared<torch::jit::Graph>();
+  auto* self = graph->addInput("self")->setType(module.type());
+  auto* x = graph->addInput("x");
+  const auto constant = [&](const c10::IValue& v) { return graph->insertConstant(v); };
+  auto* y = graph->insert(c10::Symbol::fromQualString("tsquant::conv"),
+                          {x, graph->insertGetAttr(self, "conv"), constant(0.125), constant(3)});
+  auto* z = graph->insert(c10::Symbol::fromQualString("tsquant::mean"),
+                          {y, constant(std::vector<int64_t>{2, 3}), constant(false), constant(0.125), constant(3)});
+  graph->registerOutput(
+      graph->insert(c10::Symbol::fromQualString("tsquant::linear_float"), {z, graph->insertGetAttr(self, "linear")}));
+  module.type()->addMethod(module._ivalue()->compilation_unit()->create_function("m.forward", graph));
   std::stringstream file;
   module.save(file);
   auto copy = torch::jit::load(file);

@@ -1,0 +1,113 @@
+#include "e2e/program.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "support/support.h"
+
+namespace tsquant::testing {
+
+namespace {
+
+pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err) {
+  std::vector<std::string> words = arguments;
+  words.insert(words.begin(), std::string(TSQUANT_BIN_DIR) + "/tsquant");
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child != 0) return child;
+  setenv("OMP_NUM_THREADS", "1", 1);
+  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
+  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+  execv(argv[0], argv.data());
+  _exit(127);
+}
+
+Outcome finish(pid_t child, const std::string& out, const std::string& err) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), bytes_of(out), bytes_of(err)};
+}
+
+torch::jit::Module conv_unit(int64_t in, int64_t out) {
+  return define("def forward(self, x):\n"
+                "  x = torch.conv2d(x, self.weight, None, [1, 1], [1, 1])\n"
+                "  return torch.batch_norm(x, self.gamma, self.beta, self.mean, self.var, False, 0.1, 1e-5, False)\n",
+                {{"weight", at::randn({out, in, 3, 3}) * 0.2},
+                 {"gamma", at::rand({out}) + 0.5},
+                 {"beta", at::randn({out}) * 0.1},
+                 {"mean", at::randn({out}) * 0.1},
+                 {"var", at::rand({out}) + 0.5}});
+}
+
+void save_data(const std::string& path, const at::Tensor& images, const at::Tensor& labels) {
+  torch::jit::Module data("Data");
+  data.register_buffer("images", images);
+  data.register_buffer("labels", labels);
+  data.save(path);
+}
+
+}  // namespace
+
+Outcome tsquant(const std::vector<std::string>& arguments) {
+  const std::string folder = temp_dir();
+  return finish(start(arguments, folder + "/out", folder + "/err"), folder + "/out", folder + "/err");
+}
+
+Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds) {
+  const std::string folder = temp_dir();
+  const pid_t child = start(arguments, folder + "/out", folder + "/err");
+  std::this_thread::sleep_for(std::chrono::duration<double>(after_seconds));
+  kill(child, SIGINT);
+  return finish(child, folder + "/out", folder + "/err");
+}
+
+void write_small_model(const std::string& folder) {
+  torch::manual_seed(3);
+  auto model = define(
+      "def forward(self, x):\n"
+      "  x = torch.relu(self.stem.forward(x))\n"
+      "  x = torch.relu(self.block.forward(x) + x)\n"
+      "  x = torch.flatten(torch.adaptive_avg_pool2d(x, [1, 1]), 1)\n"
+      "  return torch.linear(x, self.weight, self.bias)\n",
+      {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}},
+      {{"stem", conv_unit(3, 8)}, {"block", conv_unit(8, 8)}});
+  model.save(folder + "/model.pt");
+  const auto images = at::randn({24, 3, 16, 16}) * at::rand({24, 3, 1, 1}) * 4;
+  save_data(folder + "/data.pt", images, model.forward({images}).toTensor().argmax(1));
+}
+
+void write_large_model(const std::string& folder) {
+  torch::manual_seed(4);
+  auto model = define(
+      "def forward(self, x):\n"
+      "  x = torch.relu(torch.linear(x, self.a))\n"
+      "  x = torch.relu(torch.linear(x, self.b))\n"
+      "  return torch.linear(x, self.c)\n",
+      {{"a", at::randn({1024, 256}) / 16}, {"b", at::randn({1024, 1024}) / 32}, {"c", at::randn({8, 1024}) / 32}});
+  model.save(folder + "/large.pt");
+  const auto rows = at::randn({400, 256});
+  save_data(folder + "/rows.pt", rows, model.forward({rows}).toTensor().argmax(1));
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+std::vector<std::string> files_in(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace tsquant::testing

@@ -1,5 +1,6 @@
 // How does placement grow with the graph? Chains with branches of 1,000, 10,000 and 100,000 operators.
-// usage: bench_annotate_scale [--benchmark_filter=...]; the target is at most 5 s for 100,000 operators, growing linearly.
+// usage: bench_annotate_scale [--benchmark_filter=...]; the target is at most 5 s for 100,000 operators, growing
+// linearly.
 #include <benchmark/benchmark.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/script.h>
@@ -75,9 +76,9 @@ void annotate(benchmark::State& state) {
   size_t points = 0;
   for (auto _ : state) points = quantizer.annotate(view).points.size();
   state.counters["points"] = static_cast<double>(points);
-  state.counters["ns_per_operator"] = benchmark::Counter(static_cast<double>(state.range(0)) * 1e-9,
-                                                         benchmark::Counter::kIsIterationInvariantRate |
-                                                             benchmark::Counter::kInvert);
+  state.counters["ns_per_operator"] =
+      benchmark::Counter(static_cast<double>(state.range(0)) * 1e-9,
+                         benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 BENCHMARK(annotate)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
 

@@ -44,8 +44,8 @@ if /usr/bin/python3 -c 'import torchvision' 2>/dev/null; then
   /usr/bin/python3 scripts/make_torchvision_trace.py resnet18 "$work/resnet18.pt"
   build/bin/bench_quantize_time "$work/resnet18.pt" 1,3,224,224 32 >"$work/time.json"
   echo "| resnet18 | quantize_pt2e, 32 samples: $(field "$work/time.json" ratio) x the time of 32 float passes |"
-  "$tsquant" quantize "$work/resnet18.pt" -o "$work/resnet18.lowered.pt" --input-shape 1,3,224,224 --random-data 8 \
-    --subset-size 8 --form lowered --json "$work/q.json" 2>/dev/null
+  /usr/bin/python3 -c 'import sys, torch; torch.save(torch.randn(8, 3, 224, 224), sys.argv[1])' "$work/random.pt"
+  "$tsquant" quantize "$work/resnet18.pt" -o "$work/resnet18.lowered.pt" --data "$work/random.pt" --subset-size 8 --form lowered --json "$work/q.json" 2>/dev/null
   "$tsquant" benchmark "$work/resnet18.pt" "$work/resnet18.lowered.pt" --input-shape 1,3,224,224 --threads 1 \
     --optimize --json "$work/bench.json"
   echo "| resnet18 | float (optimize_for_inference) $(field "$work/bench.json" results.0.median_ms) ms, lowered" \

@@ -48,7 +48,6 @@ struct QuantizePt2eOptions {
   RangeEstimatorParameters weights_range_estimator_params = {};
   bool allow_empty = false;  ///< accept a model in which nothing could be quantized
   bool do_copy = true;       ///< false: edit the given model in place instead of a copy
-  CaptureOptions capture = {};
   std::vector<std::string> skip_passes = {};  ///< float-to-float passes to leave out, by name
   Progress progress = {};
 };

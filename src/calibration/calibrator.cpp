@@ -110,6 +110,22 @@ void observe_weight(const Model& model, const GraphView& view, const Quantizatio
   table.observers[point.id] = std::move(observer);
 }
 
+bool is_inside_loop(const TapPoint& tap) {
+  const auto* node = tap.use.user ? tap.use.user : tap.value->node();
+  for (const auto* block = node->owningBlock(); block && block->owningNode();) {
+    if (block->owningNode()->kind() == c10::prim::Loop) return true;
+    block = block->owningNode()->owningBlock();
+  }
+  return false;
+}
+
+/// A point in a loop fires once per iteration. Averaging over iterations of different magnitude would clip the large
+/// ones, so the range covers them all unless the user decided otherwise.
+void cover_all_iterations(RangeEstimatorParameters& estimator) {
+  if (!estimator.min.aggregator_type) estimator.min.aggregator_type = AggregatorType::kMin;
+  if (!estimator.max.aggregator_type) estimator.max.aggregator_type = AggregatorType::kMax;
+}
+
 /// The activation points of a run and their observers. Errors inside the interpreter would lose their type, so the
 /// first one is kept and thrown after the sample.
 class ActivationTaps {
@@ -121,8 +137,9 @@ class ActivationTaps {
       if (point.kind != PointKind::kActivation || point.spec.fixed_scale) continue;
       taps.push_back(tap_of(view, point));
       points_.push_back(&point);
-      observers_.push_back(
-          make_observer(point.spec, point.kind, options.batchwise, options.activations_range_estimator));
+      auto estimator = options.activations_range_estimator;
+      if (is_inside_loop(taps.back())) cover_all_iterations(estimator);
+      observers_.push_back(make_observer(point.spec, point.kind, options.batchwise, estimator));
     }
     for (const auto& extra : options.extra_taps) taps.push_back(extra.point);
     extra_taps_ = options.extra_taps;

@@ -23,9 +23,8 @@ struct Args {
 };
 
 nlohmann::ordered_json to_json(const LayerError& layer) {
-  return {{"name", layer.name},           {"fx_name", layer.fx_name}, {"type", layer.type},
-          {"sqnr_db", layer.sqnr_db},     {"cosine", layer.cosine},   {"max_error", layer.max_error},
-          {"noise", layer.noise},         {"added", layer.added}};
+  return {{"name", layer.name},     {"fx_name", layer.fx_name},     {"type", layer.type},   {"sqnr_db", layer.sqnr_db},
+          {"cosine", layer.cosine}, {"max_error", layer.max_error}, {"noise", layer.noise}, {"added", layer.added}};
 }
 
 std::string to_json(const Comparison& comparison, const std::vector<std::string>& suggestions) {
@@ -51,8 +50,8 @@ void print(const Comparison& comparison, const std::vector<std::string>& suggest
   std::cout << table.text();
   std::cout << fmt::format("{} samples, {} operators compared, {} without a counterpart\n", comparison.samples,
                            comparison.layers.size(), comparison.unmatched);
-  if (!suggestions.empty()) std::cout << "to leave the worst in float:\n  " << fmt::format("{}", fmt::join(suggestions, " "))
-                                      << "\n";
+  if (!suggestions.empty())
+    std::cout << "to leave the worst in float:\n  " << fmt::format("{}", fmt::join(suggestions, " ")) << "\n";
 }
 
 void run(const Args& args) {

@@ -52,7 +52,7 @@ void train_and_save(const Args& args) {
   save_digits(draw_digits(args.quick ? 1000 : 4000, 3), args.dir + "/test.pt");
   auto network = make_network(1);
   TrainOptions options;
-  options.epochs = args.quick ? 2 : 6;
+  options.epochs = args.quick ? 4 : 6;
   options.seconds = args.quick ? 20 : 55;
   const auto progress = console_progress();
   options.progress = [&](int64_t step, int64_t steps, double) {
@@ -83,8 +83,8 @@ void quantize_to(const Args& args, OutputForm form, const std::string& path) {
 void measure(const Args& args, std::vector<Row>& rows) {
   for (auto& row : rows) {
     const auto json =
-        run_self(args, {"evaluate", row.path, "--data", args.dir + "/test.pt", "--inputs", "images", "--labels", "labels",
-                        "--normalize", "0.5:0.25", "--metric", "top1", "--reference", rows.front().path});
+        run_self(args, {"evaluate", row.path, "--data", args.dir + "/test.pt", "--inputs", "images", "--labels",
+                        "labels", "--normalize", "0.5:0.25", "--metric", "top1", "--reference", rows.front().path});
     row.top1 = json.at("value");
     row.agreement = json.at("agreement");
     row.bytes = static_cast<int64_t>(std::filesystem::file_size(row.path));
@@ -92,7 +92,8 @@ void measure(const Args& args, std::vector<Row>& rows) {
   std::vector<std::string> command{"benchmark"};
   for (const auto& row : rows) command.push_back(row.path);
   // The float model runs optimised by LibTorch: the strongest baseline.
-  for (const char* argument : {"--input-shape", "1,1,24,24", "--threads", "1", "--optimize"}) command.push_back(argument);
+  for (const char* argument : {"--input-shape", "1,1,24,24", "--threads", "1", "--optimize"})
+    command.push_back(argument);
   command.insert(command.end(), {"--seconds", args.quick ? "1" : "3"});
   const auto results = run_self(args, command).at("results");
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -131,8 +132,12 @@ void run(const Args& args) {
   }
   auto json = nlohmann::ordered_json::array();
   for (const auto& row : rows) {
-    json.push_back({{"model", row.name}, {"top1", row.top1}, {"agreement", row.agreement}, {"bytes", row.bytes},
-                    {"median_ms", row.median_ms}, {"ratio_to_first", row.ratio}});
+    json.push_back({{"model", row.name},
+                    {"top1", row.top1},
+                    {"agreement", row.agreement},
+                    {"bytes", row.bytes},
+                    {"median_ms", row.median_ms},
+                    {"ratio_to_first", row.ratio}});
   }
   write_text(args.json, nlohmann::ordered_json{{"results", json}}.dump(1));
 }

@@ -64,14 +64,16 @@ void draw(int digit, Random& random, uint8_t* pixels) {
   const double angle = random.uniform(-0.45, 0.45), shear = random.uniform(-0.35, 0.35);
   const double width = random.uniform(1.7, 2.9), height = random.uniform(1.7, 2.8);
   const double center_x = kSize / 2.0 + random.uniform(-3, 3), center_y = kSize / 2.0 + random.uniform(-2.5, 2.5);
-  const double paper = random.uniform(0.1, 0.4), contrast = random.uniform(0.25, 0.6), noise = random.uniform(0.04, 0.16);
+  const double paper = random.uniform(0.1, 0.4), contrast = random.uniform(0.25, 0.6),
+               noise = random.uniform(0.04, 0.16);
   const double line_angle = random.uniform(0, M_PI), line_offset = random.uniform(-8, 8);
   for (int row = 0; row < kSize; ++row) {
     for (int column = 0; column < kSize; ++column) {
       const double dx = column - center_x, dy = row - center_y;
       const double u = std::cos(angle) * dx + std::sin(angle) * dy, v = -std::sin(angle) * dx + std::cos(angle) * dy;
       double value = ink(digit, (u + shear * v) / width, v / height);
-      const double distance = std::cos(line_angle) * (column - kSize / 2.0) + std::sin(line_angle) * (row - kSize / 2.0);
+      const double distance =
+          std::cos(line_angle) * (column - kSize / 2.0) + std::sin(line_angle) * (row - kSize / 2.0);
       value = std::max(value, std::max(0.0, 1.0 - std::abs(distance - line_offset)));
       value = paper + contrast * value + noise * random.normal();
       pixels[row * kSize + column] = static_cast<uint8_t>(std::lround(255 * std::min(1.0, std::max(0.0, value))));

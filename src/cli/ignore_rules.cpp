@@ -34,8 +34,7 @@ std::vector<RuleMatches> match_rules(const GraphView& view, const IgnoredScope& 
   }
   for (const auto& type : scope.types) {
     rules.push_back(collect(view, "--ignore-type " + type, [&](const ViewNode& node) {
-      return node.type == type || node.op->metatype == type ||
-             (node.node && node.node->kind().toQualString() == type);
+      return node.type == type || node.op->metatype == type || (node.node && node.node->kind().toQualString() == type);
     }));
   }
   return rules;

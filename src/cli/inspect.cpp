@@ -53,8 +53,9 @@ std::string to_json(const Placement& placement, const std::vector<RuleMatches>& 
   nlohmann::ordered_json nodes = nlohmann::ordered_json::array();
   for (const auto& node : placement.view->nodes()) {
     if (node.kind != NodeKind::kOperator) continue;
-    nlohmann::ordered_json json{{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type},
-                                {"metatype", node.op->metatype}, {"shape", nullptr}, {"dtype", nullptr}};
+    nlohmann::ordered_json json{{"name", node.name}, {"fx_name", node.fx_name},
+                                {"type", node.type}, {"metatype", node.op->metatype},
+                                {"shape", nullptr},  {"dtype", nullptr}};
     if (node.info.known) {
       json["shape"] = node.info.shape;
       json["dtype"] = dtype_text(node.info);

@@ -28,9 +28,9 @@ const std::map<std::string, QuantizerPropagationRule> kRules = {
 const std::map<std::string, QuantizationPreset> kPresets = {{"performance", QuantizationPreset::kPerformance},
                                                             {"mixed", QuantizationPreset::kMixed}};
 const std::map<std::string, c10::ScalarType> kDtypes = {
-    {"float32", c10::kFloat},   {"float", c10::kFloat}, {"float64", c10::kDouble}, {"float16", c10::kHalf},
+    {"float32", c10::kFloat},     {"float", c10::kFloat}, {"float64", c10::kDouble}, {"float16", c10::kHalf},
     {"bfloat16", c10::kBFloat16}, {"int64", c10::kLong},  {"int32", c10::kInt},      {"int16", c10::kShort},
-    {"int8", c10::kChar},       {"uint8", c10::kByte},  {"bool", c10::kBool}};
+    {"int8", c10::kChar},         {"uint8", c10::kByte},  {"bool", c10::kBool}};
 
 template <typename Value>
 std::vector<std::string> keys(const std::map<std::string, Value>& map) {
@@ -112,10 +112,13 @@ void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool re
       ->delimiter(',')
       ->group(group);
   app.add_option("--labels", args.options.labels, "Name of the tensor with the class numbers")->group(group);
-  app.add_option("--batch-size", args.options.batch_size, "Samples per call of the model")->group(group)->capture_default_str();
+  app.add_option("--batch-size", args.options.batch_size, "Samples per call of the model")
+      ->group(group)
+      ->capture_default_str();
   app.add_option("--scale", args.options.scale, "Divide by this; 8-bit data that is normalised: 255 unless given")
       ->group(group);
-  app.add_option("--normalize", args.normalize, "MEANS:DEVIATIONS per channel, e.g. 0.485,0.456,0.406:0.229,0.224,0.225")
+  app.add_option("--normalize", args.normalize,
+                 "MEANS:DEVIATIONS per channel, e.g. 0.485,0.456,0.406:0.229,0.224,0.225")
       ->group(group);
   app.add_option("--image-size", args.options.image_size, "Folder of images: resize to this height and width")
       ->group(group);

@@ -83,6 +83,7 @@ Placement place(const std::string& path, const QuantizerArgs& args, const Sample
   OpenVINOQuantizer quantizer(quantizer_options(args));
   result.model = std::make_unique<Model>(Model::load(path));
   PipelineOptions pipeline;
+  pipeline.skip = args.skip_passes;
   run_passes(*result.model, pipeline);
   quantizer.transform_for_annotation(*result.model);
   const ShapeTable shapes = sample ? record_shapes(*result.model, *sample) : ShapeTable{};

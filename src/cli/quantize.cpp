@@ -21,19 +21,23 @@ struct Args {
   QuantizerArgs quantizer;
   QuantizePt2eOptions options;
   bool no_fold = false, refuse_training = false;
-  std::string statistics;
+  std::string statistics, bias_correction = "fast";
+  double bias_threshold = 0;
 };
 
 void run(Args& args) {
   auto& options = args.options;
   options.form = kForms.at(args.form);
   options.fold_quantize = !args.no_fold;
-  if (args.refuse_training) options.capture.training_mode = TrainingMode::kRefuse;
+  CaptureOptions capture;
+  if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
   if (!args.statistics.empty()) options.batchwise_statistics = args.statistics == "item";
+  if (args.bias_correction == "none") options.fast_bias_correction = c10::nullopt;
+  if (args.bias_threshold > 0) options.bias_correction_params.threshold = args.bias_threshold;
   options.skip_passes = args.quantizer.skip_passes;
   options.progress = console_progress();
   OpenVINOQuantizer quantizer(quantizer_options(args.quantizer));
-  Model model = Model::load(args.model, options.capture);
+  Model model = Model::load(args.model, capture);
   const DataFile data = open_data(args.data);
   QuantizedModel result = quantize_pt2e(model, quantizer, data.dataset, options);
   stop_if_interrupted();
@@ -57,12 +61,19 @@ void add_quantize(CLI::App& app) {
   add_quantizer_options(*command, args->quantizer);
   std::vector<std::string> forms;
   for (const auto& form : kForms) forms.push_back(form.first);
-  command->add_option("--form", args->form, "Operators in the file")->check(CLI::IsMember(forms))->capture_default_str();
+  command->add_option("--form", args->form, "Operators in the file")
+      ->check(CLI::IsMember(forms))
+      ->capture_default_str();
   command->add_option("--engine", args->options.engine,
                       "Lowered form: tsquant, onednn, qnnpack or fbgemm; default: the fastest here");
-  command->add_option("--subset-size", args->options.subset_size, "Calibration samples (batches)")->capture_default_str();
+  command->add_option("--subset-size", args->options.subset_size, "Calibration samples (batches)")
+      ->capture_default_str();
   command->add_option("--statistics", args->statistics, "Activation range per item of a batch, or per batch")
       ->check(CLI::IsMember({"item", "batch"}));
+  command->add_option("--bias-correction", args->bias_correction, "Correct biases for the mean error of the weights")
+      ->check(CLI::IsMember({"fast", "none"}))
+      ->capture_default_str();
+  command->add_option("--bias-threshold", args->bias_threshold, "Largest allowed relative change of a bias");
   command->add_flag("--no-fold", args->no_fold, "Keep float weights followed by quantize and dequantize");
   command->add_flag("--allow-empty", args->options.allow_empty, "Accept a model in which nothing is quantized");
   command->add_flag("--refuse-training", args->refuse_training, "Refuse a model saved in training mode");

@@ -32,6 +32,15 @@ std::vector<bool> quantized_edges(const GraphView& view, const Annotations& anno
   return edges;
 }
 
+/// An activation between a quantized operator and a quantizer is computed before the result is rounded to codes.
+bool is_fused(const GraphView& view, const ViewNode& node, const std::set<std::string>& names,
+              const std::vector<bool>& quantized) {
+  if (!node.op->hw_ops.empty() || node.in_edges.size() != 1 || node.out_edges.empty()) return false;
+  if (!names.count(view.node(view.edge(node.in_edges.front()).from).name)) return false;
+  if (quantized[node.in_edges.front()]) return false;
+  return std::all_of(node.out_edges.begin(), node.out_edges.end(), [&](int64_t edge) { return quantized[edge]; });
+}
+
 bool carries_codes(const ViewNode& node, const std::vector<bool>& quantized) {
   const auto trait = node.op->default_trait;
   if (trait != QuantizationTrait::kQuantizationAgnostic && trait != QuantizationTrait::kConcat) return false;
@@ -59,6 +68,9 @@ void describe_nodes(Report& report, const GraphView& view, const Annotations& an
     } else if (carries_codes(node, edges)) {
       record.code = "passes_codes";
       record.reason = "moves quantized values without computing on them";
+    } else if (is_fused(view, node, names, edges)) {
+      record.code = "fused";
+      record.reason = "part of the quantized operator before it";
     } else if (refusal != refusals.end()) {
       record.code = refusal->second->code;
       record.reason = refusal->second->reason;

@@ -161,14 +161,16 @@ QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& 
   pipeline.phase = PassPhase::kAfterInsertion;
   run_passes(work, pipeline);
   convert_form(work, options, report.engine, report);
+  drop_unread(work);
   report.quantized_bytes = stored_bytes(work);
   clock.stop();
   return {std::move(work), std::move(report), first};
 }
 
 void QuantizedModel::save(const std::string& path) const {
-  std::unordered_map<std::string, std::string> extra{
-      {"tsquant_report.json", report.to_json()}, {"tsquant_form", report.form}, {"tsquant_engine", report.engine}};
+  std::unordered_map<std::string, std::string> extra{{"tsquant_report.json", report.to_json(/*per_channel=*/false)},
+                                                     {"tsquant_form", report.form},
+                                                     {"tsquant_engine", report.engine}};
   const std::string candidate = fmt::format("{}.{}.check", path, getpid());
   model.save(candidate, extra);
   try {

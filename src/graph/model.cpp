@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <regex>
 #include <set>
 
@@ -145,7 +146,12 @@ Model Model::clone() const {
 void Model::save(const std::string& path, const std::unordered_map<std::string, std::string>& extra_files) const {
   const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
   try {
-    finished_module().save(temporary, extra_files);
+    // Written through a stream, the archive's records do not carry the file's name: equal models give equal files.
+    std::ofstream file(temporary, std::ios::binary);
+    if (!file) throw std::runtime_error("the file cannot be opened for writing");
+    finished_module().save(file, extra_files);
+    file.close();
+    if (!file) throw std::runtime_error("the file could not be written completely");
     std::filesystem::rename(temporary, path);
   } catch (const std::exception& error) {
     std::remove(temporary.c_str());

@@ -228,4 +228,23 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   return attribute;
 }
 
+std::vector<AttributeSlot> unread_tensors(const Model& model) {
+  Accesses forward;
+  collect(model.module()._ivalue(), self_of(model), model.graph()->block(), forward);
+  const auto others = accesses_of_other_methods(model);
+  std::vector<AttributeSlot> unread;
+  std::set<const c10::ivalue::Object*> seen;
+  for (const auto& child : model.module().named_modules()) {
+    const auto object = child.value._ivalue();
+    if (!seen.insert(object.get()).second) continue;
+    for (size_t i = 0; i < object->type()->numAttributes(); ++i) {
+      const auto& name = object->type()->getAttributeName(i);
+      const SlotKey key{object.get(), name};
+      if (!object->getSlot(i).isTensor() || forward.read.count(key) || others->read.count(key)) continue;
+      unread.push_back({object, name, child.name.empty() ? name : child.name + "." + name});
+    }
+  }
+  return unread;
+}
+
 }  // namespace tsquant

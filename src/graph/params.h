@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 #include <utility>
 
 #include "tsquant/model.h"
@@ -43,6 +44,9 @@ struct AttributeSlot {
   std::string name, path;  ///< "weight", "layer1.0.conv1.weight"
 };
 c10::optional<AttributeSlot> slot_of(const Model& model, const torch::jit::Value* value);
+
+/// Tensor attributes of all submodules that neither forward nor another method of the root module reads.
+std::vector<AttributeSlot> unread_tensors(const Model& model);
 
 /// The constant value behind a graph value: prim::Constant, a constant list, or a non-tensor attribute that no method
 /// writes. nullopt when it is computed.

@@ -20,10 +20,11 @@ namespace fs = std::filesystem;
 namespace {
 
 bool is_image(const fs::path& file) {
-  static const std::set<std::string> extensions = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif",
-                                                   ".tiff"};
+  static const std::set<std::string> extensions = {".jpg", ".jpeg", ".png", ".bmp", ".ppm",
+                                                   ".pgm", ".webp", ".tif", ".tiff"};
   std::string extension = file.extension().string();
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return extensions.count(extension) > 0;
 }
 

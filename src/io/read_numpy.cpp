@@ -19,10 +19,11 @@ namespace {
 
 c10::ScalarType dtype_of(const std::string& descr, const std::string& place) {
   static const std::map<std::string, c10::ScalarType> known = {
-      {"b1", c10::kBool},  {"u1", c10::kByte}, {"i1", c10::kChar},  {"i2", c10::kShort}, {"i4", c10::kInt},
-      {"i8", c10::kLong},  {"f2", c10::kHalf}, {"f4", c10::kFloat}, {"f8", c10::kDouble}};
+      {"b1", c10::kBool}, {"u1", c10::kByte}, {"i1", c10::kChar},  {"i2", c10::kShort}, {"i4", c10::kInt},
+      {"i8", c10::kLong}, {"f2", c10::kHalf}, {"f4", c10::kFloat}, {"f8", c10::kDouble}};
   const auto found = known.find(descr.size() == 3 ? descr.substr(1) : "");
-  if (found == known.end() || descr[0] == '>') fail(fmt::format("arrays of dtype '{}' are not supported", descr), place);
+  if (found == known.end() || descr[0] == '>')
+    fail(fmt::format("arrays of dtype '{}' are not supported", descr), place);
   return found->second;
 }
 

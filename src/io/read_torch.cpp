@@ -111,7 +111,8 @@ NamedTensors read_torch_file(const std::string& path) {
 std::string describe(const NamedTensors& tensors) {
   std::vector<std::string> parts;
   for (const auto& [name, tensor] : tensors) {
-    parts.push_back(fmt::format("{} {} [{}]", name, c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", ")));
+    parts.push_back(
+        fmt::format("{} {} [{}]", name, c10::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ", ")));
   }
   return fmt::format("{}", fmt::join(parts, "; "));
 }

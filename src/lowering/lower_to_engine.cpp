@@ -7,6 +7,7 @@ namespace tsquant {
 void lower_to_engine(Model& model, const std::string& engine, Report& report) {
   { const EngineGuard available(engine); }
   Lowering lowering(model, engine, report);
+  fold_channel_scales(lowering);
   make_activations_unsigned(lowering);
   sink_dequantize(lowering);
   lowering.remove_dead_code();

@@ -34,7 +34,8 @@ void check_place(const GraphView& view, const QuantizationPoint& point) {
 
 void check_spec(const QuantizationPoint& point) {
   const QuantizationSpec& spec = point.spec;
-  if (spec.num_bits < 2 || spec.num_bits > 8) refuse(fmt::format("num_bits is {}", spec.num_bits), point.node, "choose 2 to 8");
+  if (spec.num_bits < 2 || spec.num_bits > 8)
+    refuse(fmt::format("num_bits is {}", spec.num_bits), point.node, "choose 2 to 8");
   if (spec.quant_min.has_value() != spec.quant_max.has_value()) {
     refuse("only one of quant_min and quant_max is set", point.node, "set both or none");
   }

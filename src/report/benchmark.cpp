@@ -63,9 +63,11 @@ std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sampl
     for (int i = 0; i < kWarmUp; ++i) last = run_ms(models[m], sample);
     round_ms += last;
   }
-  const int64_t rounds = options.rounds > 0 ? options.rounds
-                                            : std::min<int64_t>(2000, std::max<int64_t>(20, static_cast<int64_t>(
-                                                  options.seconds * 1000 / std::max(round_ms, 1e-3))));
+  const int64_t rounds =
+      options.rounds > 0
+          ? options.rounds
+          : std::min<int64_t>(
+                2000, std::max<int64_t>(20, static_cast<int64_t>(options.seconds * 1000 / std::max(round_ms, 1e-3))));
   for (int64_t round = 0; round < rounds; ++round) {
     for (size_t m = 0; m < models.size(); ++m) times[m].push_back(run_ms(models[m], sample));
   }

@@ -12,7 +12,7 @@ namespace tsquant {
 /// How far one tensor of the quantized model is from the float model's, over all samples.
 struct LayerError {
   std::string name, fx_name, type;
-  double sqnr_db = 0;    ///< 10 log10(sum f^2 / sum (q - f)^2)
+  double sqnr_db = 0;  ///< 10 log10(sum f^2 / sum (q - f)^2)
   double cosine = 1;
   double max_error = 0;  ///< largest |q - f|
   double noise = 0;      ///< sum (q - f)^2 / sum f^2

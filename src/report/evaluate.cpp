@@ -21,8 +21,11 @@ struct Scored {
 
 Scored align_tokens(at::Tensor logits, const Sample& sample, const at::Tensor& targets) {
   if (logits.dim() < 3) {
-    throw Error(ErrorCode::kDataset, fmt::format("perplexity needs logits [batch, positions, vocabulary], the model "
-                                                 "returns [{}]", fmt::join(logits.sizes(), ", ")), "forward");
+    throw Error(ErrorCode::kDataset,
+                fmt::format("perplexity needs logits [batch, positions, vocabulary], the model "
+                            "returns [{}]",
+                            fmt::join(logits.sizes(), ", ")),
+                "forward");
   }
   if (targets.defined()) return {logits.flatten(0, -2), targets.flatten()};
   const auto& tokens = sample.args.front().toTensor();

@@ -22,11 +22,11 @@ const char* to_string(Metric metric);
 
 struct Evaluation {
   Metric metric = Metric::kTop1;
-  double value = 0;                  ///< top1 and agreement: percent
-  c10::optional<double> nats;        ///< perplexity: mean nats per token
-  int64_t samples = 0;               ///< predictions scored: images, or token positions
-  double seconds = 0;                ///< spent in the model
-  c10::optional<double> agreement;   ///< percentage of predictions that equal the reference's
+  double value = 0;                 ///< top1 and agreement: percent
+  c10::optional<double> nats;       ///< perplexity: mean nats per token
+  int64_t samples = 0;              ///< predictions scored: images, or token positions
+  double seconds = 0;               ///< spent in the model
+  c10::optional<double> agreement;  ///< percentage of predictions that equal the reference's
 };
 
 /// Runs all data through the model, and through `reference` when it is not null.

@@ -15,7 +15,8 @@ ordered_json node_json(const NodeRecord& node) {
           {"code", node.code}, {"reason", node.reason},   {"kernel", node.kernel}};
 }
 
-ordered_json quantizer_json(const QuantizerRecord& q) {
+ordered_json quantizer_json(const QuantizerRecord& q, bool per_channel) {
+  const bool lists = per_channel || q.scale.size() <= 1;
   return {{"id", q.id},
           {"kind", q.kind},
           {"node", q.node},
@@ -23,8 +24,9 @@ ordered_json quantizer_json(const QuantizerRecord& q) {
           {"dtype", q.dtype},
           {"quant_min", q.quant_min},
           {"quant_max", q.quant_max},
-          {"scale", q.scale},
-          {"zero_point", q.zero_point},
+          {"scale", lists ? q.scale : std::vector<double>{}},
+          {"zero_point", lists ? q.zero_point : std::vector<int64_t>{}},
+          {"channels", q.scale.size()},
           {"min", q.min},
           {"max", q.max},
           {"non_finite", q.non_finite}};
@@ -82,7 +84,7 @@ Report report_from(const ordered_json& json) {
 
 }  // namespace
 
-std::string Report::to_json() const {
+std::string Report::to_json(bool per_channel) const {
   ordered_json json{{"version", version},
                     {"form", form},
                     {"engine", engine},
@@ -100,8 +102,8 @@ std::string Report::to_json() const {
     json["phases"].push_back({{"name", phase.name}, {"seconds", phase.seconds}, {"peak_bytes", phase.peak_bytes}});
   }
   for (const auto& node : nodes) json["nodes"].push_back(node_json(node));
-  for (const auto& quantizer : quantizers) json["quantizers"].push_back(quantizer_json(quantizer));
-  return json.dump(1, ' ', false, ordered_json::error_handler_t::replace);
+  for (const auto& quantizer : quantizers) json["quantizers"].push_back(quantizer_json(quantizer, per_channel));
+  return json.dump(per_channel ? 1 : -1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 Report Report::from_json(const std::string& text) {

@@ -37,8 +37,12 @@ std::string operator_table(const Report& report) {
   table.align_right({1, 2, 3, 4});
   for (const auto& [type, counts] : count_types(report)) {
     const int64_t in_float = counts.total - counts.quantized - counts.passes_codes;
-    std::vector<std::string> first{type, std::to_string(counts.total), std::to_string(counts.quantized),
-                                   std::to_string(counts.passes_codes), std::to_string(in_float), ""};
+    std::vector<std::string> first{type,
+                                   std::to_string(counts.total),
+                                   std::to_string(counts.quantized),
+                                   std::to_string(counts.passes_codes),
+                                   std::to_string(in_float),
+                                   ""};
     bool is_first = true;
     for (const auto& [reason, count] : counts.reasons) {
       std::vector<std::string> row = is_first ? first : std::vector<std::string>(6);
@@ -69,8 +73,8 @@ std::string kernel_table(const Report& report) {
 std::string totals(const Report& report) {
   int64_t moves = 0;
   for (const auto& node : report.nodes) moves += passes_codes(node);
-  std::string text = fmt::format("\n{} of {} operators quantized, {} move codes, {} in float\n", report.quantized_count(),
-                                 report.nodes.size(), moves,
+  std::string text = fmt::format("\n{} of {} operators quantized, {} move codes, {} in float\n",
+                                 report.quantized_count(), report.nodes.size(), moves,
                                  static_cast<int64_t>(report.nodes.size()) - report.quantized_count() - moves);
   text += fmt::format("form {}{}, {} calibration samples\n", report.form,
                       report.engine.empty() ? "" : ", engine " + report.engine, report.samples);

@@ -19,9 +19,9 @@ class Kit : public ::testing::Test {
   std::string model(const std::string& name) const { return kit_ + "/models/" + name + ".pt"; }
   std::string quantize(const std::string& name, const std::string& form) const {
     const std::string output = folder_ + "/" + name + "_" + form + ".pt";
-    const Outcome result = testing::tsquant({"quantize", model(name), "-o", output, "--data",
-                                             kit_ + "/data/cifar10_calib.pt", "--inputs", "images", "--normalize",
-                                             kNormalize, "--subset-size", "300", "--form", form});
+    const Outcome result =
+        testing::tsquant({"quantize", model(name), "-o", output, "--data", kit_ + "/data/cifar10_calib.pt", "--inputs",
+                          "images", "--normalize", kNormalize, "--subset-size", "300", "--form", form});
     EXPECT_EQ(result.code, 0) << result.err;
     return output;
   }
@@ -57,8 +57,8 @@ TEST_F(Kit, MobileNetTracedAndScripted) {
 }
 
 TEST_F(Kit, PerplexityOfTheCharacterModel) {
-  const auto result = testing::tsquant({"evaluate", model("charlm_llama"), "--metric", "perplexity", "--inputs", "tokens",
-                                        "--data", kit_ + "/data/tinyshakespeare_val_dev.pt", "--json", "-"});
+  const auto result = testing::tsquant({"evaluate", model("charlm_llama"), "--metric", "perplexity", "--inputs",
+                                        "tokens", "--data", kit_ + "/data/tinyshakespeare_val_dev.pt", "--json", "-"});
   ASSERT_EQ(result.code, 0) << result.err;
   EXPECT_NEAR(result.json().at("value").get<double>(), 4.2845, 0.001);
   EXPECT_NEAR(result.json().at("nats").get<double>(), 1.4550, 0.0002);

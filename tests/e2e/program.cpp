@@ -31,6 +31,18 @@ pid_t start(const std::vector<std::string>& arguments, const std::string& out, c
   _exit(127);
 }
 
+/// Whether the process has installed its handler (bit 1 of SigCgt is signal 2).
+bool catches_interrupt(pid_t child) {
+  std::ifstream status("/proc/" + std::to_string(child) + "/status");
+  std::string word, mask;
+  while (status >> word) {
+    if (word != "SigCgt:") continue;
+    status >> mask;
+    return (std::stoull(mask, nullptr, 16) & 2) != 0;
+  }
+  return false;
+}
+
 Outcome finish(pid_t child, const std::string& out, const std::string& err) {
   int status = 0;
   waitpid(child, &status, 0);
@@ -38,14 +50,15 @@ Outcome finish(pid_t child, const std::string& out, const std::string& err) {
 }
 
 torch::jit::Module conv_unit(int64_t in, int64_t out) {
-  return define("def forward(self, x):\n"
-                "  x = torch.conv2d(x, self.weight, None, [1, 1], [1, 1])\n"
-                "  return torch.batch_norm(x, self.gamma, self.beta, self.mean, self.var, False, 0.1, 1e-5, False)\n",
-                {{"weight", at::randn({out, in, 3, 3}) * 0.2},
-                 {"gamma", at::rand({out}) + 0.5},
-                 {"beta", at::randn({out}) * 0.1},
-                 {"mean", at::randn({out}) * 0.1},
-                 {"var", at::rand({out}) + 0.5}});
+  return define(
+      "def forward(self, x):\n"
+      "  x = torch.conv2d(x, self.weight, None, [1, 1], [1, 1])\n"
+      "  return torch.batch_norm(x, self.gamma, self.beta, self.mean, self.var, False, 0.1, 1e-5, False)\n",
+      {{"weight", at::randn({out, in, 3, 3}) * 0.2},
+       {"gamma", at::rand({out}) + 0.5},
+       {"beta", at::randn({out}) * 0.1},
+       {"mean", at::randn({out}) * 0.1},
+       {"var", at::rand({out}) + 0.5}});
 }
 
 void save_data(const std::string& path, const at::Tensor& images, const at::Tensor& labels) {
@@ -65,6 +78,8 @@ Outcome tsquant(const std::vector<std::string>& arguments) {
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds) {
   const std::string folder = temp_dir();
   const pid_t child = start(arguments, folder + "/out", folder + "/err");
+  for (int i = 0; i < 1000 && !catches_interrupt(child); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   std::this_thread::sleep_for(std::chrono::duration<double>(after_seconds));
   kill(child, SIGINT);
   return finish(child, folder + "/out", folder + "/err");
@@ -94,8 +109,7 @@ void write_large_model(const std::string& folder) {
       "  return torch.linear(x, self.c)\n",
       {{"a", at::randn({1024, 256}) / 16}, {"b", at::randn({1024, 1024}) / 32}, {"c", at::randn({8, 1024}) / 32}});
   model.save(folder + "/large.pt");
-  const auto rows = at::randn({400, 256});
-  save_data(folder + "/rows.pt", rows, model.forward({rows}).toTensor().argmax(1));
+  save_data(folder + "/rows.pt", at::randn({20000, 256}), at::zeros({20000}, c10::kLong));
 }
 
 std::string bytes_of(const std::string& path) {

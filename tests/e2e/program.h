@@ -15,14 +15,15 @@ struct Outcome {
 /// Runs build/bin/tsquant in a fresh process with one thread.
 Outcome tsquant(const std::vector<std::string>& arguments);
 
-/// The same, but sends SIGINT after this time.
+/// The same, but sends SIGINT this long after the program has installed its handler.
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds);
 
 /// A small residual network with batch normalisation, [N, 3, 16, 16] -> [N, 5], saved to folder/model.pt, and 24
 /// images and labels in folder/data.pt. The labels are the network's own predictions, so its top-1 is 100 %.
 void write_small_model(const std::string& folder);
 
-/// A network with weights of some size: 256 -> 1024 -> 1024 -> 8, saved to folder/large.pt, data in folder/rows.pt.
+/// A network with weights of some size: 256 -> 1024 -> 1024 -> 8, saved to folder/large.pt; 20,000 rows in
+/// folder/rows.pt.
 void write_large_model(const std::string& folder);
 
 std::string bytes_of(const std::string& path);

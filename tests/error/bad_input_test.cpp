@@ -125,7 +125,8 @@ TEST(BadInput, WrongShapeAtCalibration) {
 }
 
 TEST(BadInput, WrongDtypeAtCalibration) {
-  expect_failure(ErrorCode::kDataset, {"dtype"}, linear_module(), Dataset::from_tensors({at::ones({1, 8}, c10::kLong)}));
+  expect_failure(ErrorCode::kDataset, {"dtype"}, linear_module(),
+                 Dataset::from_tensors({at::ones({1, 8}, c10::kLong)}));
 }
 
 TEST(BadInput, WrongNumberOfArguments) {

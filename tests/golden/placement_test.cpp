@@ -101,9 +101,10 @@ EdgeTable candidate_edges(const std::string& text) {
   for (const auto& edge : candidate["edges"]) {
     const json& q = quantizers[edge["quantizer"]];
     const Place place = {alias[edge["consumer"]], edge["input_port"]};
-    table.config[place] = config_text(q["kind"], q["num_bits"], q["mode"], q["signedness_to_force"], q["per_channel"],
-                                      q["narrow_range"]);
-    table.owner[place] = q["unified_scale_group"].is_null() ? "q" + q["id"].dump() : "g" + q["unified_scale_group"].dump();
+    table.config[place] =
+        config_text(q["kind"], q["num_bits"], q["mode"], q["signedness_to_force"], q["per_channel"], q["narrow_range"]);
+    table.owner[place] =
+        q["unified_scale_group"].is_null() ? "q" + q["id"].dump() : "g" + q["unified_scale_group"].dump();
   }
   return table;
 }
@@ -123,7 +124,8 @@ std::vector<std::string> differences(const EdgeTable& expected, const EdgeTable&
     }
   }
   for (const auto& [place, config] : actual.config) {
-    if (!expected.config.count(place)) lines.push_back(fmt::format("extra {}:{} {}", place.first, place.second, config));
+    if (!expected.config.count(place))
+      lines.push_back(fmt::format("extra {}:{} {}", place.first, place.second, config));
   }
   const auto wanted = expected.shared(both), found = actual.shared(both);
   for (const auto& places : wanted) {

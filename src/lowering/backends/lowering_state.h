@@ -106,6 +106,9 @@ bool is_tensor_sum(const Lowering& lowering, const torch::jit::Node* node);
 
 // The steps, in the order of lower_to_engine.
 
+/// Activations of depthwise convolutions that are quantized per channel: the scales move into the weights on both
+/// sides, and one scale for the whole tensor remains.
+void fold_channel_scales(Lowering& lowering);
 /// LibTorch's and our kernels take unsigned activations: qint8 with zero point z becomes quint8 with z + 128, which
 /// stands for the same real values. Also declares the codes.
 void make_activations_unsigned(Lowering& lowering);

@@ -50,9 +50,9 @@ const std::vector<std::string>& arithmetic_ops() {
 }
 
 const std::vector<std::string>& comparison_ops() {
-  static const std::vector<std::string> ops = {"LESS",      "LESS_EQUAL", "GREATER",    "GREATER_EQUAL", "DIVIDE",
-                                               "EQUAL",     "NOT_EQUAL",  "FLOOR_MOD",  "LOGICAL_OR",    "LOGICAL_XOR",
-                                               "LOGICAL_AND"};
+  static const std::vector<std::string> ops = {"LESS",       "LESS_EQUAL",  "GREATER",    "GREATER_EQUAL",
+                                               "DIVIDE",     "EQUAL",       "NOT_EQUAL",  "FLOOR_MOD",
+                                               "LOGICAL_OR", "LOGICAL_XOR", "LOGICAL_AND"};
   return ops;
 }
 

@@ -30,7 +30,8 @@ class ScopeMatcher {
   [[noreturn]] void refuse(const std::string& kind, const std::string& rule,
                            const std::vector<std::string>& nearest) const {
     const std::string closest = nearest.empty() ? "" : fmt::format("closest: {}", fmt::join(nearest, ", "));
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("the ignored scope's {} matches no node", kind), rule, closest);
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("the ignored scope's {} matches no node", kind), rule,
+                closest);
   }
 
   void match_name(const std::string& name) {
@@ -126,8 +127,8 @@ class ScopeMatcher {
       }
     }
     if (found || !scope_.validate) return;
-    refuse("sub-graph",
-           fmt::format("{} -> {}", fmt::join(subgraph.inputs, ", "), fmt::join(subgraph.outputs, ", ")), {});
+    refuse("sub-graph", fmt::format("{} -> {}", fmt::join(subgraph.inputs, ", "), fmt::join(subgraph.outputs, ", ")),
+           {});
   }
 
   const GraphView& view_;

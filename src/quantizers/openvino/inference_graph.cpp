@@ -15,8 +15,8 @@ std::vector<bool> reachable(const PlacementGraph& graph) {
   std::vector<int> stack;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     const auto& node = graph.nodes[i];
-    const bool embedding = node.kind == PlacementKind::kOperator && metatype_row(node.metatype).default_trait ==
-                                                                        QuantizationTrait::kOutputQuantizationAsWeights;
+    const bool embedding = node.kind == PlacementKind::kOperator &&
+                           metatype_row(node.metatype).default_trait == QuantizationTrait::kOutputQuantizationAsWeights;
     if (node.kind == PlacementKind::kInput || embedding) stack.push_back(static_cast<int>(i));
   }
   while (!stack.empty()) {

@@ -18,9 +18,9 @@ struct FlowEdge {
 /// Node and edge ids are those of the full graph; an edge of a removed no-op's consumer starts at the node before it.
 struct InferenceGraph {
   const PlacementGraph* full = nullptr;
-  std::vector<bool> present;               ///< by node id
-  std::vector<FlowEdge> edges;             ///< by edge id of the full graph; only the ends may differ
-  std::vector<IdList> in_edges;            ///< by node id, ascending input port
+  std::vector<bool> present;     ///< by node id
+  std::vector<FlowEdge> edges;   ///< by edge id of the full graph; only the ends may differ
+  std::vector<IdList> in_edges;  ///< by node id, ascending input port
   std::vector<IdList> out_edges;
 
   size_t size() const { return present.size(); }

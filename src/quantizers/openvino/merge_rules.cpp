@@ -28,8 +28,9 @@ QConfigList common_configs(const std::vector<const QConfigList*>& branches, bool
   QConfigList common;
   for (const auto* branch : branches) {
     for (const auto& config : *branch) {
-      const bool fits = std::all_of(branches.begin(), branches.end(),
-                                    [&](const QConfigList* other) { return fits_branch(config, *other, requantization); });
+      const bool fits = std::all_of(branches.begin(), branches.end(), [&](const QConfigList* other) {
+        return fits_branch(config, *other, requantization);
+      });
       if (fits && !contains(common, config)) common.push_back(config);
     }
   }

@@ -9,9 +9,9 @@ namespace tsquant::openvino {
 
 /// What happens to quantizers that meet at a branch.
 struct MergeDecision {
-  bool merge = false;        ///< place a quantizer with `above` over the branches
-  QConfigList above;         ///< its candidates, best first
-  std::vector<bool> keep;    ///< by branch: the branch quantizer stays, below the new one
+  bool merge = false;      ///< place a quantizer with `above` over the branches
+  QConfigList above;       ///< its candidates, best first
+  std::vector<bool> keep;  ///< by branch: the branch quantizer stays, below the new one
 };
 
 /// Applies the rule to the candidate lists of all branches. A rule that finds no common list keeps every branch.

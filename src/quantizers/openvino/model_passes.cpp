@@ -83,8 +83,7 @@ void apply_spr_pass(Setup& setup, const InferenceGraph& graph) {
 std::vector<bool> half_range_nodes(const PlacementGraph& graph, const Setup& setup, OverflowFix fix) {
   std::vector<bool> half(graph.nodes.size(), false), weighted(graph.nodes.size(), false);
   if (fix == OverflowFix::kDisable) return half;
-  const MetatypeSet& metatypes =
-      fix == OverflowFix::kEnable ? overflow_fix_metatypes() : plain_convolution_metatypes();
+  const MetatypeSet& metatypes = fix == OverflowFix::kEnable ? overflow_fix_metatypes() : plain_convolution_metatypes();
   for (const auto& point : setup.points) {
     if (point.kind == PointKind::kWeight) weighted[point.node] = metatypes.has(graph.nodes[point.node].metatype);
   }

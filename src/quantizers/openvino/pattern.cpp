@@ -1,7 +1,7 @@
 #include "quantizers/openvino/pattern.h"
 
 #include <algorithm>
-#include <unordered_set>
+#include <map>
 
 #include "tsquant/error.h"
 
@@ -189,6 +189,15 @@ class Matcher {
   std::vector<std::pair<int, bool>> via_;  ///< earlier pattern node, and whether the edge leads away from it
 };
 
+std::vector<int> nodes_in(const InferenceGraph& graph, const MetatypeSet& metatypes) {
+  std::vector<int> nodes;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    const int node = static_cast<int>(i);
+    if (graph.present[i] && metatypes.has(graph.node(node).metatype)) nodes.push_back(node);
+  }
+  return nodes;
+}
+
 }  // namespace
 
 std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const std::vector<Pattern>& patterns) {
@@ -196,10 +205,7 @@ std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const st
   for (const auto& pattern : patterns) by_length.push_back(&pattern);
   std::stable_sort(by_length.begin(), by_length.end(),
                    [](const Pattern* a, const Pattern* b) { return a->length() > b->length(); });
-  std::vector<std::vector<int>> nodes_of(op_table().size());
-  for (size_t i = 0; i < graph.size(); ++i) {
-    if (graph.present[i]) nodes_of[graph.node(static_cast<int>(i)).metatype].push_back(static_cast<int>(i));
-  }
+  std::map<std::vector<bool>, std::vector<int>> candidates_of;  // many patterns start with the same metatypes
   std::vector<int> position(graph.size(), 0);
   const auto order = lexicographic_order(graph);
   for (size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int>(i);
@@ -207,13 +213,11 @@ std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const st
   std::vector<std::vector<int>> matches;
   for (const Pattern* pattern : by_length) {
     Matcher matcher(graph, *pattern, taken);
-    std::vector<int> candidates;
-    for (size_t metatype = 0; metatype < nodes_of.size(); ++metatype) {
-      if (!pattern->nodes()[matcher.anchor()].metatypes.has(static_cast<int>(metatype))) continue;
-      candidates.insert(candidates.end(), nodes_of[metatype].begin(), nodes_of[metatype].end());
-    }
-    std::sort(candidates.begin(), candidates.end());
+    const MetatypeSet& wanted = pattern->nodes()[matcher.anchor()].metatypes;
+    auto& candidates = candidates_of[wanted.bits()];
+    if (candidates.empty()) candidates = nodes_in(graph, wanted);
     for (int candidate : candidates) {
+      if (taken[candidate] && !pattern->nodes()[matcher.anchor()].excluded) continue;
       const auto assigned = matcher.match_at(candidate);
       std::vector<int> members;
       for (size_t i = 0; i < assigned.size(); ++i) {

@@ -23,8 +23,8 @@ const MetatypeSet& linear_ops() {
 
 /// NNCF's RELU group is this very list too: merging the groups extends the first one in place.
 const MetatypeSet& atomic_activations() {
-  static const MetatypeSet set{"RELU",    "HardTanh", "ELU",  "PRELU",       "LeakyRELU", "Sigmoid",
-                               "GELU",    "SILU",     "HardSigmoid", "HardSwish", "SELU"};
+  static const MetatypeSet set{"RELU", "HardTanh", "ELU",         "PRELU",     "LeakyRELU", "Sigmoid",
+                               "GELU", "SILU",     "HardSigmoid", "HardSwish", "SELU"};
   return set;
 }
 

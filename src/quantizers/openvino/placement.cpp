@@ -34,8 +34,8 @@ bool eight_bit(const OpenVINOQuantizerOptions& options) {
 /// they need no entry.
 MetatypeSet metatypes_to_ignore(const OpenVINOQuantizerOptions& options) {
   if (!options.model_type) return MetatypeSet();
-  const MetatypeSet set{"Add", "Power",   "Sub",       "AvgPool2d", "AvgPool3d", "Mean",      "Sum",
-                        "PTReduceL2", "Div", "Max", "Squeeze",   "LayerNorm", "GroupNorm", "BatchNorm"};
+  const MetatypeSet set{"Add",        "Power", "Sub", "AvgPool2d", "AvgPool3d", "Mean",      "Sum",
+                        "PTReduceL2", "Div",   "Max", "Squeeze",   "LayerNorm", "GroupNorm", "BatchNorm"};
   return options.target_device == TargetDevice::kCpuSpr ? set : set | MetatypeSet{"Mul"};
 }
 
@@ -62,7 +62,7 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Site
     const Site& site = sites.sites[sites.operator_of[node]];
     const bool left_out = ignored[i] || (site.ignored && site.metatype >= 0);
     // A fused operator is quantized at its start: only the weight of the first member counts.
-    if (!left_out && site.members.front() == node) nodes.push_back({node, list});
+    if (!left_out && site.node == node) nodes.push_back({node, list});
   }
   return nodes;
 }
@@ -80,7 +80,7 @@ void check_overflow_fix(const PlacementGraph& graph, const Placement& placement)
 OverflowFix overflow_fix_of(const OpenVINOQuantizerOptions& options) {
   // Sums of products of fewer or more bits are not those that the fix was made for; NNCF's default then is none.
   return options.overflow_fix == OverflowFix::kFirstLayer && !eight_bit(options) ? OverflowFix::kDisable
-                                                                                  : options.overflow_fix;
+                                                                                 : options.overflow_fix;
 }
 
 Fate fate_of(int node, const SiteGraph& sites, const std::vector<bool>& user, const std::vector<bool>& pattern) {
@@ -94,7 +94,7 @@ Fate fate_of(int node, const SiteGraph& sites, const std::vector<bool>& user, co
   if (site.ignored) return site.metatype < 0 ? Fate::kNone : Fate::kIgnoredModelType;
   static const int kUnknown = metatype_index("UnknownMetatype");
   if (info.metatype == kUnknown) return Fate::kUnknown;
-  if (site.members.front() != node) return Fate::kNone;
+  if (site.node != node) return Fate::kNone;
   switch (site.trait) {
     case QuantizationTrait::kNonQuantizable:
       return Fate::kNotQuantizable;

@@ -79,16 +79,15 @@ const MetatypeSet& plain_convolution_metatypes() {
 }
 
 const MetatypeSet& overflow_fix_metatypes() {
-  static const MetatypeSet set{"Conv1d", "Conv2d", "Conv3d", "Linear", "ConvTranspose1d", "ConvTranspose2d",
-                               "ConvTranspose3d"};
+  static const MetatypeSet set{"Conv1d",          "Conv2d",          "Conv3d",         "Linear",
+                               "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"};
   return set;
 }
 
 const MetatypeSet& elementwise_metatypes() {
-  static const MetatypeSet set{"Add",     "Mul",          "Sub",    "Div",      "Less",
-                               "LessEqual", "Greater",    "GreaterEqual", "Equals", "NotEqual",
-                               "Mod",     "LogicalOr",    "LogicalXor",   "LogicalAnd", "Max",
-                               "Min"};
+  static const MetatypeSet set{"Add",        "Mul",          "Sub",    "Div",      "Less", "LessEqual",
+                               "Greater",    "GreaterEqual", "Equals", "NotEqual", "Mod",  "LogicalOr",
+                               "LogicalXor", "LogicalAnd",   "Max",    "Min"};
   return set;
 }
 

@@ -13,7 +13,7 @@
 namespace tsquant::openvino {
 
 /// A short list of ids; most nodes have few neighbours.
-using IdList = c10::SmallVector<int, 4>;
+using IdList = c10::SmallVector<int, 2>;
 
 enum class PlacementKind { kInput, kConstant, kOperator, kOutput };
 
@@ -21,7 +21,7 @@ enum class PlacementKind { kInput, kConstant, kOperator, kOutput };
 struct PlacementNode {
   PlacementKind kind = PlacementKind::kOperator;
   const std::string* name = nullptr;  ///< owned by the view, or by the graph (`keep`)
-  int metatype = 0;  ///< index of the row in op_table()
+  int metatype = 0;                   ///< index of the row in op_table()
   IdList in_edges;
   IdList out_edges;
 };
@@ -40,7 +40,6 @@ struct PlacementEdge {
 struct PlacementGraph {
   std::vector<PlacementNode> nodes;
   std::vector<PlacementEdge> edges;
-
 
   int add_node(PlacementKind kind, const std::string* name, int metatype);
   int add_edge(int from, int to, int input_port, int output_port = 0);
@@ -68,6 +67,7 @@ class MetatypeSet {
   MetatypeSet(std::initializer_list<const char*> names);
   bool has(int metatype) const { return bits_[static_cast<size_t>(metatype)]; }
   MetatypeSet operator|(const MetatypeSet& other) const;
+  const std::vector<bool>& bits() const { return bits_; }
 
  private:
   std::vector<bool> bits_ = std::vector<bool>(op_table().size(), false);

@@ -109,7 +109,8 @@ void PropagationSolver::find_float_consumers() {
     for (int link : graph_.sites[*place].out) {
       const int next = graph_.to(link);
       const Site& below = graph_.sites[next];
-      const bool computes = below.kind == SiteKind::kOperator && below.trait != QuantizationTrait::kQuantizationAgnostic;
+      const bool computes =
+          below.kind == SiteKind::kOperator && below.trait != QuantizationTrait::kQuantizationAgnostic;
       if (!computes) {
         float_below_[*place] = float_below_[*place] || float_below_[next];
         special_below_[*place] = special_below_[*place] || special_below_[next];

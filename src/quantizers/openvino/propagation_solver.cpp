@@ -112,9 +112,8 @@ void PropagationSolver::start_at_operator(int site) {
     if (!row.target_input_ports.empty() && !holds(row.target_input_ports)) continue;
     hooks.push_back(hook);
   }
-  std::sort(hooks.begin(), hooks.end(), [&](int a, int b) {
-    return std::to_string(graph_.sites[a].port) < std::to_string(graph_.sites[b].port);
-  });
+  std::sort(hooks.begin(), hooks.end(),
+            [&](int a, int b) { return std::to_string(graph_.sites[a].port) < std::to_string(graph_.sites[b].port); });
   if (hooks.empty()) return;
   const auto list = candidates(site);
   const int group = plans_[op.metatype].unified_scales && !output ? state_.new_group() : -1;
@@ -145,7 +144,11 @@ void PropagationSolver::step(int id) {
     if (process_path(travellers[i], paths[i], clones)) remaining.push_back(travellers[i]);
   }
   for (int traveller : remaining) {
-    if (traveller != id) queue_.insert_behind_cursor(traveller);
+    if (traveller == id) {
+      queue_.keep(id);
+    } else {
+      queue_.insert_behind_cursor(traveller);
+    }
     state_.at(traveller).queued = true;
   }
 }

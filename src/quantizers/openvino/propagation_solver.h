@@ -1,8 +1,8 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "quantizers/openvino/merge_rules.h"
@@ -85,16 +85,16 @@ class PropagationSolver {
   const std::vector<OpPlan>& plans_;
   SolverOptions options_;
   TravelQueue queue_;
-  std::map<int, std::vector<int>> waiting_;  ///< by branch
-  std::map<int, std::vector<int>> watchers_;  ///< by quantizer: parked ones that look again when it moves
+  std::unordered_map<int, std::vector<int>> waiting_;  ///< by branch
+  std::unordered_map<int, IdList> watchers_;           ///< by quantizer: parked ones that look again when it moves
   std::vector<int> finished_;
-  std::vector<int> order_;  ///< sites in NNCF's topological order
+  std::vector<int> order_;              ///< sites in NNCF's topological order
   std::vector<bool> dominates_output_;  ///< by site
   /// By site: an operator below it, through operators that move values, got no quantizer; and: one below it is a
   /// concatenation or takes quantizers for some arguments only, so that the answer changes with time.
   std::vector<bool> float_below_, special_below_;
   std::vector<std::shared_ptr<const QConfigList>> lists_;  ///< by metatype: candidates, shared by all its operators
-  mutable std::vector<int> walk_;  ///< queue of the present walk
+  mutable std::vector<int> walk_;                          ///< queue of the present walk
   mutable std::vector<int> seen_;
   mutable int stamp_ = 0;
 };

@@ -115,7 +115,7 @@ void PropagationState::move(int id, const IdList& path) {
   for (int link : path) {
     by_link_[link].push_back(id);
     traveller.links.push_back(link);
-    traveller.path.push_back(link);
+    ++traveller.steps;
     const int from = graph_.from(link);
     if (graph_.sites[from].kind == SiteKind::kBarrier) continue;
     by_site_[from].push_back(id);

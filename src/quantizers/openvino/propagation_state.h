@@ -10,28 +10,28 @@ namespace tsquant::openvino {
 
 /// Why a quantizer stopped moving up.
 enum class StopReason {
-  kStart,            ///< no place above, or not moved yet
-  kProducer,         ///< the operator above computes on its values
-  kIgnored,          ///< the operator above is ignored
-  kOtherConsumer,    ///< another consumer of the tensor stays in float
-  kModelOutput,      ///< the tensor is also returned by the model
-  kOtherConfig,      ///< another quantizer with other candidates stands above
-  kBranchesDiffer,   ///< the branches could not be merged
-  kInteger,          ///< the tensor above holds integers
-  kMerged,           ///< stands above the branches that it was merged from
+  kStart,           ///< no place above, or not moved yet
+  kProducer,        ///< the operator above computes on its values
+  kIgnored,         ///< the operator above is ignored
+  kOtherConsumer,   ///< another consumer of the tensor stays in float
+  kModelOutput,     ///< the tensor is also returned by the model
+  kOtherConfig,     ///< another quantizer with other candidates stands above
+  kBranchesDiffer,  ///< the branches could not be merged
+  kInteger,         ///< the tensor above holds integers
+  kMerged,          ///< stands above the branches that it was merged from
 };
 
 /// A quantizer on its way from the operator that asked for it towards the producer of the tensor.
 struct Traveller {
   int id = 0;  ///< from 1, in order of creation; 0 is unused
   std::shared_ptr<const QConfigList> configs;
-  int location = -1;       ///< hook where it stands
-  IdList path;             ///< links it moved along
+  int location = -1;  ///< hook where it stands
+  int steps = 0;      ///< links it moved along
   bool alive = true;
   bool queued = false;
-  int waiting_at = -1;     ///< post-hook where it waits for the other branches
-  int group = -1;          ///< unified scale group; -1: none
-  int weights_of = -1;     ///< operator site whose weight quantizer could serve instead (embeddings)
+  int waiting_at = -1;  ///< post-hook where it waits for the other branches
+  int group = -1;       ///< unified scale group; -1: none
+  int weights_of = -1;  ///< operator site whose weight quantizer could serve instead (embeddings)
   StopReason stop = StopReason::kStart;
   // What it affects itself; quantizers merged into it add theirs (`absorbed`).
   IdList links, hooks, operators, sinks;
@@ -91,7 +91,7 @@ class PropagationState {
   int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
 
   const SiteGraph& graph_;
-  std::deque<Traveller> travellers_;  ///< growing moves none of them
+  std::deque<Traveller> travellers_;        ///< growing moves none of them
   mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none

@@ -25,7 +25,8 @@ bool is_valid_requantization(const QConfig& next, const QConfig& first) {
   if (next.num_bits > first.num_bits) return false;
   if (next.mode == QuantizationMode::kAsymmetric && first.mode == QuantizationMode::kSymmetric) return false;
   if (!next.signedness_to_force && first.signedness_to_force) return false;
-  if (next.signedness_to_force == c10::optional<bool>(true) && first.signedness_to_force == c10::optional<bool>(false)) {
+  if (next.signedness_to_force == c10::optional<bool>(true) &&
+      first.signedness_to_force == c10::optional<bool>(false)) {
     return false;
   }
   return next.narrow_range == first.narrow_range;

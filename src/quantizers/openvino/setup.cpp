@@ -42,8 +42,7 @@ std::vector<int> below_integer_inputs(const PropagationState& state) {
       ids.push_back(state.standing(site));
       continue;
     }
-    const bool wall =
-        graph.is_operator(site) && graph.sites[site].trait != QuantizationTrait::kQuantizationAgnostic;
+    const bool wall = graph.is_operator(site) && graph.sites[site].trait != QuantizationTrait::kQuantizationAgnostic;
     if ((wall && !graph.is_input(site)) || graph.sites[site].kind == SiteKind::kBarrier) continue;
     for (int link : graph.sites[site].out) stack.push_back(graph.to(link));
   }
@@ -55,7 +54,7 @@ void append_sinks(IdList& nodes, const PropagationState& state, const IdList& si
   std::sort(nodes.begin(), nodes.end());
 }
 
-SetupPoint activation_point(const PropagationState& state, int id) {
+SetupPoint activation_point(const PropagationState& state, int id, bool with_sinks) {
   const Traveller& traveller = state.at(id);
   const Site& hook = state.graph().sites[traveller.location];
   SetupPoint point;
@@ -64,6 +63,7 @@ SetupPoint activation_point(const PropagationState& state, int id) {
   point.port = hook.kind == SiteKind::kPreHook ? hook.port : -1;
   point.configs = traveller.configs;
   point.stop = traveller.stop;
+  if (!with_sinks) return point;
   IdList sinks = state.sinks_of(id);
   // A quantizer that stays on a branch below this one serves its operators itself.
   for (int below : traveller.downstream) {
@@ -105,12 +105,9 @@ std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState&
   for (int id : state.all_standing()) {
     const int op = state.at(id).weights_of;
     if (op < 0) continue;
-    int weight_id = 0;
-    for (int node : state.graph().sites[op].members) {
-      const auto found = weight_id_of_node.find(node);
-      if (found != weight_id_of_node.end()) weight_id = found->second;
-    }
-    if (weight_id == 0) continue;
+    const auto weight = weight_id_of_node.find(state.graph().sites[op].node);
+    if (weight == weight_id_of_node.end()) continue;
+    const int weight_id = weight->second;
     std::vector<int> members = {id};
     const int group = state.group_of(id);
     if (group >= 0) members = groups[group];
@@ -128,20 +125,17 @@ std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState&
       if (SetupPoint* point = setup.find(member)) point->configs = shared;
     }
     if (group >= 0) groups[group].push_back(weight_id);
-    auto& nodes = setup.find(weight_id)->quantized_nodes;
-    const auto& served = setup.find(id)->quantized_nodes;
-    nodes.append(served.begin(), served.end());
     setup.discard(id);
     discarded.push_back(id);
   }
   return discarded;
 }
 
-Setup create_setup(const PropagationState& state, const std::vector<WeightedNode>& weighted,
+Setup create_setup(const PropagationState& state, const std::vector<WeightedNode>& weighted, bool with_sinks,
                    std::vector<int>& discarded) {
   Setup setup;
   const auto ids = state.all_standing();
-  for (int id : ids) setup.points.push_back(activation_point(state, id));
+  for (int id : ids) setup.points.push_back(activation_point(state, id, with_sinks));
   int next_id = ids.empty() ? 1 : ids.back() + 2;
   std::unordered_map<int, int> weight_id_of_node;
   for (const auto& weight : weighted) {
@@ -242,7 +236,7 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
   for (int id : finished) {
     if (!state.at(id).alive || state.find(id) != id) continue;
     const auto sinks = state.sinks_of(id);
-    if (sinks.size() != 1 || state.at(id).path.size() > 1) continue;
+    if (sinks.size() != 1 || state.at(id).steps > 1) continue;
     const int metatype = state.graph().sites[sinks.front()].metatype;
     if (metatype < 0 || !elementwise_metatypes().has(metatype)) continue;
     if (state.affecting_site(sinks.front()).size() == 1) {
@@ -256,7 +250,7 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
 
 Setup make_setup(PropagationState& state, const std::vector<WeightedNode>& weighted) {
   std::vector<int> discarded;
-  Setup first = create_setup(state, weighted, discarded);
+  Setup first = create_setup(state, weighted, false, discarded);
   std::unordered_map<const QConfigList*, std::shared_ptr<const QConfigList>> single;
   const auto only = [&single](const SetupPoint& point) {
     auto& list = single[point.configs.get()];
@@ -272,7 +266,7 @@ Setup make_setup(PropagationState& state, const std::vector<WeightedNode>& weigh
     if (point.kind == PointKind::kWeight) chosen.push_back({point.node, only(point)});
   }
   ChainMerger(state).run();
-  return create_setup(state, chosen, discarded);
+  return create_setup(state, chosen, true, discarded);
 }
 
 }  // namespace tsquant::openvino

@@ -12,7 +12,7 @@ struct SetupPoint {
   int id = 0;
   PointKind kind = PointKind::kActivation;
   int node = 0;
-  int port = -1;        ///< activations: -1 after the node, else before this argument; weights: -1
+  int port = -1;  ///< activations: -1 after the node, else before this argument; weights: -1
   std::shared_ptr<const QConfigList> configs;  ///< candidates
   QConfig chosen;                              ///< the one in use
   IdList quantized_nodes;

@@ -59,7 +59,7 @@ class Builder {
 
   void add_operator(const std::vector<int>& members) {
     const int site = add_site(SiteKind::kOperator, members.front());
-    result_.sites[site].members.append(members.begin(), members.end());
+    result_.sites[site].last = members.back();
     result_.sites[site].metatype = graph_.node(members.front()).metatype;
     for (int node : members) result_.operator_of[node] = site;
     if (graph_.node(members.front()).kind == PlacementKind::kOutput) result_.outputs.push_back(site);
@@ -68,7 +68,7 @@ class Builder {
   /// Only the hooks before the first and after the last member of a fused group remain.
   void add_hooks(int node) {
     const int op = result_.operator_of[node];
-    const bool first = result_.sites[op].members.front() == node, last = result_.sites[op].members.back() == node;
+    const bool first = result_.sites[op].node == node, last = result_.sites[op].last == node;
     if (first) {
       for (int id : graph_.in_edges[node]) {
         const FlowEdge& edge = graph_.edges[id];
@@ -155,7 +155,8 @@ std::vector<int> site_ranks(const SiteGraph& graph) {
   sorted.reserve(graph.sites.size());
   for (size_t i = 0; i < graph.sites.size(); ++i) {
     const Site& site = graph.sites[i];
-    const int64_t group = static_cast<int64_t>(site.kind) * (ports + 1) + (site.port < 0 ? 0 : port_ranks[site.port] + 1);
+    const int64_t group =
+        static_cast<int64_t>(site.kind) * (ports + 1) + (site.port < 0 ? 0 : port_ranks[site.port] + 1);
     sorted.emplace_back(group * static_cast<int64_t>(node_ranks.size()) + node_ranks[site.node], static_cast<int>(i));
   }
   std::sort(sorted.begin(), sorted.end());

@@ -18,13 +18,13 @@ enum class SiteKind : uint8_t {
 /// A place in the graph where a quantizer may stand, or an operator (possibly several fused ones).
 struct Site {
   SiteKind kind = SiteKind::kOperator;
-  int node = 0;              ///< operators: the first fused node; hooks: the node they belong to
-  int port = -1;             ///< pre-hooks
-  int metatype = -1;         ///< operators; -1 when ignored by name or pattern
-  bool ignored = false;      ///< operators: no quantizers for its inputs, whatever the reason
+  bool ignored = false;  ///< operators: no quantizers for its inputs, whatever the reason
+  int node = 0;          ///< operators: the first fused node; hooks: the node they belong to
+  int last = -1;         ///< operators: the last fused node
+  int port = -1;         ///< pre-hooks
+  int metatype = -1;     ///< operators; -1 when ignored by name or pattern
   QuantizationTrait trait = QuantizationTrait::kNonQuantizable;
-  IdList members;            ///< operators: the fused nodes, in topological order
-  IdList in;                 ///< links, in NNCF's order of insertion
+  IdList in;  ///< links, in NNCF's order of insertion
   IdList out;
 };
 

@@ -228,6 +228,8 @@ PlacementGraph make_placement_graph(const GraphView& view) {
     const int id = graph.add_edge(static_cast<int>(edge.from), static_cast<int>(edge.to),
                                   static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
     if (edge.info.known) graph.edges[id].shape = &edge.info.shape;
+    // Quantizers stand on tensors only: a container (dictionary, list, optional) stops them like integers do.
+    if (!edge.value->type()->isSubtypeOf(*c10::TensorType::get())) graph.edges[id].integer = true;
   }
   return graph;
 }

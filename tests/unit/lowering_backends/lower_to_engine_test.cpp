@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "graph/walk.h"
 #include "lowered.h"
 #include "support/support.h"
 #include "tsquant/backend.h"
@@ -77,13 +78,14 @@ TEST_P(AnyEngine, OtherConvolutions) {
     SCOPED_TRACE(c.call);
     const std::string source = std::string(R"(
 def forward(self, x):
-    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
+    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 0, 13))
     w = torch.dequantize(self.w)
     y = )") + c.call + R"(
     return torch.dequantize(torch.quantize_per_tensor(y, 0.05, 128, 13))
 )";
     const auto l = lower_here(source, {{"w", quantized_weight(c.weight, c.axis)}});
-    compare(l, at::randn(c.input), 0.05);
+    // Zero point 0: not what the engine was probed with.
+    compare(l, at::rand(c.input) * 5, 0.05);
     const std::string call = c.call;
     const std::string type = call.substr(6, call.find('(') - 6);
     EXPECT_FALSE(l.kernel_of(type).empty());
@@ -284,6 +286,47 @@ def forward(self, x):
   const auto x = at::randn({1, 8, 9, 9});
   EXPECT_LE((l.actual(x) - l.expected(x)).abs().max().item<double>(), 0.31);
   EXPECT_EQ(l.kinds().at("tsquant::conv"), 2);
+}
+
+Lowered lower_depthwise(double bound, const std::string& engine) {
+  torch::manual_seed(23);
+  // The operators' parameters are graph constants in the reference form; the test's attributes are frozen into them.
+  auto module = define(R"(
+def forward(self, x):
+    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
+    y = torch.conv2d(x, torch.dequantize(self.w), self.b, [1, 1], [0, 0], [1, 1], 1)
+    y = torch.hardtanh(y, 0.0, )" +
+                           std::to_string(bound) + R"()
+    q = torch.quantize_per_channel(y, self.s, self.z, 1, 13)
+    y = torch.conv2d(torch.dequantize(q), torch.dequantize(self.v), None, [1, 1], [1, 1], [1, 1], 8)
+    return torch.dequantize(torch.quantize_per_tensor(y, 0.05, 128, 13))
+)",
+                       {{"w", quantized_weight({8, 8, 1, 1})},
+                        {"b", at::randn({8})},
+                        {"v", quantized_weight({8, 1, 3, 3})},
+                        {"s", at::rand({8}) * 0.01 + 0.01},
+                        {"z", at::zeros({8}, at::kLong)}});
+  Model model = Model::from(module);
+  for (auto* node : nodes_of_kind(model.graph()->block(), {"aten::quantize_per_channel"})) {
+    const torch::jit::WithInsertPoint guard(node);
+    node->replaceInput(1, model.graph()->insertConstant(module.attr("s").toTensor()));
+    node->replaceInput(2, model.graph()->insertConstant(module.attr("z").toTensor()));
+  }
+  return lower(model, engine);
+}
+
+TEST_P(AnyEngine, DepthwiseInputWithOneScalePerChannel) {
+  const auto l = lower_depthwise(6.0, GetParam());
+  compare(l, at::randn({2, 8, 7, 7}), 0.05);
+  EXPECT_EQ(l.kinds().at(own() ? "tsquant::conv" : "quantized::conv2d"), own() ? 2 : 1) << *l.lowered.graph();
+  EXPECT_EQ(l.kinds().count("aten::quantize_per_channel"), 0u);
+}
+
+TEST(LowerToEngine, ChannelScalesStayWhenTheActivationCutsTheirRange) {
+  const auto l = lower_depthwise(0.5, "tsquant");
+  EXPECT_EQ(l.kinds().at("aten::quantize_per_channel"), 1);
+  const auto x = at::randn({2, 8, 7, 7});
+  expect_close(l.actual(x), l.expected(x), 0.05);
 }
 
 TEST(LowerToEngine, WeightsThatWereNotFoldedArePackedToo) {

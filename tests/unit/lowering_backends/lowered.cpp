@@ -28,7 +28,10 @@ std::string Lowered::kernel_of(const std::string& type) const {
 
 Lowered lower(const std::string& source, const std::vector<std::pair<std::string, at::Tensor>>& params,
               const std::string& engine) {
-  Model model = Model::from(define(source, params));
+  return lower(Model::from(define(source, params)), engine);
+}
+
+Lowered lower(const Model& model, const std::string& engine) {
   Lowered result{model, model.clone(), {}};
   for (const auto* node : all_nodes(result.lowered.graph()->block())) {
     const auto names = names_of(node);

@@ -28,6 +28,8 @@ struct Lowered {
 Lowered lower(const std::string& source, const std::vector<std::pair<std::string, at::Tensor>>& params,
               const std::string& engine);
 
+Lowered lower(const Model& reference, const std::string& engine);
+
 /// A weight as fold_quantize leaves it: qint8, one scale per output channel.
 at::Tensor quantized_weight(at::IntArrayRef sizes, int64_t axis = 0);
 

@@ -13,8 +13,8 @@ namespace tsquant::testing {
 namespace {
 
 Model linear_model() {
-  return Model::from(define("def forward(self, x):\n    return torch.linear(x, self.w, None)\n",
-                            {{"w", at::rand({4, 3})}}));
+  return Model::from(
+      define("def forward(self, x):\n    return torch.linear(x, self.w, None)\n", {{"w", at::rand({4, 3})}}));
 }
 
 class Nothing : public Quantizer {
@@ -107,14 +107,15 @@ TEST(Validate, names_each_inconsistency) {
       {"a weight point needs an input port", [](auto& a) { a.points[1].input_port = c10::nullopt; }},
       {"num_bits is 9", [](auto& a) { a.points[0].spec.num_bits = 9; }},
       {"only one of quant_min and quant_max", [](auto& a) { a.points[0].spec.quant_min = 0; }},
-      {"is not below quant_max",
-       [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
+      {"is not below quant_max", [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
       {"fixed_scale must be positive", [](auto& a) { a.points[0].spec.fixed_scale = 0; }},
       {"two points have the id 1", [](auto& a) { a.points[1].id = 1; }},
       {"stand at one place", [](auto& a) { a.points[1].input_port = 0; }},
-      {"names point 8, which does not exist", [](auto& a) { a.unified_scale_groups = {{1, 8}}; }},
-      {"points 1 and 2 share one scale, but their specs differ",
-       [](auto& a) { a.points[1].spec.per_channel = true; }}};
+      {"names point 8, which does not exist",
+       [](auto& a) {
+         a.unified_scale_groups = {{1, 8}};
+       }},
+      {"points 1 and 2 share one scale, but their specs differ", [](auto& a) { a.points[1].spec.per_channel = true; }}};
   Nothing().validate(view, valid_annotations(view));
   for (const auto& [message, damage] : cases) {
     Annotations annotations = valid_annotations(view);

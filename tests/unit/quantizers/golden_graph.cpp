@@ -126,8 +126,8 @@ int GraphMaker::weighted(const std::string& function, int x, const std::string& 
 }
 
 void GraphMaker::output(const std::vector<int>& values) {
-  const int node =
-      graph.add_node(PlacementKind::kOutput, graph.keep(std::string("output")), openvino::metatype_index("PTOutputNoopMetatype"));
+  const int node = graph.add_node(PlacementKind::kOutput, graph.keep(std::string("output")),
+                                  openvino::metatype_index("PTOutputNoopMetatype"));
   for (size_t i = 0; i < values.size(); ++i) graph.add_edge(values[i], node, static_cast<int>(i));
 }
 

@@ -25,8 +25,8 @@ TEST_P(PlacementGolden, setups_equal_those_of_nncf) {
     std::vector<std::string> missing, extra;
     std::set_difference(theirs.begin(), theirs.end(), ours.begin(), ours.end(), std::back_inserter(missing));
     std::set_difference(ours.begin(), ours.end(), theirs.begin(), theirs.end(), std::back_inserter(extra));
-    EXPECT_TRUE(missing.empty() && extra.empty())
-        << variant << "\nmissing " << ::testing::PrintToString(missing) << "\nextra " << ::testing::PrintToString(extra);
+    EXPECT_TRUE(missing.empty() && extra.empty()) << variant << "\nmissing " << ::testing::PrintToString(missing)
+                                                  << "\nextra " << ::testing::PrintToString(extra);
   }
 }
 

@@ -92,14 +92,14 @@ TEST(Propagation, rules_differ_where_branches_have_no_common_configuration) {
   maker.output({conv, attention});
   OpenVINOQuantizerOptions options;
   options.preset = QuantizationPreset::kMixed;
-  for (const auto rule : {QuantizerPropagationRule::kMergeAllInOne, QuantizerPropagationRule::kMergeIfAllBranchesSame}) {
+  for (const auto rule :
+       {QuantizerPropagationRule::kMergeAllInOne, QuantizerPropagationRule::kMergeIfAllBranchesSame}) {
     options.quantizer_propagation_rule = rule;
     const auto placement = place(maker.graph, options);
     EXPECT_EQ(find_point(placement, x), nullptr);
     ASSERT_NE(find_point(placement, conv, PointKind::kActivation, 0), nullptr);
     EXPECT_EQ(find_point(placement, conv, PointKind::kActivation, 0)->config().mode, QuantizationMode::kAsymmetric);
-    EXPECT_EQ(find_point(placement, attention, PointKind::kActivation, 0)->config().mode,
-              QuantizationMode::kSymmetric);
+    EXPECT_EQ(find_point(placement, attention, PointKind::kActivation, 0)->config().mode, QuantizationMode::kSymmetric);
   }
 }
 

@@ -36,8 +36,10 @@ TEST(Benchmark, SlowerModelsHaveLargerRatios) {
 }
 
 TEST(Benchmark, OnlyFloatModelsAreOptimised) {
-  Runnable quantized{"q", define("def forward(self, x):\n  return torch.quantize_per_tensor(x, 0.1, 0, 13)"
-                                 ".dequantize()\n"), ""};
+  Runnable quantized{"q",
+                     define("def forward(self, x):\n  return torch.quantize_per_tensor(x, 0.1, 0, 13)"
+                            ".dequantize()\n"),
+                     ""};
   EXPECT_TRUE(has_quantized_operators(quantized.module));
   EXPECT_FALSE(has_quantized_operators(matmuls(1).module));
   BenchmarkOptions options;

@@ -32,9 +32,7 @@ def forward(self, x):
 at::Tensor weight() { return at::tensor({1., 2., -1., 0.5}, c10::kFloat).view({2, 2}); }
 Dataset data() { return Dataset::from_rows({at::tensor({0.3, 0.7, 1.1, -0.2}, c10::kFloat).view({2, 2})}, 1); }
 
-Model captured(const std::string& source) {
-  return Model::from(define(source, {{"w", weight()}}));
-}
+Model captured(const std::string& source) { return Model::from(define(source, {{"w", weight()}})); }
 
 TEST(Compare, FindsTheLayerThatAddsTheError) {
   const Model reference = captured(kFloat), quantized = captured(kQuantized);
@@ -97,7 +95,7 @@ def forward(self, x):
   const Model reloaded = Model::load(path);
   bool stamped = false;
   for (auto* node : reloaded.graph()->nodes()) {
-    stamped |= node->kind() == c10::aten::linear && node->output()->debugName() == "tsq_linear_1";
+    stamped |= node->kind() == c10::aten::linear && node->output()->debugName().rfind("tsq_linear_1", 0) == 0;
   }
   EXPECT_TRUE(stamped);
 }

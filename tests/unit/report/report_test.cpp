@@ -21,10 +21,11 @@ Report example() {
   report.options["subset_size"] = "300";
   report.warnings = {"asked for 300 samples, got 12"};
   report.phases = {{"calibrate", 1.25, 1500000000}};
-  report.nodes = {{"conv/conv2d/0", "conv2d", "conv2d", true, "quantized", "reads quantized tensors", "quantized::conv2d"},
-                  {"conv/conv2d/1", "conv2d_1", "conv2d", false, "ignored", "named by a rule", ""},
-                  {"conv/conv2d/2", "conv2d_2", "conv2d", false, "fp32_consumer", "its reader is in float", ""},
-                  {"flatten/0", "flatten", "flatten", false, "passes_codes", "moves", ""}};
+  report.nodes = {
+      {"conv/conv2d/0", "conv2d", "conv2d", true, "quantized", "reads quantized tensors", "quantized::conv2d"},
+      {"conv/conv2d/1", "conv2d_1", "conv2d", false, "ignored", "named by a rule", ""},
+      {"conv/conv2d/2", "conv2d_2", "conv2d", false, "fp32_consumer", "its reader is in float", ""},
+      {"flatten/0", "flatten", "flatten", false, "passes_codes", "moves", ""}};
   QuantizerRecord quantizer;
   quantizer.id = 7;
   quantizer.kind = "weight";
@@ -49,6 +50,22 @@ TEST(Report, SurvivesJson) {
   EXPECT_EQ(copy.phases.at(0).peak_bytes, 1500000000);
   EXPECT_EQ(copy.options.at("subset_size"), "300");
   EXPECT_EQ(copy.engine, "onednn");
+}
+
+TEST(Report, ShortFormLeavesOutChannelLists) {
+  Report report = example();
+  QuantizerRecord activation = report.quantizers[0];
+  activation.scale = {0.125};
+  activation.zero_point = {7};
+  report.quantizers.push_back(activation);
+  report.quantizers[0].scale.assign(1000, 0.1);
+  const std::string text = report.to_json(/*per_channel=*/false);
+  EXPECT_LT(text.size(), 2 * example().to_json().size());
+  const Report copy = Report::from_json(text);
+  EXPECT_TRUE(copy.quantizers.at(0).scale.empty());
+  EXPECT_EQ(copy.quantizers.at(1).scale, (std::vector<double>{0.125}));
+  EXPECT_EQ(copy.quantizers.at(1).zero_point, (std::vector<int64_t>{7}));
+  EXPECT_EQ(copy.quantizers.at(0).min, -3);
 }
 
 TEST(Report, InfiniteNumbersAreValidJson) {

@@ -1,0 +1,145 @@
+#include <ATen/ATen.h>
+
+#include "graph/names.h"
+#include "graph/params.h"
+#include "graph/walk.h"
+#include "lowering/backends/lowering_state.h"
+#include "lowering/reference_nodes.h"
+
+namespace tsquant {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+bool is_convolution(const Node* node) {
+  return node->kind() == c10::aten::conv1d || node->kind() == c10::aten::conv2d || node->kind() == c10::aten::conv3d;
+}
+
+/// The folded weight of a convolution if its scales may be changed: symmetric qint8, output channels along axis 0.
+at::Tensor scalable_weight(const Model& model, const Node* convolution) {
+  const Node* dequantize = convolution->input(1)->node();
+  if (dequantize->kind() != c10::Symbol::fromQualString("aten::dequantize")) return {};
+  if (dequantize->output()->uses().size() != 1) return {};
+  const auto weight = param_of(model, dequantize->input(0));
+  if (!weight || weight->tensor.scalar_type() != at::kQInt8) return {};
+  const at::Tensor& w = weight->tensor;
+  if (w.qscheme() == at::kPerTensorAffine) return w.q_zero_point() == 0 ? w : at::Tensor();
+  const bool symmetric = !w.q_per_channel_zero_points().ne(0).any().item<bool>();
+  return symmetric && w.q_per_channel_axis() == 0 ? w : at::Tensor();
+}
+
+void scale_weight(Model& model, Node* convolution, const at::Tensor& factors) {
+  const at::Tensor w = scalable_weight(model, convolution);
+  const at::Tensor old = w.qscheme() == at::kPerTensorAffine ? at::full({w.size(0)}, w.q_scale(), at::kDouble)
+                                                             : w.q_per_channel_scales().to(at::kDouble);
+  const at::Tensor scaled =
+      at::_make_per_channel_quantized_tensor(w.int_repr(), old * factors, at::zeros({w.size(0)}, at::kLong), 0);
+  set_param(model, convolution->input(1)->node(), 0, scaled);
+}
+
+/// Depthwise convolutions that are the only readers of the quantized tensor; empty otherwise.
+std::vector<Node*> depthwise_readers(const Model& model, const Node* quantize, int64_t channels) {
+  std::vector<Node*> found;
+  for (const auto& use : quantize->output()->uses()) {
+    if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) return {};
+    for (const auto& reader : use.user->output()->uses()) {
+      if (!is_convolution(reader.user) || reader.offset != 0) return {};
+      const at::Tensor weight = scalable_weight(model, reader.user);
+      // One filter per channel: output channel c sees input channel c only.
+      if (!weight.defined() || weight.size(0) != channels || weight.size(1) != 1) return {};
+      found.push_back(reader.user);
+    }
+  }
+  return found;
+}
+
+/// The convolution whose result is rectified and then quantized, and what lies in between.
+struct Producer {
+  Node* convolution = nullptr;
+  std::vector<Node*> clamps;  // last one first
+  c10::optional<double> low, high;
+};
+
+c10::optional<Producer> producer_of(const Model& model, const Node* quantize) {
+  Producer producer;
+  Value* value = const_cast<Value*>(quantize->input(0));
+  for (;;) {
+    if (value->uses().size() != 1) return c10::nullopt;
+    Node* node = value->node();
+    if (is_convolution(node)) {
+      producer.convolution = node;
+      return producer;
+    }
+    // One activation at most: bounds of several would have to be composed.
+    if (!producer.clamps.empty() || !clamp_bounds(model, node, producer.low, producer.high)) return c10::nullopt;
+    producer.clamps.push_back(node);
+    value = node->input(0);
+  }
+}
+
+bool scalable_bias(const Model& model, const Node* convolution) {
+  const auto none = constant_of(model, convolution->input(2));
+  return (none && none->isNone()) || param_of(model, convolution->input(2)).has_value();
+}
+
+/// The bounds must survive the division by the channel's scale: only 0 below, and above at least the largest code.
+bool bounds_allow_scaling(const Producer& producer, const AffineNode& q) {
+  if (producer.low && *producer.low != 0) return false;
+  if (!producer.high) return true;
+  const int64_t zero_point = q.zero_points[0].item<int64_t>();
+  const double largest = static_cast<double>(q.quant_max - zero_point) - 0.5;
+  return *producer.high >= largest * q.scales.max().item<double>();
+}
+
+// %c = aten::conv2d(%x, w, b); %r = relu6(%c); %q = quantize_per_channel(%r, S, z, 1); aten::conv2d(dequantize(%q), v)
+//   ->
+// %c = aten::conv2d(%x, w / S, b / S); %r = relu(%c); %q = quantize_per_tensor(%r, 1.0, z);
+// aten::conv2d(dequantize(%q), v * S)
+// The codes are the same, because a depthwise convolution does not mix channels.
+bool fold_one(Lowering& lowering, Node* quantize) {
+  Model& model = lowering.model();
+  const auto q = read_quantize(model, quantize);
+  if (!q || !q->per_channel || q->axis != 1 || q->input != quantize->input(0)) return false;
+  if (q->zero_points.ne(q->zero_points[0]).any().item<bool>()) return false;
+  const auto readers = depthwise_readers(model, quantize, q->scales.numel());
+  const auto producer = producer_of(model, quantize);
+  if (readers.empty() || !producer || !bounds_allow_scaling(*producer, *q)) return false;
+  const at::Tensor weight = scalable_weight(model, producer->convolution);
+  if (!weight.defined() || weight.size(0) != q->scales.numel() || !scalable_bias(model, producer->convolution)) {
+    return false;
+  }
+  const at::Tensor scales = q->scales.to(at::kDouble);
+  scale_weight(model, producer->convolution, scales.reciprocal());
+  if (const auto bias = param_of(model, producer->convolution->input(2))) {
+    set_param(model, producer->convolution, 2, (bias->tensor.detach().to(at::kDouble) / scales).to(at::kFloat));
+  }
+  for (Node* reader : readers) scale_weight(model, reader, scales);
+  Value* input = quantize->input(0);
+  const bool bounded = producer->high.has_value();
+  if (bounded) {
+    input = producer->convolution->output();
+    if (producer->low) input = lowering.insert(quantize, "aten::relu", {input}, producer->clamps[0]);
+  }
+  const auto dtype = static_cast<int64_t>(q->dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
+  Value* codes = lowering.insert(
+      quantize, "aten::quantize_per_tensor",
+      {input, lowering.constant(quantize, 1.0), lowering.constant(quantize, q->zero_points[0].item<int64_t>()),
+       lowering.constant(quantize, dtype)},
+      nullptr);
+  quantize->output()->replaceAllUsesWith(codes);
+  quantize->destroy();
+  if (bounded) producer->clamps[0]->destroy();
+  return true;
+}
+
+}  // namespace
+
+void fold_channel_scales(Lowering& lowering) {
+  for (Node* node : nodes_of_kind(lowering.graph().block(), {"aten::quantize_per_channel"})) {
+    if (!param_of(lowering.model(), node->input(0))) fold_one(lowering, node);
+  }
+}
+
+}  // namespace tsquant

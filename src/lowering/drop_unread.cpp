@@ -1,0 +1,30 @@
+#include <ATen/ATen.h>
+
+#include "graph/params.h"
+#include "lowering/lowering.h"
+
+namespace tsquant {
+
+namespace {
+
+/// Methods of submodules were inlined into forward; only other methods of the root can still call them.
+void drop_dead_methods(const Model& model) {
+  if (model.module().get_methods().size() != 1) return;
+  for (const auto& child : model.module().modules()) {
+    if (child._ivalue() == model.module()._ivalue()) continue;
+    std::vector<std::string> names;
+    for (const auto& method : child.type()->methods()) names.push_back(method->name());
+    for (const auto& name : names) child.type()->unsafeRemoveMethod(name);
+  }
+}
+
+}  // namespace
+
+void drop_unread(Model& model) {
+  drop_dead_methods(model);
+  // One empty tensor for all slots: its storage is written once.
+  const at::Tensor nothing = at::empty({0});
+  for (const auto& slot : unread_tensors(model)) slot.owner->setAttr(slot.name, nothing);
+}
+
+}  // namespace tsquant

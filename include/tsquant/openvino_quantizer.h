@@ -33,7 +33,7 @@ enum class QuantizerPropagationRule {
 /// Operators to leave in float (NNCF's IgnoredScope). Names are stable names or FX aliases.
 struct IgnoredScope {
   std::vector<std::string> names;
-  std::vector<std::string> patterns;  ///< regular expressions (ECMAScript) that must match the whole name
+  std::vector<std::string> patterns;  ///< regular expressions (ECMAScript) that match from the start of a name or alias
   std::vector<std::string> types;     ///< operator types: `conv2d`, `aten::conv2d` or `PTConv2dMetatype`
   /// Everything on a simple path between the inputs and outputs of a sub-graph, both ends included.
   struct Subgraph {

@@ -24,10 +24,20 @@ enum class OutputForm {
 /// Called after each calibration sample; return false to cancel (throws Error kCancelled).
 using Progress = std::function<bool(const std::string& phase, int64_t done, int64_t total)>;
 
+/// What the mean output of a layer with quantized weights is compared with.
+enum class BiasReference {
+  /// The same constant input through the float weights: errors of replacing the input by its means cancel.
+  kSimulated,
+  /// The mean output collected in calibration, as NNCF does. With zero padding on small feature maps this also
+  /// "corrects" the difference between constant and real inputs, which costs accuracy.
+  kCollected,
+};
+
 /// NNCF's AdvancedBiasCorrectionParameters.
 struct BiasCorrectionParameters {
   /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm.
   c10::optional<double> threshold = c10::nullopt;
+  BiasReference reference = BiasReference::kSimulated;
 };
 
 struct QuantizePt2eOptions {

@@ -47,7 +47,8 @@ struct Report {
   int64_t float_bytes = 0, quantized_bytes = 0;  ///< bytes of parameters and constants before and after
 
   int64_t quantized_count() const;
-  /// @param per_channel false leaves out lists of scales and zero points with more than one entry
+  /// @param per_channel false: the form stored in archives, without phases (the same input must give the same bytes)
+  ///                    and without lists of scales and zero points with more than one entry
   std::string to_json(bool per_channel = true) const;
   /// Reads what to_json wrote. @throws Error kModelLoad when the text is no report
   static Report from_json(const std::string& text);

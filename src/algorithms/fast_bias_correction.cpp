@@ -92,7 +92,7 @@ std::vector<ExtraTap> FastBiasCorrection::taps() {
 }
 
 std::vector<FastBiasCorrection::Record> FastBiasCorrection::apply(Model& model, const QParamTable& qparams,
-                                                                  double threshold) {
+                                                                  const BiasCorrectionParameters& parameters) {
   at::NoGradGuard no_grad;
   std::vector<Record> records;
   for (auto& layer : layers_) {
@@ -100,15 +100,19 @@ std::vector<FastBiasCorrection::Record> FastBiasCorrection::apply(Model& model, 
     const auto weight = param_of(model, layer->node->input(layer->weight));
     const auto bias = param_of(model, layer->node->input(layer->bias));
     if (found == qparams.end() || !weight || !bias || layer->input_mean.batches() == 0) continue;
-    const at::Tensor rounded = dequantize(quantize(weight->tensor, found->second), found->second);
     const at::Tensor input = filled(layer->input_mean.first_shape(), layer->input_mean.mean(), layer->axis);
-    const at::Tensor output =
-        run_alone(model, layer->node,
-                  {{layer->input, input}, {layer->weight, rounded.to(input.dtype())}, {layer->bias, bias->tensor}});
-    if (!output.defined()) continue;
-    const at::Tensor shift = layer->output_mean.mean() - mean_per_channel(output, layer->axis).to(c10::kFloat);
+    const auto mean_output = [&](const at::Tensor& used_weight) {
+      const at::Tensor output = run_alone(
+          model, layer->node,
+          {{layer->input, input}, {layer->weight, used_weight.to(input.dtype())}, {layer->bias, bias->tensor}});
+      return output.defined() ? mean_per_channel(output, layer->axis).to(c10::kFloat) : output;
+    };
+    const at::Tensor actual = mean_output(dequantize(quantize(weight->tensor, found->second), found->second));
+    if (!actual.defined()) continue;
+    const bool simulated = parameters.reference == BiasReference::kSimulated;
+    const at::Tensor shift = (simulated ? mean_output(weight->tensor) : layer->output_mean.mean()) - actual;
     Record record{layer->name, false, largest_relative_shift(shift, bias->tensor)};
-    record.corrected = record.magnitude < threshold;
+    record.corrected = record.magnitude < parameters.threshold.value_or(2.0);
     if (record.corrected) set_param(model, layer->node, layer->bias, bias->tensor + shift.to(bias->tensor.dtype()));
     records.push_back(record);
   }

@@ -13,8 +13,8 @@ namespace tsquant {
 /// Corrects the biases of convolution and linear layers for the error that quantized weights add on average.
 ///
 /// Source: nncf/quantization/algorithms/fast_bias_correction. Per layer: a constant input filled with the float
-/// model's channel means goes through the layer with quantized weights; the difference between the float model's mean
-/// output and the mean of that result is added to the bias.
+/// model's channel means goes through the layer with quantized weights; the difference between the reference mean
+/// output (BiasReference) and the mean of that result is added to the bias.
 class FastBiasCorrection {
  public:
   /// Finds the correctable layers: quantized weight, and a bias that is a parameter or constant.
@@ -31,8 +31,8 @@ class FastBiasCorrection {
   };
 
   /// Writes the corrected biases into the model's graph.
-  /// @param threshold layers whose magnitude is not below it keep their bias (NNCF: 2)
-  std::vector<Record> apply(Model& model, const QParamTable& qparams, double threshold);
+  /// Layers whose magnitude is not below the threshold (default 2) keep their bias.
+  std::vector<Record> apply(Model& model, const QParamTable& qparams, const BiasCorrectionParameters& parameters);
 
  private:
   struct Layer;

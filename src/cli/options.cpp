@@ -92,6 +92,15 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
   return at::randint(0, 2, shape, generator, at::TensorOptions(c10::kLong)).to(dtype->second);
 }
 
+/// A number or truth value: "16000" is an int, "0.5" a float, "true" a bool.
+c10::IValue literal(const std::string& text) {
+  if (text == "true" || text == "false") return text == "true";
+  const auto values = numbers(text, "--input-shape");
+  if (values.size() != 1) usage(fmt::format("\"{}\" is no number", text), "--input-shape");
+  if (text.find_first_of(".eE") == std::string::npos) return static_cast<int64_t>(values[0]);
+  return values[0];
+}
+
 void load_library(const std::string& path) {
   if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL)) {
     const char* reason = dlerror();
@@ -140,14 +149,18 @@ DataFile open_data(const DataArgs& args) {
 }
 
 void add_shape_options(CLI::App& app, ShapeArgs& args) {
-  app.add_option("--input-shape", args.shapes, "SHAPE[:dtype] of one input, e.g. 1,3,224,224 or 1,16:int64; repeat it")
+  app.add_option("--input-shape", args.shapes,
+                 "SHAPE[:dtype] of one input, e.g. 1,3,224,224 or 1,16:int64, or =VALUE for a number; repeat it")
       ->allow_extra_args(false);
 }
 
 Sample make_sample(const ShapeArgs& args) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(/*seed=*/7);
   Sample sample;
-  for (const auto& shape : args.shapes) sample.args.emplace_back(random_input(shape, generator));
+  for (const auto& shape : args.shapes) {
+    const bool is_literal = !shape.empty() && shape.front() == '=';
+    sample.args.push_back(is_literal ? literal(shape.substr(1)) : c10::IValue(random_input(shape, generator)));
+  }
   return sample;
 }
 

@@ -35,7 +35,10 @@ std::vector<bool> quantized_edges(const GraphView& view, const Annotations& anno
 /// An activation between a quantized operator and a quantizer is computed before the result is rounded to codes.
 bool is_fused(const GraphView& view, const ViewNode& node, const std::set<std::string>& names,
               const std::vector<bool>& quantized) {
-  if (!node.op->hw_ops.empty() || node.in_edges.size() != 1 || node.out_edges.empty()) return false;
+  static const std::set<std::string> kActivations{
+      "relu", "relu_", "relu6",     "hardtanh",   "hardtanh_",   "leaky_relu", "elu",  "elu_",  "gelu",
+      "silu", "silu_", "hardswish", "hardswish_", "hardsigmoid", "sigmoid",    "tanh", "prelu", "selu"};
+  if (!kActivations.count(node.type) || node.in_edges.empty() || node.out_edges.empty()) return false;
   if (!names.count(view.node(view.edge(node.in_edges.front()).from).name)) return false;
   if (quantized[node.in_edges.front()]) return false;
   return std::all_of(node.out_edges.begin(), node.out_edges.end(), [&](int64_t edge) { return quantized[edge]; });

@@ -149,7 +149,7 @@ QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& 
 
   if (options.fast_bias_correction) {
     clock.start("bias_correction");
-    const auto records = bias_correction.apply(work, qparams, options.bias_correction_params.threshold.value_or(2.0));
+    const auto records = bias_correction.apply(work, qparams, options.bias_correction_params);
     const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
     report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
   }

@@ -66,6 +66,7 @@ TEST(Report, ShortFormLeavesOutChannelLists) {
   EXPECT_EQ(copy.quantizers.at(1).scale, (std::vector<double>{0.125}));
   EXPECT_EQ(copy.quantizers.at(1).zero_point, (std::vector<int64_t>{7}));
   EXPECT_EQ(copy.quantizers.at(0).min, -3);
+  EXPECT_TRUE(copy.phases.empty());
 }
 
 TEST(Report, InfiniteNumbersAreValidJson) {

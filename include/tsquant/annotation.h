@@ -52,14 +52,14 @@ enum class PointKind { kActivation, kWeight };
 
 /// One quantizer and the place where it stands.
 struct QuantizationPoint {
-  int64_t id = 0;                             ///< unique within Annotations
-  PointKind kind = PointKind::kActivation;    ///<
-  std::string node;                           ///< stable name of the node (graph_view.h)
-  c10::optional<int64_t> input_port;          ///< none: after the node, for all consumers; else before this tensor
-                                              ///< argument (the port counts the operator's tensor arguments)
-  QuantizationSpec spec;                      ///<
-  std::vector<std::string> quantized_nodes;   ///< operators that asked for this quantizer
-  std::string reason;                         ///< why it was placed, for people
+  int64_t id = 0;                            ///< unique within Annotations
+  PointKind kind = PointKind::kActivation;   ///<
+  std::string node;                          ///< stable name of the node (graph_view.h)
+  c10::optional<int64_t> input_port;         ///< none: after the node, for all consumers; else before this tensor
+                                             ///< argument (the port counts the operator's tensor arguments)
+  QuantizationSpec spec;                     ///<
+  std::vector<std::string> quantized_nodes;  ///< operators that asked for this quantizer
+  std::string reason;                        ///< why it was placed, for people
 };
 
 /// Why an operator that could have been quantized stays in float, or why a point was dropped.
@@ -86,8 +86,8 @@ struct Annotations {
 /// annotate_node(annotations, view, "conv1/conv2d/0", a);
 /// ```
 struct QuantizationAnnotation {
-  std::map<int64_t, QuantizationSpec> input_qspec_map;      ///< tensor argument index -> spec
-  c10::optional<QuantizationSpec> output_qspec;             ///<
+  std::map<int64_t, QuantizationSpec> input_qspec_map;  ///< tensor argument index -> spec
+  c10::optional<QuantizationSpec> output_qspec;         ///<
 };
 
 class GraphView;

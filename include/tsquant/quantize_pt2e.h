@@ -56,8 +56,8 @@ struct QuantizePt2eOptions {
   BiasCorrectionParameters bias_correction_params = {};
   RangeEstimatorParameters activations_range_estimator_params = {};  ///< unset fields: NNCF's defaults
   RangeEstimatorParameters weights_range_estimator_params = {};
-  bool allow_empty = false;  ///< accept a model in which nothing could be quantized
-  bool do_copy = true;       ///< false: edit the given model in place instead of a copy
+  bool allow_empty = false;                   ///< accept a model in which nothing could be quantized
+  bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< float-to-float passes to leave out, by name
   Progress progress = {};
 };

@@ -11,22 +11,22 @@ namespace tsquant {
 struct NodeRecord {
   std::string name, fx_name, type;
   bool quantized = false;
-  std::string code;     ///< "quantized", or the stable word of the refusal ("ignored", "no_quantizable_input", ...)
-  std::string reason;   ///< sentence for people
-  std::string kernel;   ///< lowered form: operator that runs it, or why it stayed as Q/DQ
+  std::string code;    ///< "quantized", or the stable word of the refusal ("ignored", "no_quantizable_input", ...)
+  std::string reason;  ///< sentence for people
+  std::string kernel;  ///< lowered form: operator that runs it, or why it stayed as Q/DQ
 };
 
 /// One quantizer with its parameters.
 struct QuantizerRecord {
   int64_t id = 0;
-  std::string kind, node;        ///< "activation" or "weight"; where it stands
-  int64_t input_port = -1;       ///< -1: after the node
-  std::string dtype;             ///< "qint8" or "quint8"
+  std::string kind, node;   ///< "activation" or "weight"; where it stands
+  int64_t input_port = -1;  ///< -1: after the node
+  std::string dtype;        ///< "qint8" or "quint8"
   int64_t quant_min = 0, quant_max = 0;
-  std::vector<double> scale;     ///< one, or one per channel
+  std::vector<double> scale;  ///< one, or one per channel
   std::vector<int64_t> zero_point;
-  double min = 0, max = 0;       ///< observed range (smallest and largest over channels)
-  int64_t non_finite = 0;        ///< values that were NaN or infinite during calibration
+  double min = 0, max = 0;  ///< observed range (smallest and largest over channels)
+  int64_t non_finite = 0;   ///< values that were NaN or infinite during calibration
 };
 
 struct PhaseRecord {

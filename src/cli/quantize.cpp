@@ -3,7 +3,6 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
-#include "report/compare.h"
 #include "tsquant/quantize_pt2e.h"
 
 namespace tsquant::cli {
@@ -41,7 +40,6 @@ void run(Args& args) {
   const DataFile data = open_data(args.data);
   QuantizedModel result = quantize_pt2e(model, quantizer, data.dataset, options);
   stop_if_interrupted();
-  stamp_value_names(result.model);
   result.save(args.output);
   if (args.json.empty()) {
     std::cout << result.report.summary() << "wrote " << args.output << std::endl;

@@ -13,6 +13,7 @@
 #include "flows/phase_clock.h"
 #include "lowering/lowering.h"
 #include "passes/passes.h"
+#include "report/compare.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -161,6 +162,7 @@ QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& 
   pipeline.phase = PassPhase::kAfterInsertion;
   run_passes(work, pipeline);
   convert_form(work, options, report.engine, report);
+  stamp_value_names(work);
   drop_unread(work);
   report.quantized_bytes = stored_bytes(work);
   clock.stop();

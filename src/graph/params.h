@@ -4,8 +4,8 @@
 
 #include <set>
 #include <string>
-#include <vector>
 #include <utility>
+#include <vector>
 
 #include "tsquant/model.h"
 

@@ -44,7 +44,8 @@ struct PassRecord {
   double seconds = 0;
 };
 
-/// Runs the passes of one phase. @throws Error kInternal naming the pass whose result differs, kInvalidArgument for unknown names
+/// Runs the passes of one phase. @throws Error kInternal naming the pass whose result differs, kInvalidArgument for
+/// unknown names
 std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options = {});
 
 #define TSQUANT_PASS(name, phase) bool name(PassContext& ctx);

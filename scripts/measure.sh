@@ -17,7 +17,7 @@ print(round(d, 4) if isinstance(d, float) else d)' "$1" "$2"; }
 
 evaluate() {  # evaluate MODEL REFERENCE OUT
   "$tsquant" evaluate "$1" --data "$kit/data/cifar10_test_dev.pt" "${images[@]}" --labels labels --metric top1 \
-    --batch-size 50 --reference "$2" --json "$3"
+    --batch-size 50 --reference "$2" --json "$3" 2>/dev/null
 }
 
 image_model() {  # image_model NAME [quantize options...]

@@ -29,7 +29,9 @@ std::vector<RuleMatches> match_rules(const GraphView& view, const IgnoredScope& 
   for (const auto& pattern : scope.patterns) {
     const std::regex expression(pattern);
     rules.push_back(collect(view, "--ignore-pattern " + pattern, [&](const ViewNode& node) {
-      return std::regex_match(node.name, expression) || std::regex_match(node.fx_name, expression);
+      const auto at_start = std::regex_constants::match_continuous;
+      return std::regex_search(node.name, expression, at_start) ||
+             std::regex_search(node.fx_name, expression, at_start);
     }));
   }
   for (const auto& type : scope.types) {

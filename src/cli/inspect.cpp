@@ -45,7 +45,8 @@ std::unordered_map<std::string, const NodeRecord*> records_of(const Placement& p
 
 std::string decision(const NodeRecord* record) {
   if (!record) return "";
-  return record->quantized ? "quantized" : record->code == "passes_codes" ? "moves codes" : "float: " + record->code;
+  if (record->quantized || record->code == "fused") return record->code;
+  return record->code == "passes_codes" ? "moves codes" : "float: " + record->code;
 }
 
 std::string to_json(const Placement& placement, const std::vector<RuleMatches>& rules) {

@@ -99,7 +99,7 @@ bool has_set_attr(Block* block) {
 
 bool writes_attribute(Block* block, const torch::jit::AliasDb& aliases) {
   for (Node* node : block->nodes()) {
-    if (node->kind() == c10::prim::GetAttr && node->output()->type()->isSubtypeOf(*c10::TensorType::get()) &&
+    if (node->kind() == c10::prim::GetAttr && !node->output()->type()->cast<c10::ClassType>() &&
         aliases.hasWriters(node->output())) {
       return true;
     }

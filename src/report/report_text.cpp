@@ -10,11 +10,13 @@ namespace tsquant {
 namespace {
 
 struct TypeCounts {
-  int64_t total = 0, quantized = 0, passes_codes = 0;
+  int64_t total = 0, quantized = 0, fused = 0, passes_codes = 0;
   std::map<std::string, int64_t> reasons;  ///< of the nodes left in float
 };
 
 bool passes_codes(const NodeRecord& node) { return !node.quantized && node.code == "passes_codes"; }
+
+bool is_fused(const NodeRecord& node) { return !node.quantized && node.code == "fused"; }
 
 std::map<std::string, TypeCounts> count_types(const Report& report) {
   std::map<std::string, TypeCounts> counts;
@@ -23,6 +25,8 @@ std::map<std::string, TypeCounts> count_types(const Report& report) {
     ++type.total;
     if (node.quantized) {
       ++type.quantized;
+    } else if (is_fused(node)) {
+      ++type.fused;
     } else if (passes_codes(node)) {
       ++type.passes_codes;
     } else {
@@ -33,20 +37,21 @@ std::map<std::string, TypeCounts> count_types(const Report& report) {
 }
 
 std::string operator_table(const Report& report) {
-  TextTable table({"operator", "total", "quantized", "moves codes", "float", "why float"});
-  table.align_right({1, 2, 3, 4});
+  TextTable table({"operator", "total", "quantized", "fused", "moves codes", "float", "why float"});
+  table.align_right({1, 2, 3, 4, 5});
   for (const auto& [type, counts] : count_types(report)) {
-    const int64_t in_float = counts.total - counts.quantized - counts.passes_codes;
+    const int64_t in_float = counts.total - counts.quantized - counts.fused - counts.passes_codes;
     std::vector<std::string> first{type,
                                    std::to_string(counts.total),
                                    std::to_string(counts.quantized),
+                                   std::to_string(counts.fused),
                                    std::to_string(counts.passes_codes),
                                    std::to_string(in_float),
                                    ""};
     bool is_first = true;
     for (const auto& [reason, count] : counts.reasons) {
-      std::vector<std::string> row = is_first ? first : std::vector<std::string>(6);
-      row[5] = counts.reasons.size() == 1 ? reason : fmt::format("{} x {}", count, reason);
+      std::vector<std::string> row = is_first ? first : std::vector<std::string>(7);
+      row[6] = counts.reasons.size() == 1 ? reason : fmt::format("{} x {}", count, reason);
       table.add(row);
       is_first = false;
     }
@@ -71,11 +76,14 @@ std::string kernel_table(const Report& report) {
 }
 
 std::string totals(const Report& report) {
-  int64_t moves = 0;
-  for (const auto& node : report.nodes) moves += passes_codes(node);
-  std::string text = fmt::format("\n{} of {} operators quantized, {} move codes, {} in float\n",
-                                 report.quantized_count(), report.nodes.size(), moves,
-                                 static_cast<int64_t>(report.nodes.size()) - report.quantized_count() - moves);
+  int64_t fused = 0, moves = 0;
+  for (const auto& node : report.nodes) {
+    fused += is_fused(node);
+    moves += passes_codes(node);
+  }
+  const int64_t in_float = static_cast<int64_t>(report.nodes.size()) - report.quantized_count() - fused - moves;
+  std::string text = fmt::format("\n{} of {} operators quantized, {} fused, {} move codes, {} in float\n",
+                                 report.quantized_count(), report.nodes.size(), fused, moves, in_float);
   text += fmt::format("form {}{}, {} calibration samples\n", report.form,
                       report.engine.empty() ? "" : ", engine " + report.engine, report.samples);
   if (report.float_bytes > 0) {

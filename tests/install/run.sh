@@ -20,6 +20,31 @@ build_against_prefix "$source_dir/tests/install/consumer" consumer
 for example in "$source_dir"/examples/*/; do
   build_against_prefix "$example" "$(basename "$example")"
 done
+
+# The README's program and commands must run as printed.
+readme_block() {  # readme_block cpp|sh
+  awk -v mark="<!-- run: $1 -->" '$0 == mark { wanted = 1; next } wanted && /^```/ { if (inside) exit; inside = 1; next }
+    inside' "$source_dir/README.md"
+}
+mkdir -p "$prefix/readme/run"
+readme_block cpp >"$prefix/readme/main.cpp"
+readme_block sh >"$prefix/readme/run/commands.sh"
+[ -s "$prefix/readme/main.cpp" ] && [ -s "$prefix/readme/run/commands.sh" ]
+cat >"$prefix/readme/CMakeLists.txt" <<'EOF'
+cmake_minimum_required(VERSION 3.22)
+project(app LANGUAGES CXX)
+find_package(tsquant REQUIRED)
+add_executable(app main.cpp)
+target_compile_features(app PRIVATE cxx_std_17)
+target_link_libraries(app PRIVATE tsquant::tsquant)
+EOF
+build_against_prefix "$prefix/readme" readme
+(cd "$prefix/readme/run" && PATH="$prefix/bin:$PATH" bash -euo pipefail commands.sh)
+"$prefix/build-readme/app" "$prefix/readme/run/demo/fp32.pt" "$prefix/app_int8.pt"
+
+# A program that links LibTorch only runs the lowered file once it has loaded the operator library.
+"$prefix/build-run_int8_cpp/run_int8_cpp" "$prefix/app_int8.pt" "$(ls "$prefix"/lib*/libtsquant_ops.so \
+  "$prefix"/lib/*/libtsquant_ops.so 2>/dev/null | head -1)" 1,1,24,24
 PKG_CONFIG_PATH="$prefix/lib/pkgconfig:$(echo "$prefix"/lib/*/pkgconfig)" pkg-config --modversion tsquant
 "$prefix/bin/tsquant" --version
 echo "install test passed"

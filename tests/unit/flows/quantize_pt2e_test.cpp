@@ -273,6 +273,20 @@ TEST(QuantizePt2e, SavedModelRunsInPlainLibTorchAndTellsItsForm) {
   EXPECT_EQ(Report::from_json(extra["tsquant_report.json"]).nodes.size(), result.report.nodes.size());
 }
 
+TEST(QuantizePt2e, ReportSaysWhatHappenedToEveryOperator) {
+  OpenVINOQuantizerOptions placement;
+  placement.ignored_scope.types = {"linear"};
+  OpenVINOQuantizer quantizer(placement);
+  auto model = Model::from(net());
+  const auto report = quantize_pt2e(model, quantizer, Dataset::from_tensors(images())).report;
+  std::map<std::string, std::string> codes;
+  for (const auto& node : report.nodes) codes.emplace(node.name, node.code);
+  EXPECT_EQ(codes.at("/conv2d/0"), "quantized");
+  EXPECT_EQ(codes.at("/relu/0"), "fused");
+  EXPECT_EQ(codes.at("/linear/0"), "ignored");
+  EXPECT_EQ(codes.size(), report.nodes.size());
+}
+
 TEST(QuantizePt2e, BadArgumentsAreNamed) {
   QuantizePt2eOptions none;
   none.subset_size = 0;

@@ -83,15 +83,15 @@ TEST(Report, DamagedJsonIsAnError) {
 TEST(Report, SummaryCountsByTypeAndSaysWhy) {
   const std::string text = example().summary();
   EXPECT_EQ(example().quantized_count(), 1);
-  EXPECT_NE(text.find("1 of 4 operators quantized, 1 move codes, 2 in float"), std::string::npos) << text;
+  EXPECT_NE(text.find("1 of 4 operators quantized, 0 fused, 1 move codes, 2 in float"), std::string::npos) << text;
   EXPECT_NE(text.find("1 x ignored: named by a rule"), std::string::npos) << text;
   EXPECT_NE(text.find("1 x fp32_consumer: its reader is in float"), std::string::npos) << text;
   EXPECT_NE(text.find("4.00 MB -> 1.00 MB (0.250x)"), std::string::npos) << text;
   EXPECT_NE(text.find("quantized::conv2d"), std::string::npos) << text;
   EXPECT_NE(text.find("engine onednn"), std::string::npos) << text;
   EXPECT_NE(text.find("warning: asked for 300 samples, got 12"), std::string::npos) << text;
-  // One line per operator type: total 3, quantized 1, moved 0, float 2.
-  EXPECT_NE(text.find("conv2d        3          1            0      2"), std::string::npos) << text;
+  // One line per operator type: total 3, quantized 1, fused 0, moved 0, float 2.
+  EXPECT_NE(text.find("conv2d        3          1      0            0      2"), std::string::npos) << text;
 }
 
 }  // namespace

@@ -1,0 +1,52 @@
+"""Quantizes a model with the program and runs every form in Python.
+
+usage: python_model.py LIBRARY PROGRAM; exit code 77 when torch is not installed.
+"""
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+try:
+    import torch
+except ImportError:
+    sys.exit(77)
+
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.head = torch.nn.Linear(8, 5)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))).mean([2, 3]))
+
+
+def main():
+    library, program = sys.argv[1:3]
+    torch.manual_seed(0)
+    torch.set_grad_enabled(False)
+    folder = pathlib.Path(tempfile.mkdtemp())
+    module = torch.jit.script(Net().eval())
+    module.save(str(folder / "model.pt"))
+    samples = torch.randn(8, 3, 12, 12)
+    torch.save(samples, str(folder / "samples.pt"))
+    outputs = {}
+    for form in ["reference", "fake_quantize", "decomposed", "lowered"]:
+        if form == "decomposed":  # the first two forms must run before any library of ours is loaded
+            torch.ops.load_library(library)
+        file = str(folder / (form + ".pt"))
+        command = [program, "quantize", str(folder / "model.pt"), "-o", file, "--data", str(folder / "samples.pt")]
+        subprocess.run(command + ["--form", form, "--json", str(folder / "report.json")], check=True)
+        outputs[form] = torch.jit.load(file)(samples)
+    expected = module(samples)
+    for form, output in outputs.items():
+        error = ((output - expected).norm() / expected.norm()).item()
+        assert 0 < error < 0.05, (form, error)
+    assert torch.equal(outputs["decomposed"], outputs["reference"])
+
+
+if __name__ == "__main__":
+    main()

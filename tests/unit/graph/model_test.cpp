@@ -1,0 +1,92 @@
+#include "tsquant/model.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "support/support.h"
+#include "tsquant/error.h"
+
+namespace tsquant::testing {
+namespace {
+
+torch::jit::Module scaled() {
+  auto module = define("def forward(self, x):\n    return x * self.weight\n", {{"weight", at::full({1}, 3.f)}});
+  module.define("def twice(self, x):\n    return x * 2\n");
+  module.register_attribute("label", c10::StringType::get(), "seven");
+  return module;
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+TEST(Model, OtherMethodsAndAttributesSurviveSaving) {
+  const std::string path = temp_dir() + "/m.pt";
+  Model::from(scaled()).save(path, {{"note", "hello"}});
+  torch::jit::ExtraFilesMap extra{{"note", ""}};
+  auto loaded = torch::jit::load(path, c10::nullopt, extra);
+  EXPECT_EQ(loaded.forward({at::ones({1})}).toTensor().item<float>(), 3);
+  EXPECT_EQ(loaded.get_method("twice")({at::ones({1})}).toTensor().item<float>(), 2);
+  EXPECT_EQ(loaded.attr("label").toStringRef(), "seven");
+  EXPECT_EQ(extra["note"], "hello");
+}
+
+TEST(Model, ASubmoduleThatIsSharedStaysShared) {
+  const auto child = scaled();
+  const auto module =
+      define("def forward(self, x):\n    return self.a.forward(self.b.forward(x))\n", {}, {{"a", child}, {"b", child}});
+  const Model model = Model::from(module);
+  EXPECT_EQ(model.module().attr("a").toObject(), model.module().attr("b").toObject());
+  EXPECT_NE(model.module().attr("a").toObject(), child._ivalue());
+  EXPECT_EQ(model.run({{at::ones({1})}, {}}).toTensor().item<float>(), 9);
+}
+
+TEST(Model, FrozenModulesAreCaptured) {
+  const Model model = Model::from(torch::jit::freeze(scaled()));
+  EXPECT_EQ(model.run({{at::ones({1})}, {}}).toTensor().item<float>(), 3);
+}
+
+TEST(Model, SavingTwiceGivesTheSameBytes) {
+  const std::string dir = temp_dir();
+  const Model model = Model::from(scaled());
+  model.save(dir + "/a.pt");
+  const Model again = Model::load(dir + "/a.pt");
+  again.save(dir + "/b.pt");
+  Model::load(dir + "/a.pt").save(dir + "/c.pt");
+  EXPECT_EQ(bytes_of(dir + "/b.pt").size(), bytes_of(dir + "/c.pt").size());
+  EXPECT_NE(bytes_of(dir + "/b.pt"), "");
+}
+
+TEST(Model, AFailedSaveLeavesTheOldFileAndNothingElse) {
+  const std::string dir = temp_dir();
+  std::filesystem::create_directory(dir + "/taken.pt");
+  std::ofstream(dir + "/taken.pt/inside") << "x";
+  try {
+    Model::from(scaled()).save(dir + "/taken.pt");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kIo);
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir), {}), 1) << "a temporary file was left";
+  EXPECT_TRUE(std::filesystem::exists(dir + "/taken.pt/inside"));
+}
+
+TEST(Model, AModuleWithoutForwardIsRefused) {
+  torch::jit::Module module("__torch__.NoForward");
+  try {
+    Model::from(module);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
+    EXPECT_EQ(error.place(), "forward");
+  }
+}
+
+}  // namespace
+}  // namespace tsquant::testing

@@ -49,11 +49,16 @@ class Inserter {
                     fmt::format("quantization point {}: no tensor argument {}", point.id, *point.input_port),
                     point.node);
       }
-      plan_use(point, qparams, edge->value, edge->use);
+      // One of several results of an operator has no use of its own in the graph: its quantizer stands after it.
+      if (edge->use.user) {
+        plan_use(point, qparams, edge->value, edge->use);
+      } else {
+        plan_after(point, qparams, edge->value);
+      }
     } else if (node->kind == NodeKind::kParameter) {
       for (const int64_t edge : node->out_edges) plan_use(point, qparams, view_.edge(edge).value, view_.edge(edge).use);
-    } else if (node->value && may_quantize(point, qparams, node->value)) {
-      if (!find_group(after_, node->value, qparams)) after_.push_back(make_group(node->value, qparams));
+    } else if (node->value) {
+      plan_after(point, qparams, node->value);
     }
   }
 
@@ -64,6 +69,11 @@ class Inserter {
   }
 
  private:
+  void plan_after(const QuantizationPoint& point, const QParams& qparams, Value* value) {
+    if (!may_quantize(point, qparams, value) || find_group(after_, value, qparams)) return;
+    after_.push_back(make_group(value, qparams));
+  }
+
   void plan_use(const QuantizationPoint& point, const QParams& qparams, Value* value, const Use& use) {
     const auto parameter = param_of(model_, value);
     if (!may_quantize(point, qparams, value)) return;

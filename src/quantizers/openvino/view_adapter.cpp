@@ -165,7 +165,7 @@ class Translator {
     result.spec.ch_axis = 1;
     result.reason = reason_of(point.stop);
     if (point.port >= 0) result.input_port = point.port;
-    if (point.port >= 0 || view_.node(point.node).value || !has_several_results(point.node)) {
+    if (point.port >= 0 || produces_one_tensor(point.node)) {
       result_.points.push_back(std::move(result));
       return;
     }
@@ -180,11 +180,10 @@ class Translator {
     }
   }
 
-  bool has_several_results(int node) const {
-    const auto& out = view_.node(node).out_edges;
-    return std::any_of(out.begin(), out.end(), [&](int64_t edge) {
-      return view_.edge(edge).output_port != view_.edge(out.front()).output_port;
-    });
+  /// False for operators with several results (aten::lstm, aten::split): their consumers get the quantizer instead.
+  bool produces_one_tensor(int node) const {
+    const auto* value = view_.node(node).value;
+    return value && value->type()->isSubtypeOf(*c10::TensorType::get());
   }
 
   void add_groups() {

@@ -273,6 +273,23 @@ TEST(QuantizePt2e, SavedModelRunsInPlainLibTorchAndTellsItsForm) {
   EXPECT_EQ(Report::from_json(extra["tsquant_report.json"]).nodes.size(), result.report.nodes.size());
 }
 
+TEST(QuantizePt2e, OperatorsWithSeveralResultsAreQuantizedBehindEachResult) {
+  const auto module = define(R"(
+def forward(self, x):
+    a, b = torch.chunk(torch.conv2d(x, self.w), 2, 1)
+    value, index = torch.max(a * 2.0 + b, 1, True)
+    return torch.linear(torch.flatten(value, 1), self.l), index
+)",
+                             {{"w", at::randn({8, 3, 3, 3})}, {"l", at::randn({4, 100})}});
+  const auto result = quantized(with_form(OutputForm::kReference), module);
+  const auto x = images()[3];
+  const auto actual = result.model.run({{x}, {}}).toTuple()->elements()[0].toTensor();
+  auto copy = module;
+  const auto expected = copy.forward({x}).toTuple()->elements()[0].toTensor();
+  EXPECT_LT(relative_error(actual, expected), 0.1);
+  EXPECT_GT(relative_error(actual, expected), 0);
+}
+
 TEST(QuantizePt2e, ReportSaysWhatHappenedToEveryOperator) {
   OpenVINOQuantizerOptions placement;
   placement.ignored_scope.types = {"linear"};

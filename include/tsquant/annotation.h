@@ -15,6 +15,12 @@ enum class QuantizationMode {
   kAsymmetric,  ///< zero_point is chosen from the range
 };
 
+/// Floating-point formats of one byte (NNCF's FP8Type).
+enum class FP8Type {
+  kE4M3,  ///< 4 exponent bits, 3 mantissa bits, no infinity; largest value 448
+  kE5M2,  ///< 5 exponent bits, 2 mantissa bits; largest finite value 57344
+};
+
 /// How the range of a tensor is found from data.
 enum class ObserverKind {
   kDefault,              ///< NNCF's rule: min/max for weights and per-channel; mean of per-sample min/max otherwise
@@ -41,6 +47,9 @@ struct QuantizationSpec {
   /// Smallest allowed scale of the torch.ao formula; used only when quant_min/quant_max are set.
   double eps = 1.1920928955078125e-07;
   ObserverKind observer = ObserverKind::kDefault;  ///< how the range is found
+  /// When set, values are rounded to this floating-point format after scaling, instead of to integers; num_bits,
+  /// signedness, narrow_range and half_range then have no meaning.
+  c10::optional<FP8Type> destination_type = c10::nullopt;
   /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
   c10::optional<double> fixed_scale = c10::nullopt;
   c10::optional<int64_t> fixed_zero_point = c10::nullopt;
@@ -78,6 +87,13 @@ struct Annotations {
   const QuantizationPoint* find(int64_t id) const;
 };
 
+/// Reuse of another place's quantizer (PT2E's SharedQuantizationSpec): the tensor has the same scale and zero_point as
+/// the root, which is annotated itself: the edge from `producer` to `consumer`, or the result of `producer` when
+/// `consumer` is empty.
+struct SharedQuantizationSpec {
+  std::string producer, consumer;  ///< stable names or FX aliases
+};
+
 /// PT2E's per-node form, for users who write their own quantizer node by node.
 /// ```cpp
 /// QuantizationAnnotation a;
@@ -86,16 +102,26 @@ struct Annotations {
 /// annotate_node(annotations, view, "conv1/conv2d/0", a);
 /// ```
 struct QuantizationAnnotation {
-  std::map<int64_t, QuantizationSpec> input_qspec_map;  ///< tensor argument index -> spec
-  c10::optional<QuantizationSpec> output_qspec;         ///<
+  std::map<int64_t, QuantizationSpec> input_qspec_map;                 ///< tensor argument index -> spec
+  c10::optional<QuantizationSpec> output_qspec;                        ///< of the node's result
+  std::map<int64_t, SharedQuantizationSpec> shared_input_map = {};     ///< arguments that share a quantizer
+  c10::optional<SharedQuantizationSpec> shared_output = c10::nullopt;  ///< the result shares a quantizer
 };
 
 class GraphView;
 
-/// Adds the points of one node to `annotations`. An argument that is a parameter becomes a weight point.
-/// @throws Error kInvalidArgument when the node or port does not exist
+/// Adds the points of one node to `annotations`. An argument that is a parameter becomes a weight point. A shared spec
+/// adds a point with the root's spec and puts both into one unified group; its root must have been annotated before.
+/// @throws Error kInvalidArgument when the node, the port or the root of a shared spec does not exist
 void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
                    const QuantizationAnnotation& annotation);
+
+/// The annotations in PT2E's form, by stable node name. In a unified group the quantizer that stands earliest in the
+/// graph is the root; the others are shared specs that name it.
+std::map<std::string, QuantizationAnnotation> pt2e_annotations(const Annotations& annotations, const GraphView& view);
+
+/// The same as JSON text: per node its quantized inputs by the name of their producer, and its output.
+std::string pt2e_json(const Annotations& annotations, const GraphView& view);
 
 /// The annotations as JSON text (stable key order), as `get_quantization_setup()` prints them.
 std::string to_json(const Annotations& annotations, const GraphView& view);

@@ -50,10 +50,25 @@ struct QuantizationParameters {
   c10::optional<bool> signedness_to_force;
   c10::optional<bool> per_channel;
   c10::optional<bool> narrow_range;
+  /// Set: quantize to this floating-point format instead of to integers; the other fields must be unset.
+  c10::optional<FP8Type> destination_type;
+};
+
+/// NNCF's FP8QuantizationParameters; converts to the general struct.
+struct FP8QuantizationParameters {
+  FP8Type destination_type = FP8Type::kE4M3;
+  operator QuantizationParameters() const {  // NOLINT: usable wherever QuantizationParameters are expected
+    QuantizationParameters parameters;
+    parameters.destination_type = destination_type;
+    return parameters;
+  }
 };
 
 /// Options of OpenVINOQuantizer; the names and defaults are those of nncf.experimental.torch.fx.OpenVINOQuantizer.
 struct OpenVINOQuantizerOptions {
+  /// NNCF's QuantizationMode: quantize weights and activations to this floating-point format. None: 8-bit integers.
+  /// activations_ and weights_quantization_params with a destination_type change one of the two.
+  c10::optional<FP8Type> mode = c10::nullopt;
   /// None: mixed for transformers, performance otherwise.
   c10::optional<QuantizationPreset> preset = c10::nullopt;
   c10::optional<ModelType> model_type = c10::nullopt;
@@ -74,8 +89,16 @@ class OpenVINOQuantizer : public Quantizer {
   void set_ignored_scope(IgnoredScope scope) { options_.ignored_scope = std::move(scope); }
   const OpenVINOQuantizerOptions& options() const { return options_; }
 
+  /// Spells attention that LibTorch computes in one operator (`aten::_scaled_dot_product_attention`,
+  /// `aten::_native_multi_head_attention`, ...) as products and softmax, so that each product can be quantized.
+  void transform_for_annotation(Model& model) override;
+
   /// @throws Error kInvalidArgument: an ignored-scope rule matches nothing, or an override leaves no candidate
   Annotations annotate(const GraphView& view) const override;
+
+  /// What the propagation solver decides for this graph, as data (NNCF's get_nncf_quantization_setup). `annotate`
+  /// returns the same; to_json and pt2e_json print it.
+  Annotations get_quantization_setup(const GraphView& view) const { return annotate(view); }
 
  private:
   OpenVINOQuantizerOptions options_;

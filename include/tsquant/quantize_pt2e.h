@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "tsquant/backend.h"
@@ -35,10 +36,23 @@ enum class BiasReference {
 
 /// NNCF's AdvancedBiasCorrectionParameters.
 struct BiasCorrectionParameters {
-  /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm.
+  /// True: quantized layers without a bias get one. False: only layers that have a bias are corrected.
+  bool apply_for_all_nodes = false;
+  /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm, 1000
+  /// for the accurate one.
   c10::optional<double> threshold = c10::nullopt;
   BiasReference reference = BiasReference::kSimulated;
 };
+
+/// NNCF's AdvancedSmoothQuantParameters: how much of the range moves from activations to weights, by kind of layer.
+/// 0 leaves activations as they are, 1 makes all activation channels equally wide; a negative value switches the kind
+/// off. @throws Error kInvalidArgument above 1
+struct SmoothQuantParameters {
+  double convolution = -1;  ///< convolutions
+  double matmul = 0.95;     ///< linear layers
+};
+
+class StatisticsExchange;  // distributed.h
 
 struct QuantizePt2eOptions {
   int64_t subset_size = 300;  ///< number of calibration samples (batches) used; must be at least 1
@@ -51,15 +65,26 @@ struct QuantizePt2eOptions {
   /// size is larger than 1.
   c10::optional<bool> batchwise_statistics = c10::nullopt;
   /// True: correct biases for the mean error of quantized weights (FastBiasCorrection). None: leave biases as they are.
-  /// False asks for the accurate algorithm, which re-runs sub-graphs and is not available: Error kInvalidArgument.
+  /// False: the accurate algorithm (BiasCorrection), which re-runs sub-graphs with the biases corrected so far.
   c10::optional<bool> fast_bias_correction = true;
   BiasCorrectionParameters bias_correction_params = {};
+  bool smooth_quant = false;  ///< run SmoothQuant before the quantizer annotates
+  SmoothQuantParameters smooth_quant_params = {};
+  bool channel_alignment = false;  ///< run ChannelAlignment before the quantizer annotates
   RangeEstimatorParameters activations_range_estimator_params = {};  ///< unset fields: NNCF's defaults
   RangeEstimatorParameters weights_range_estimator_params = {};
   bool allow_empty = false;                   ///< accept a model in which nothing could be quantized
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< float-to-float passes to leave out, by name
   Progress progress = {};
+  /// Directory of the statistics cache: read when it holds statistics of the same model, data and settings, written
+  /// otherwise. Empty: no cache.
+  std::string statistics_path = "";
+  /// Files for one run's statistics: written after collecting, or read instead of running the data. Statistics of
+  /// another model, other data or other settings are an Error kCalibration that names the key that differs.
+  std::string statistics_out = "", statistics_in = "";
+  /// Calibration across processes; null: this process alone. See distributed.h.
+  std::shared_ptr<StatisticsExchange> exchange = nullptr;
 };
 
 /// A quantized model and what was done to it.

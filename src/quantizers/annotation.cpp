@@ -14,7 +14,7 @@ bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.per_channel == b.per_channel && a.ch_axis == b.ch_axis && a.narrow_range == b.narrow_range &&
          a.half_range == b.half_range && a.dtype == b.dtype && a.quant_min == b.quant_min &&
          a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
-         a.fixed_zero_point == b.fixed_zero_point;
+         a.fixed_zero_point == b.fixed_zero_point && a.destination_type == b.destination_type;
 }
 
 const QuantizationPoint* Annotations::find(int64_t id) const {

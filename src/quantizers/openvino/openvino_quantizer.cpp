@@ -22,6 +22,8 @@ OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options
   check_bits(options_.weights_quantization_params.num_bits, "weights_quantization_params");
 }
 
+void OpenVINOQuantizer::transform_for_annotation(Model&) {}
+
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);
   const auto graph = openvino::make_placement_graph(view);

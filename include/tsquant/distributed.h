@@ -1,0 +1,30 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace tsquant {
+
+/// The processes that calibrate one model together. Each reads its own shard of the samples (sample i belongs to rank
+/// i modulo size); statistics are merged, and every rank ends with the identical model.
+class StatisticsExchange {
+ public:
+  virtual ~StatisticsExchange() = default;
+  virtual int64_t rank() const = 0;
+  virtual int64_t size() const = 0;
+  /// Gives every rank the tensors of all ranks, in rank order. Shapes may differ between ranks; the number of tensors
+  /// and their dtypes may not. @throws Error kCalibration when a rank is lost or the ranks do not match
+  virtual std::vector<std::vector<at::Tensor>> all_gather(const std::vector<at::Tensor>& tensors) = 0;
+};
+
+/// The exchange over LibTorch's c10d with the Gloo backend.
+/// @param store_path file on a file system that all ranks see; it must not exist before the first rank starts
+/// @param timeout_seconds a rank that does not answer for so long is an Error on the others
+/// @throws Error kInvalidArgument for a rank outside [0, size), kCalibration when the ranks do not meet
+std::shared_ptr<StatisticsExchange> make_gloo_exchange(const std::string& store_path, int64_t rank, int64_t size,
+                                                       double timeout_seconds = 300);
+
+}  // namespace tsquant

@@ -11,8 +11,9 @@ using torch::jit::Value;
 // %d = aten::dequantize(%q); %a = f(%d); %e = aten::dequantize(%q); %b = g(%e)
 void duplicate_dequantize(Model& model) {
   auto graph = model.graph();
-  for (Node* node : nodes_of_kind(graph->block(), {"aten::dequantize", "quantized_decomposed::dequantize_per_tensor",
-                                                   "quantized_decomposed::dequantize_per_channel"})) {
+  for (Node* node :
+       nodes_of_kind(graph->block(), {"aten::dequantize", "quantized_decomposed::dequantize_per_tensor",
+                                      "quantized_decomposed::dequantize_per_channel", "tsquant::dequantize_fp8"})) {
     const auto uses = node->output()->uses();
     for (size_t i = 1; i < uses.size(); ++i) {
       Node* copy = graph->createClone(node, [](Value* value) { return value; });

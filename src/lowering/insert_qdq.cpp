@@ -17,9 +17,9 @@ using torch::jit::Use;
 using torch::jit::Value;
 
 bool same_parameters(const QParams& a, const QParams& b) {
-  return a.dtype == b.dtype && a.per_channel == b.per_channel && (!a.per_channel || a.axis == b.axis) &&
-         a.quant_min == b.quant_min && a.quant_max == b.quant_max && at::equal(a.scale, b.scale) &&
-         at::equal(a.zero_point, b.zero_point);
+  return a.destination_type == b.destination_type && a.dtype == b.dtype && a.per_channel == b.per_channel &&
+         (!a.per_channel || a.axis == b.axis) && a.quant_min == b.quant_min && a.quant_max == b.quant_max &&
+         at::equal(a.scale, b.scale) && at::equal(a.zero_point, b.zero_point);
 }
 
 /// Uses that one quantizer feeds. A group without uses stands after its value, for all consumers.
@@ -144,9 +144,14 @@ class Inserter {
     const auto tensor = param_of(model_, group.value)->tensor;
     std::vector<ParameterUse> uses;
     for (const Use& use : group.uses) uses.emplace_back(use.user, use.offset);
-    Node* dequantize = insert_reader(model_, uses, "aten::dequantize");
+    Node* dequantize = insert_reader(model_, uses, dequantize_kind(*group.qparams));
     dequantize->output()->setType(c10::TensorType::get());
-    set_param(model_, dequantize, 0, make_quantized(quantize(tensor.detach(), *group.qparams), *group.qparams));
+    {
+      torch::jit::WithInsertPoint guard(dequantize);
+      for (Value* argument : dequantize_arguments(*model_.graph(), *group.qparams)) dequantize->addInput(argument);
+    }
+    const auto codes = quantize(tensor.detach(), *group.qparams);
+    set_param(model_, dequantize, 0, group.qparams->destination_type ? codes : make_quantized(codes, *group.qparams));
   }
 
   void insert_before(const Group& group) {
@@ -158,7 +163,7 @@ class Inserter {
     }
     for (const Use& use : group.uses) {
       torch::jit::WithInsertPoint guard(use.user);
-      use.user->replaceInput(use.offset, insert_dequantize(*graph, quantized));
+      use.user->replaceInput(use.offset, insert_dequantize(*graph, quantized, *group.qparams));
     }
   }
 
@@ -166,7 +171,7 @@ class Inserter {
     auto graph = model_.graph();
     torch::jit::WithInsertPoint guard(after(group.value));
     Value* quantized = insert_quantize(*graph, group.value, *group.qparams, group.rank);
-    Value* result = insert_dequantize(*graph, quantized);
+    Value* result = insert_dequantize(*graph, quantized, *group.qparams);
     group.value->replaceAllUsesAfterNodeWith(result->node(), result);
   }
 

@@ -6,6 +6,7 @@
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/walk.h"
+#include "numerics/fp8.h"
 
 namespace tsquant {
 
@@ -78,10 +79,15 @@ bool read_parameters(const Model& model, const Node* node, AffineNode& a) {
 }  // namespace
 
 bool can_insert_quantize(const QParams& q, int64_t rank) {
-  return !q.per_channel || uses_all_levels(q) || rank > q.axis;
+  return q.destination_type || !q.per_channel || uses_all_levels(q) || rank > q.axis;
 }
 
 Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
+  if (q.destination_type) {
+    std::vector<Value*> inputs{x};
+    for (Value* argument : dequantize_arguments(graph, q)) inputs.push_back(argument);
+    return insert_op(graph, "tsquant::quantize_fp8", inputs);
+  }
   if (!uses_all_levels(q)) x = insert_clamp(graph, x, q, rank);
   const auto dtype = static_cast<int64_t>(q.dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
   if (!q.per_channel) {
@@ -95,7 +101,21 @@ Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
   return insert_op(graph, "aten::quantize_per_channel", inputs);
 }
 
-Value* insert_dequantize(Graph& graph, Value* x) { return insert_op(graph, "aten::dequantize", {x}); }
+std::string dequantize_kind(const QParams& q) {
+  return q.destination_type ? "tsquant::dequantize_fp8" : "aten::dequantize";
+}
+
+std::vector<Value*> dequantize_arguments(Graph& graph, const QParams& q) {
+  if (!q.destination_type) return {};
+  return {graph.insertConstant(q.scale), graph.insertConstant(q.per_channel ? c10::IValue(q.axis) : c10::IValue()),
+          graph.insertConstant(format_name(*q.destination_type))};
+}
+
+Value* insert_dequantize(Graph& graph, Value* x, const QParams& q) {
+  std::vector<Value*> inputs{x};
+  for (Value* argument : dequantize_arguments(graph, q)) inputs.push_back(argument);
+  return insert_op(graph, dequantize_kind(q).c_str(), inputs);
+}
 
 at::Tensor make_quantized(const at::Tensor& codes, const QParams& q) {
   at::NoGradGuard no_grad;

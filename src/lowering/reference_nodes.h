@@ -2,6 +2,9 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <string>
+#include <vector>
+
 #include "lowering/shared_weight.h"
 #include "numerics/qparams.h"
 #include "tsquant/model.h"
@@ -21,14 +24,20 @@ struct AffineNode {
 };
 
 /// Inserts aten::quantize_per_tensor / _per_channel at the graph's insert point and returns its result. LibTorch's
-/// operators saturate at the limits of the dtype; fewer levels need a clamp of the float tensor before.
+/// operators saturate at the limits of the dtype; fewer levels need a clamp of the float tensor before. fp8 parameters
+/// give tsquant::quantize_fp8.
 /// @param rank number of dimensions of `x`, -1 when unknown; needed for fewer levels per channel
 torch::jit::Value* insert_quantize(torch::jit::Graph& graph, torch::jit::Value* x, const QParams& q, int64_t rank);
 
 /// Whether `insert_quantize` can express these parameters.
 bool can_insert_quantize(const QParams& q, int64_t rank);
 
-torch::jit::Value* insert_dequantize(torch::jit::Graph& graph, torch::jit::Value* x);
+/// Inserts the operator that turns codes with these parameters back into floats.
+torch::jit::Value* insert_dequantize(torch::jit::Graph& graph, torch::jit::Value* x, const QParams& q);
+
+/// The kind of that operator, and its arguments after the codes (fp8 only).
+std::string dequantize_kind(const QParams& q);
+std::vector<torch::jit::Value*> dequantize_arguments(torch::jit::Graph& graph, const QParams& q);
 
 /// The integer tensor of LibTorch (qint8 or quint8) with these codes.
 at::Tensor make_quantized(const at::Tensor& codes, const QParams& q);

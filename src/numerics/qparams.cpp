@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "numerics/fp8.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -228,12 +229,14 @@ c10::ScalarType quantized_type(c10::ScalarType codes) {
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind) {
   if (spec.fixed_scale) return fixed_qparams(spec);
   check_range(range, spec);
+  if (spec.destination_type) return fp8_qparams(range, spec);
   if (spec.quant_min || spec.quant_max) return torch_ao_qparams(range, spec);
   return nncf_qparams(range, spec, kind);
 }
 
 // Both directions run LibTorch's own kernels, so that stored codes equal what the reference form computes at run time.
 at::Tensor quantize(const at::Tensor& x, const QParams& q) {
+  if (q.destination_type) return quantize_to_fp8(x, q);
   const auto type = quantized_type(q.dtype);
   const auto values = x.to(at::kFloat);
   const auto quantized =
@@ -245,6 +248,7 @@ at::Tensor quantize(const at::Tensor& x, const QParams& q) {
 }
 
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q) {
+  if (q.destination_type) return dequantize_from_fp8(codes, q);
   const auto values = codes.to(q.dtype).contiguous();
   if (q.per_channel) {
     return at::_make_per_channel_quantized_tensor(values, q.scale, q.zero_point, q.axis).dequantize();

@@ -17,6 +17,8 @@ struct QParams {
   c10::ScalarType dtype = c10::kChar;  ///< kChar or kByte
   bool per_channel = false;
   int64_t axis = 0;
+  /// Set: codes are bytes of this floating-point format, x is about decode(code) * scale; zero_point is 0.
+  c10::optional<FP8Type> destination_type = c10::nullopt;
   Range range;  ///< the range that was asked for
 };
 

@@ -29,6 +29,9 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
   json["ch_axis"] = point.spec.ch_axis;
   json["narrow_range"] = point.spec.narrow_range;
   json["half_range"] = point.spec.half_range;
+  if (point.spec.destination_type) {
+    json["destination_type"] = *point.spec.destination_type == FP8Type::kE4M3 ? "f8e4m3" : "f8e5m2";
+  }
   if (point.spec.quant_min) json["quant_min"] = *point.spec.quant_min;
   if (point.spec.quant_max) json["quant_max"] = *point.spec.quant_max;
   if (point.spec.dtype) json["dtype"] = c10::toString(*point.spec.dtype);

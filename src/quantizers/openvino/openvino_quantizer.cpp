@@ -10,6 +10,51 @@ namespace tsquant {
 
 namespace {
 
+/// Source: nncf MinMaxQuantization._validate_param_types and _review_mode_based_params.
+void check_mode(const OpenVINOQuantizerOptions& options) {
+  const auto refuse = [](const std::string& what, const char* place) {
+    throw Error(ErrorCode::kInvalidArgument, what + " cannot be combined with an fp8 mode", place,
+                "leave it at its default or unset mode");
+  };
+  for (const auto& [params, place] :
+       {std::pair(options.activations_quantization_params, "activations_quantization_params"),
+        std::pair(options.weights_quantization_params, "weights_quantization_params")}) {
+    if (!options.mode && params.destination_type) {
+      throw Error(ErrorCode::kInvalidArgument, "destination_type needs an fp8 mode", place,
+                  "set mode to kE4M3 or kE5M2");
+    }
+    const bool integers =
+        params.num_bits || params.mode || params.signedness_to_force || params.per_channel || params.narrow_range;
+    if (options.mode && integers) refuse("a field of integer quantization", place);
+  }
+  if (!options.mode) return;
+  if (options.preset.value_or(QuantizationPreset::kPerformance) != QuantizationPreset::kPerformance) {
+    refuse("the mixed preset", "preset");
+  }
+  if (options.target_device != TargetDevice::kAny && options.target_device != TargetDevice::kCpu) {
+    refuse("this target device", "target_device");
+  }
+  if (options.overflow_fix == OverflowFix::kEnable) refuse("the overflow fix", "overflow_fix");
+  if (options.quantize_outputs) refuse("quantize_outputs", "quantize_outputs");
+}
+
+/// The options that placement sees: fp8 has its own defaults.
+OpenVINOQuantizerOptions placement_options(const OpenVINOQuantizerOptions& options) {
+  auto result = options;
+  if (!options.mode) return result;
+  result.preset = QuantizationPreset::kPerformance;
+  result.overflow_fix = OverflowFix::kDisable;
+  return result;
+}
+
+void set_destination_types(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
+  for (auto& point : annotations.points) {
+    const auto& params = point.kind == PointKind::kWeight ? options.weights_quantization_params
+                                                          : options.activations_quantization_params;
+    point.spec.destination_type = params.destination_type ? params.destination_type : options.mode;
+  }
+}
+
 void check_bits(const c10::optional<int64_t>& bits, const char* place) {
   if (!bits || (*bits >= 2 && *bits <= 8)) return;
   throw Error(ErrorCode::kInvalidArgument, fmt::format("num_bits is {}", *bits), place, "choose 2 to 8");
@@ -18,6 +63,7 @@ void check_bits(const c10::optional<int64_t>& bits, const char* place) {
 }  // namespace
 
 OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options_(std::move(options)) {
+  check_mode(options_);
   check_bits(options_.activations_quantization_params.num_bits, "activations_quantization_params");
   check_bits(options_.weights_quantization_params.num_bits, "weights_quantization_params");
 }
@@ -27,8 +73,10 @@ void OpenVINOQuantizer::transform_for_annotation(Model&) {}
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);
   const auto graph = openvino::make_placement_graph(view);
-  const auto placement = openvino::place_quantizers(graph, options_, ignored);
-  return openvino::make_annotations(placement, graph, view);
+  const auto placement = openvino::place_quantizers(graph, placement_options(options_), ignored);
+  auto annotations = openvino::make_annotations(placement, graph, view);
+  if (options_.mode) set_destination_types(annotations, options_);
+  return annotations;
 }
 
 }  // namespace tsquant

@@ -126,6 +126,7 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   SolverOptions solver_options;
   solver_options.rule = options.quantizer_propagation_rule;
   solver_options.quantize_outputs = options.quantize_outputs;
+  solver_options.attention_values = options.mode.has_value();
   solver_options.activations = make_constraints(options.activations_quantization_params, act_mode);
   const auto weights = make_constraints(options.weights_quantization_params, QuantizationMode::kSymmetric);
 

@@ -6,6 +6,13 @@
 
 namespace tsquant::openvino {
 
+namespace {
+
+/// Query and key are the other two tensors of attention that NNCF quantizes.
+constexpr int64_t kAttentionValuePort = 2;
+
+}  // namespace
+
 PropagationSolver::PropagationSolver(PropagationState& state, const std::vector<OpPlan>& plans,
                                      const SolverOptions& options)
     : state_(state),
@@ -109,7 +116,8 @@ void PropagationSolver::start_at_operator(int site) {
       return std::find(ports.begin(), ports.end(), port) != ports.end();
     };
     if (graph_.links[link].integer || holds(row.ignored_input_ports)) continue;
-    if (!row.target_input_ports.empty() && !holds(row.target_input_ports)) continue;
+    const bool value_of_attention = options_.attention_values && port == kAttentionValuePort;
+    if (!row.target_input_ports.empty() && !holds(row.target_input_ports) && !value_of_attention) continue;
     hooks.push_back(hook);
   }
   std::sort(hooks.begin(), hooks.end(),

@@ -27,6 +27,7 @@ struct Constraints {
 struct SolverOptions {
   QuantizerPropagationRule rule = QuantizerPropagationRule::kMergeAllInOne;
   bool quantize_outputs = false;
+  bool attention_values = false;  ///< quantize also the value argument of attention (fp8)
   Constraints activations;
 };
 

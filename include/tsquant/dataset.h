@@ -9,24 +9,42 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tsquant/data_source.h"
+
 namespace tsquant {
 
-/// One call of the model: positional arguments of `forward` (without self) and keyword arguments.
-struct Sample {
-  std::vector<c10::IValue> args;
-  std::unordered_map<std::string, c10::IValue> kwargs;
-};
-
-/// A repeatable source of samples, pulled one at a time so that nothing holds all data in memory.
+/// A repeatable source of samples, pulled one at a time so that nothing holds all data in memory (nncf.Dataset).
 ///
 /// ```cpp
-/// std::vector<at::Tensor> images = ...;
-/// auto data = tsquant::Dataset::from_tensors(images);
+/// std::vector<std::pair<at::Tensor, int64_t>> labelled = ...;
+/// tsquant::Dataset data(labelled, [](const auto& item) { return item.first; });
+/// for (const tsquant::Sample& sample : data.get_inference_data({{0, 2, 4}})) ...
 /// ```
 class Dataset {
  public:
+  using Indices = c10::optional<std::vector<int64_t>>;
   /// Returns the sample with this index, or throws tsquant::Error (kDataset).
   using Getter = std::function<Sample(int64_t index)>;
+
+  /// A data set over any C++ range (`begin`/`end`), which is copied or moved in. Ranges whose iterators are visited
+  /// once only, such as torch::data loaders, are read from the front again for each pass and must give the same items
+  /// in the same order each time; see also data_loader.h.
+  /// @param transform turns an item into a call: returns a Sample or anything that to_sample takes. It must give the
+  ///                  same result for the same item; flows may call it from several threads. Left out: items are calls
+  template <typename Range, typename Transform = ItemIsSample, std::enable_if_t<detail::IsRange<Range>::value, int> = 0>
+  explicit Dataset(Range data_source, Transform transform = {})
+      : source_(detail::make_source(std::make_shared<Range>(std::move(data_source)), std::move(transform))) {}
+
+  /// The same over a range that is shared, or handed over, instead of copied.
+  template <typename Range, typename Transform = ItemIsSample, std::enable_if_t<detail::IsRange<Range>::value, int> = 0>
+  explicit Dataset(std::shared_ptr<Range> data_source, Transform transform = {})
+      : source_(detail::make_source(std::move(data_source), std::move(transform))) {}
+  template <typename Range, typename Transform = ItemIsSample, std::enable_if_t<detail::IsRange<Range>::value, int> = 0>
+  explicit Dataset(std::unique_ptr<Range> data_source, Transform transform = {})
+      : Dataset(std::shared_ptr<Range>(std::move(data_source)), std::move(transform)) {}
+
+  /// A data set over a source of your own.
+  explicit Dataset(std::shared_ptr<DataSource> source);
 
   /// A data set of `length` samples produced on demand.
   /// @param batch_size number of items along dimension 0 of each sample's tensors; 0 when unknown
@@ -42,22 +60,53 @@ class Dataset {
   static Dataset from_rows(std::vector<at::Tensor> inputs, int64_t batch_size,
                            std::function<void(std::vector<at::Tensor>&)> transform = {});
 
-  /// Any C++ range (`begin`/`end`) whose elements `transform` turns into samples. The range is copied.
+  /// The constructor over a range as a function.
   template <typename Range, typename Transform>
   static Dataset from_range(Range range, Transform transform) {
-    auto items = std::make_shared<std::vector<typename Range::value_type>>(std::begin(range), std::end(range));
-    const auto length = static_cast<int64_t>(items->size());
-    return Dataset(length, [items, transform](int64_t i) -> Sample { return transform((*items)[i]); });
+    return Dataset(std::move(range), std::move(transform));
   }
 
-  int64_t length() const { return length_; }
-  int64_t batch_size() const { return batch_size_; }
-  Sample get(int64_t index) const;
+  /// The items of the source as they are, in the order of the indices; all of them without indices. `Item` is the
+  /// range's value type, or std::any; a data set made from a getter has Samples. Items are read while iterating.
+  /// @throws Error while iterating: kDataset for an index outside, kInvalidArgument when `Item` is another type
+  template <typename Item = std::any>
+  DataRange<Item> get_data(Indices indices = c10::nullopt) const {
+    return {source_, std::move(indices), [](DataSource& source, int64_t index) -> Item {
+              if constexpr (std::is_same<Item, std::any>::value) {
+                return read_item(source, index);
+              } else {
+                std::any item = read_item(source, index);
+                if (auto* typed = std::any_cast<Item>(&item)) return std::move(*typed);
+                refuse_item_type(item.type(), typeid(Item));
+              }
+            }};
+  }
+  /// The samples that the transform function makes of these items.
+  DataRange<Sample> get_inference_data(Indices indices = c10::nullopt) const {
+    return {source_, std::move(indices), &read_sample};
+  }
+  /// Number of items; none for sources that would have to be read to the end first.
+  c10::optional<int64_t> get_length() const { return source_->length(); }
+  /// Rows along dimension 0 of one item; none when unknown.
+  c10::optional<int64_t> get_batch_size() const {
+    return batch_size() > 0 ? c10::optional<int64_t>(batch_size()) : c10::nullopt;
+  }
+
+  /// Number of items; reads sources of unknown length once to the end.
+  int64_t length() const { return count(std::numeric_limits<int64_t>::max()); }
+  /// min(length(), limit), without reading further than that.
+  int64_t count(int64_t limit) const { return source_->count(limit); }
+  /// get_batch_size(), or 0 when unknown.
+  int64_t batch_size() const { return source_->batch_size(); }
+  /// One sample. @throws Error kDataset: an index outside, or what the source or the transform function threw
+  Sample get(int64_t index) const { return read_sample(*source_, index); }
 
  private:
-  int64_t length_;
-  int64_t batch_size_;
-  Getter get_;
+  static Sample read_sample(DataSource& source, int64_t index);
+  static std::any read_item(DataSource& source, int64_t index);
+  [[noreturn]] static void refuse_item_type(const std::type_info& actual, const std::type_info& wanted);
+
+  std::shared_ptr<DataSource> source_;
 };
 
 }  // namespace tsquant

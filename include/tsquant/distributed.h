@@ -20,10 +20,22 @@ class StatisticsExchange {
   virtual std::vector<std::vector<at::Tensor>> all_gather(const std::vector<at::Tensor>& tensors) = 0;
 };
 
-/// The exchange over LibTorch's c10d with the Gloo backend.
+/// The exchange over LibTorch's c10d with the Gloo backend. (A build without Gloo's headers sends the same bytes through
+/// c10d's FileStore, which is slower.) Every rank gives quantize_pt2e the whole data set, of which it reads its shard
+/// and the first sample, and the same model, quantizer and options; differences are an Error that names them.
+///
+/// ```cpp
+/// tsquant::QuantizePt2eOptions options;
+/// options.exchange = tsquant::make_gloo_exchange("/shared/meeting", rank, size);
+/// auto result = tsquant::quantize_pt2e(model, quantizer, data, options);  // the same on every rank
+/// if (rank == 0) result.save("model_int8.pt");
+/// ```
+/// The result is bit for bit that of one process: what each sample adds to the statistics is replayed on every rank in
+/// the order of the samples, and histograms, whose bins depend on all earlier samples, run each shard twice.
+/// Models that keep state between samples are refused.
 /// @param store_path file on a file system that all ranks see; it must not exist before the first rank starts
 /// @param timeout_seconds a rank that does not answer for so long is an Error on the others
-/// @throws Error kInvalidArgument for a rank outside [0, size), kCalibration when the ranks do not meet
+/// @throws Error kInvalidArgument for a rank outside [0, size), kCalibration when the ranks do not meet in time
 std::shared_ptr<StatisticsExchange> make_gloo_exchange(const std::string& store_path, int64_t rank, int64_t size,
                                                        double timeout_seconds = 300);
 

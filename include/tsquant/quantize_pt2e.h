@@ -64,6 +64,9 @@ struct QuantizePt2eOptions {
   /// Per-tensor activation statistics per item of dimension 0 instead of per batch; none: when the data set's batch
   /// size is larger than 1.
   c10::optional<bool> batchwise_statistics = c10::nullopt;
+  /// True: a tensor is reduced to its statistics as soon as the model has computed it, so that no activation is kept.
+  /// False: the tensors of all points of a sample are kept and reduced after its run. The statistics are the same.
+  bool inplace_statistics = true;
   /// True: correct biases for the mean error of quantized weights (FastBiasCorrection). None: leave biases as they are.
   /// False: the accurate algorithm (BiasCorrection), which re-runs sub-graphs with the biases corrected so far.
   c10::optional<bool> fast_bias_correction = true;

@@ -16,16 +16,26 @@ at::Tensor mean_per_channel(const at::Tensor& x, int64_t axis) {
   return x.mean(others, /*keepdim=*/false, c10::kDouble);
 }
 
-void ChannelMean::observe(const at::Tensor& x) {
-  if (x.numel() == 0 || x.dim() == 0) return;
-  const at::Tensor mean = mean_per_channel(x, axis_);
+void ChannelMean::observe(const at::Tensor& x) { replay(summary(x)); }
+
+std::vector<at::Tensor> ChannelMean::summary(const at::Tensor& x) const {
+  if (x.numel() == 0 || x.dim() == 0) {
+    return {counter_tensor(0, 0, 0), at::empty({0}, c10::kDouble), at::empty({0}, c10::kLong)};
+  }
+  return {counter_tensor(1, 0, 0), mean_per_channel(x, axis_), at::tensor(x.sizes(), c10::kLong)};
+}
+
+void ChannelMean::replay(const std::vector<at::Tensor>& summary) {
+  const auto& mean = summary.at(1);
+  if (mean.numel() == 0) return;
   if (batches_ == 0) {
-    sum_ = mean;
-    first_shape_ = x.sizes().vec();
+    sum_ = mean.clone();
+    const auto& shape = summary.at(2);
+    first_shape_.assign(shape.data_ptr<int64_t>(), shape.data_ptr<int64_t>() + shape.numel());
   } else {
     sum_.add_(mean);
   }
-  ++batches_;
+  set_counters(counters() + summary[0]);
 }
 
 void ChannelMean::merge(const Observer& other) {

@@ -2,12 +2,13 @@
 
 #include <vector>
 
+#include "calibration/replayable.h"
 #include "tsquant/observer.h"
 
 namespace tsquant {
 
 /// Mean of a tensor per channel, averaged over batches, and the shape of the first batch.
-class ChannelMean : public Observer {
+class ChannelMean : public Observer, public Replayable {
  public:
   /// @param axis channel axis; negative counts from the end
   explicit ChannelMean(int64_t axis) : axis_(axis) {}
@@ -17,6 +18,9 @@ class ChannelMean : public Observer {
   Range range() const override;
   std::vector<at::Tensor> state() const override;
   void set_state(const std::vector<at::Tensor>& state) override;
+  /// counters, the means as float64 [channels], and the shape as int64 [dimensions]
+  std::vector<at::Tensor> summary(const at::Tensor& x) const override;
+  void replay(const std::vector<at::Tensor>& summary) override;
 
   /// float32 [channels]; undefined when nothing was observed
   at::Tensor mean() const;

@@ -1,13 +1,18 @@
 #include "calibration/calibrator.h"
 
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <exception>
+#include <typeinfo>
 
-#include "calibration/rows.h"
+#include "calibration/activation_taps.h"
+#include "calibration/agreement.h"
+#include "calibration/fingerprint.h"
+#include "calibration/sample_reader.h"
+#include "calibration/sharded_run.h"
+#include "calibration/statistics_cache.h"
 #include "graph/params.h"
-#include "graph/tap_runner.h"
+#include "tsquant/distributed.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -16,70 +21,18 @@ namespace {
 
 constexpr const char* kPhase = "calibrate";
 
-std::string place_of(const QuantizationPoint& point) {
-  return point.input_port ? fmt::format("{} input {}", point.node, *point.input_port) : point.node;
-}
-
-const ViewNode& node_of(const GraphView& view, const QuantizationPoint& point) {
-  const auto* node = view.find(point.node);
-  if (node) return *node;
-  throw Error(ErrorCode::kInvalidArgument, "the annotations name a node that the model does not have", point.node);
-}
-
-/// The tensor of a point: an edge into an operator, or what a node produces.
-TapPoint tap_of(const GraphView& view, const QuantizationPoint& point) {
-  const auto& node = node_of(view, point);
-  TapPoint tap;
-  if (!point.input_port) {
-    tap.value = node.value;
-  } else if (const auto* edge = view.input_edge(node, *point.input_port)) {
-    tap.value = edge->value;
-    tap.use = edge->use;
-  }
-  if (!tap.value) {
-    throw Error(ErrorCode::kInvalidArgument, "the annotations name a tensor that does not exist", place_of(point));
-  }
-  return tap;
-}
-
 int64_t checked_sample_count(const Dataset& dataset, int64_t subset_size, std::vector<std::string>& warnings) {
   if (subset_size < 1) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("subset_size is {}", subset_size), "", "use at least 1");
   }
-  if (dataset.length() == 0) {
+  const int64_t available = dataset.count(subset_size);
+  if (available == 0) {
     throw Error(ErrorCode::kDataset, "the calibration data set is empty", "", "give at least one sample");
   }
-  if (dataset.length() >= subset_size) return subset_size;
+  if (available == subset_size) return subset_size;
   warnings.push_back(fmt::format("calibration: {} samples were asked for, the data set has {}; all of them were used",
-                                 subset_size, dataset.length()));
-  return dataset.length();
-}
-
-void check_finite(const c10::IValue& value, const std::string& name, int64_t index) {
-  if (value.isTensor()) {
-    const auto& tensor = value.toTensor();
-    if (!tensor.defined() || !tensor.is_floating_point() || tensor.numel() == 0) return;
-    const auto rows = to_rows(tensor, c10::nullopt, false).values;
-    if (row_extrema(rows).finite()) return;
-    const auto bad = count_non_finite(rows);
-    throw Error(ErrorCode::kCalibration,
-                fmt::format("calibration sample {} holds {} NaN and {} infinite values", index, bad.nan, bad.infinite),
-                name, "remove the sample or repair the data");
-  }
-  if (value.isList()) {
-    for (const c10::IValue& item : value.toListRef()) check_finite(item, name, index);
-  } else if (value.isTuple()) {
-    for (const auto& item : value.toTupleRef().elements()) check_finite(item, name, index);
-  } else if (value.isGenericDict()) {
-    for (const auto& item : value.toGenericDict()) check_finite(item.value(), name, index);
-  }
-}
-
-void check_finite(const Sample& sample, const std::vector<std::string>& names, int64_t index) {
-  for (size_t i = 0; i < sample.args.size(); ++i) {
-    check_finite(sample.args[i], i < names.size() ? names[i] : fmt::format("argument {}", i), index);
-  }
-  for (const auto& [name, value] : sample.kwargs) check_finite(value, name, index);
+                                 subset_size, available));
+  return available;
 }
 
 void observe_weight(const Model& model, const GraphView& view, const QuantizationPoint& point,
@@ -110,112 +63,101 @@ void observe_weight(const Model& model, const GraphView& view, const Quantizatio
   table.observers[point.id] = std::move(observer);
 }
 
-bool is_inside_loop(const TapPoint& tap) {
-  const auto* node = tap.use.user ? tap.use.user : tap.value->node();
-  for (const auto* block = node->owningBlock(); block && block->owningNode();) {
-    if (block->owningNode()->kind() == c10::prim::Loop) return true;
-    block = block->owningNode()->owningBlock();
+/// What decides the activation statistics, without the data.
+std::map<std::string, std::string> keys_of(const Model& model, const Annotations& annotations,
+                                           const CalibrationOptions& options, int64_t total) {
+  Digest extra;
+  for (const auto& tap : options.extra_taps) {
+    extra.add(tap.node);
+    extra.add(std::string(typeid(*tap.observer).name()));
   }
-  return false;
+  return {{"collection", options.collection},
+          {"model", fingerprint(model)},
+          {"subset_size", fmt::to_string(total)},
+          {"batchwise_statistics", options.batchwise ? "true" : "false"},
+          {"activations_range_estimator_params", describe(options.activations_range_estimator)},
+          {"points", fingerprint(annotations)},
+          {"extra_statistics", fmt::format("{} {}", options.extra_taps.size(), extra.text())}};
 }
 
-/// A point in a loop fires once per iteration. Averaging over iterations of different magnitude would clip the large
-/// ones, so the range covers them all unless the user decided otherwise.
-void cover_all_iterations(RangeEstimatorParameters& estimator) {
-  if (!estimator.min.aggregator_type) estimator.min.aggregator_type = AggregatorType::kMin;
-  if (!estimator.max.aggregator_type) estimator.max.aggregator_type = AggregatorType::kMax;
-}
-
-/// The activation points of a run and their observers. Errors inside the interpreter would lose their type, so the
-/// first one is kept and thrown after the sample.
-class ActivationTaps {
+/// One run over the data: read from the cache, or collected here or by several processes together.
+class Collection {
  public:
-  ActivationTaps(const Model& model, const GraphView& view, const Annotations& annotations,
-                 const CalibrationOptions& options) {
-    std::vector<TapPoint> taps;
-    for (const auto& point : annotations.points) {
-      if (point.kind != PointKind::kActivation || point.spec.fixed_scale) continue;
-      taps.push_back(tap_of(view, point));
-      points_.push_back(&point);
-      auto estimator = options.activations_range_estimator;
-      if (is_inside_loop(taps.back())) cover_all_iterations(estimator);
-      observers_.push_back(make_observer(point.spec, point.kind, options.batchwise, estimator));
-    }
-    for (const auto& extra : options.extra_taps) taps.push_back(extra.point);
-    extra_taps_ = options.extra_taps;
-    runner_ = std::make_unique<TapRunner>(model, taps);
-  }
+  Collection(const Model& model, const Annotations& annotations, const Dataset& dataset,
+             const CalibrationOptions& options, int64_t total)
+      : model_(model),
+        annotations_(annotations),
+        options_(options),
+        total_(total),
+        reader_(model, dataset, total, options.cache != nullptr) {}
 
-  bool empty() const { return points_.empty() && extra_taps_.empty(); }
-
-  void run(const Sample& sample, int64_t index) {
-    failure_ = nullptr;
-    runner_->run(sample, [this, index](size_t tap, const at::Tensor& x) { observe(tap, x, index); });
-    if (failure_) std::rethrow_exception(failure_);
-  }
-
-  void move_into(StatTable& table) {
-    for (size_t i = 0; i < points_.size(); ++i) {
-      if (const auto infinite = observers_[i]->non_finite()) {
-        table.warnings.push_back(
-            fmt::format("{} infinite values at {} were left out of its range", infinite, place_of(*points_[i])));
-      }
-      if (observers_[i]->batches() > 0) table.observers[points_[i]->id] = std::move(observers_[i]);
-    }
+  void fill(ActivationTaps& taps) {
+    report(0);
+    // Without taps one sample still proves that the data fit the model.
+    if (taps.empty()) return taps.observe(reader_.get(0), 0);
+    if (!options_.cache && !options_.exchange) return collect(taps);
+    auto keys = keys_of(model_, annotations_, options_, total_);
+    if (options_.exchange) check_ranks(keys);
+    if (!options_.cache) return collect(taps);
+    if (read(taps, keys)) return report(total_);
+    collect(taps);
+    keys["data"] = data_key();
+    options_.cache->add({keys, taps.states()});
   }
 
  private:
-  void observe(size_t tap, const at::Tensor& x, int64_t index) {
-    if (failure_ || !x.defined() || !x.is_floating_point()) return;
-    const bool is_point = tap < points_.size();
-    const ExtraTap* extra = is_point ? nullptr : &extra_taps_[tap - points_.size()];
-    const auto place = is_point ? place_of(*points_[tap]) : extra->node;
-    Observer& observer = is_point ? *observers_[tap] : *extra->observer;
-    try {
-      observer.observe(x);
-      if (const auto count = observer.not_a_number()) {
-        throw Error(ErrorCode::kCalibration,
-                    fmt::format("calibration sample {} makes {} NaN values of {}", index, count, x.numel()), "",
-                    "check the model and the data; the float model gives NaN here");
-      }
-    } catch (const Error& error) {
-      failure_ = std::make_exception_ptr(Error(error.code(), error.message(), place, error.advice()));
-    } catch (...) {
-      failure_ = std::current_exception();
+  void report(int64_t done) const {
+    if (!options_.progress || options_.progress(kPhase, done, total_)) return;
+    throw Error(ErrorCode::kCancelled, fmt::format("calibration was cancelled after {} of {} samples", done, total_));
+  }
+
+  void check_ranks(std::map<std::string, std::string> keys) const {
+    keys["weights_range_estimator_params"] = describe(options_.weights_range_estimator);
+    require_equal_ranks(*options_.exchange, keys);
+  }
+
+  std::string data_key() {
+    std::string key = options_.cache->known_data(total_);
+    if (!key.empty()) return key;
+    key = reader_.data_key(options_.exchange.get());
+    options_.cache->remember_data(total_, key);
+    return key;
+  }
+
+  bool read(ActivationTaps& taps, std::map<std::string, std::string> keys) {
+    if (!options_.cache->may_read()) return false;
+    keys["data"] = data_key();
+    const auto* found = options_.cache->find(keys);
+    if (found) taps.set_states(found->observers);
+    return found != nullptr;
+  }
+
+  void collect(ActivationTaps& taps) {
+    const SampleSource source{[this](int64_t index) { return reader_.get(index); },
+                              [this](int64_t done) { report(done); }};
+    if (options_.exchange) return run_sharded(taps, total_, source, *options_.exchange);
+    for (int64_t i = 0; i < total_; ++i) {
+      taps.observe(source.get(i), i);
+      report(i + 1);
     }
   }
 
-  std::vector<const QuantizationPoint*> points_;
-  std::vector<std::unique_ptr<Observer>> observers_;
-  std::vector<ExtraTap> extra_taps_;
-  std::unique_ptr<TapRunner> runner_;
-  std::exception_ptr failure_;
+  const Model& model_;
+  const Annotations& annotations_;
+  const CalibrationOptions& options_;
+  const int64_t total_;
+  SampleReader reader_;
 };
-
-void report_progress(const CalibrationOptions& options, int64_t done, int64_t total) {
-  if (!options.progress || options.progress(kPhase, done, total)) return;
-  throw Error(ErrorCode::kCancelled, fmt::format("calibration was cancelled after {} of {} samples", done, total));
-}
 
 }  // namespace
 
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options) {
   StatTable table;
-  int64_t total = checked_sample_count(dataset, options.subset_size, table.warnings);
+  const int64_t wanted = checked_sample_count(dataset, options.subset_size, table.warnings);
   ActivationTaps taps(model, view, annotations, options);
-  // Without activation points one sample still proves that the data fit the model.
-  if (taps.empty()) total = 1;
-
-  const auto names = model.input_names();
-  report_progress(options, 0, total);
-  for (int64_t i = 0; i < total; ++i) {
-    const auto sample = dataset.get(i);
-    check_finite(sample, names, i);
-    taps.run(sample, i);
-    report_progress(options, i + 1, total);
-  }
-  table.samples = total;
+  table.samples = taps.empty() ? 1 : wanted;
+  Collection(model, annotations, dataset, options, table.samples).fill(taps);
   taps.move_into(table);
   for (const auto& point : annotations.points) {
     if (point.kind == PointKind::kWeight && !point.spec.fixed_scale) observe_weight(model, view, point, options, table);

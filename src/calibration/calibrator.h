@@ -15,6 +15,8 @@
 
 namespace tsquant {
 
+class StatisticsCache;  // statistics_cache.h
+
 /// Statistics by point id.
 struct StatTable {
   std::map<int64_t, std::unique_ptr<Observer>> observers;
@@ -33,15 +35,26 @@ struct ExtraTap {
 struct CalibrationOptions {
   int64_t subset_size = 300;
   bool batchwise = false;
+  bool inplace = true;  ///< false: keep all tensors of a sample and reduce them after its run
   Progress progress = {};
   RangeEstimatorParameters activations_range_estimator = {};  ///< unset fields: the default of each tensor
   RangeEstimatorParameters weights_range_estimator = {};
   std::vector<ExtraTap> extra_taps = {};
+  /// Name of this run in statistics files; each run of a flow has its own.
+  std::string collection = "activations";
+  std::shared_ptr<StatisticsCache> cache = nullptr;        ///< none: statistics are always collected
+  std::shared_ptr<StatisticsExchange> exchange = nullptr;  ///< none: this process alone
 };
 
 /// Runs the samples through the model and feeds an observer at every annotated point; weight points are read once.
+///
+/// With a cache, the states of all activation observers, extra ones included, are read instead when they were collected
+/// from the same model, samples and settings: every argument of all used samples is hashed, so the samples are read
+/// but not run. With an exchange each process runs its share of the samples, and all get the statistics that one
+/// process would have collected, bit for bit (sharded_run.h).
 /// @throws Error kDataset (empty data set, sample that does not fit), kInvalidArgument (subset_size < 1),
-///         kCalibration (NaN or Inf in the inputs or weights, NaN at a point; names the place), kCancelled
+///         kCalibration (NaN or Inf in the inputs or weights, NaN at a point; names the place; statistics or ranks that
+///         do not match), kCancelled
 /// Infinite values that the model itself makes from finite inputs, such as attention masks, are left out of the ranges
 /// and reported in `warnings`.
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,

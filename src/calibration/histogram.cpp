@@ -68,30 +68,44 @@ class QuantizationError {
 
 }  // namespace
 
-void Histogram::count(const float* values, int64_t count) {
-  const size_t bins = counts_.size();
+std::vector<int64_t> count_bins(const float* values, int64_t count, float min, float max, int64_t bins) {
+  std::vector<int64_t> counts(static_cast<size_t>(bins), 0);
+  if (!(min < max)) {
+    for (int64_t i = 0; i < count; ++i) counts[0] += std::isfinite(values[i]) ? 1 : 0;
+    return counts;
+  }
   // Half of the range is compared, so that the test itself cannot overflow.
-  const bool wide = max_ / 2 - min_ / 2 > 1e30f;
+  const bool wide = max / 2 - min / 2 > 1e30f;
   std::mutex mutex;
   at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
-    std::vector<int64_t> local(bins, 0);
+    std::vector<int64_t> local(counts.size(), 0);
     if (wide) {
-      count_block<double>(values + begin, end - begin, min_, max_, local);
+      count_block<double>(values + begin, end - begin, min, max, local);
     } else {
-      count_block<float>(values + begin, end - begin, min_, max_, local);
+      count_block<float>(values + begin, end - begin, min, max, local);
     }
     const std::lock_guard<std::mutex> lock(mutex);
-    for (size_t i = 0; i < bins; ++i) counts_[i] += static_cast<double>(local[i]);
+    for (size_t i = 0; i < local.size(); ++i) counts[i] += local[i];
   });
+  return counts;
 }
 
 void Histogram::add(const float* values, int64_t count, float min, float max) {
   if (count == 0) return;
   widen(min, max);
-  if (min_ < max_) return this->count(values, count);
-  int64_t finite = 0;
-  for (int64_t i = 0; i < count; ++i) finite += std::isfinite(values[i]) ? 1 : 0;
-  counts_[0] += static_cast<double>(finite);
+  const auto counts = count_bins(values, count, min_, max_, static_cast<int64_t>(fresh_.size()));
+  for (size_t i = 0; i < fresh_.size(); ++i) fresh_[i] += counts[i];
+}
+
+void Histogram::add_counts(const std::vector<int64_t>& counts, float min, float max) {
+  widen(min, max);
+  for (size_t i = 0; i < fresh_.size(); ++i) fresh_[i] += counts[i];
+}
+
+std::vector<double> Histogram::counts() const {
+  std::vector<double> result = spread_;
+  for (size_t i = 0; i < result.size(); ++i) result[i] += static_cast<double>(fresh_[i]);
+  return result;
 }
 
 void Histogram::widen(float min, float max) {
@@ -102,23 +116,25 @@ void Histogram::widen(float min, float max) {
   }
   const float low = std::min(min_, min), high = std::max(max_, max);
   if (low == min_ && high == max_) return;
-  const auto bins = static_cast<int64_t>(counts_.size());
+  const auto old = counts();
+  const auto bins = static_cast<int64_t>(old.size());
   const double new_width = (static_cast<double>(high) - low) / static_cast<double>(bins);
   const double cell = (static_cast<double>(max_) - min_) / static_cast<double>(bins * kCellsPerBin);
   const auto bin_of = [&](double x) {
     const auto bin = static_cast<int64_t>(std::floor((x - low) / new_width));
     return static_cast<size_t>(std::min(std::max<int64_t>(bin, 0), bins - 1));
   };
-  std::vector<double> spread(counts_.size(), 0.0);
+  std::vector<double> spread(old.size(), 0.0);
   for (int64_t i = 0; i < bins; ++i) {
-    const double part = counts_[static_cast<size_t>(i)] / kCellsPerBin;
+    const double part = old[static_cast<size_t>(i)] / kCellsPerBin;
     if (part == 0) continue;
     for (int64_t k = 0; k < kCellsPerBin; ++k) {
       const double middle = min_ + (static_cast<double>(i * kCellsPerBin + k) + 0.5) * cell;
       spread[bin_of(min_ == max_ ? min_ : middle)] += part;
     }
   }
-  counts_ = std::move(spread);
+  spread_ = std::move(spread);
+  std::fill(fresh_.begin(), fresh_.end(), 0);
   min_ = low;
   max_ = high;
 }
@@ -132,18 +148,22 @@ void Histogram::merge(const Histogram& other) {
   Histogram copy = other;
   widen(other.min_, other.max_);
   copy.widen(min_, max_);
-  for (size_t i = 0; i < counts_.size(); ++i) counts_[i] += copy.counts_[i];
+  for (size_t i = 0; i < spread_.size(); ++i) {
+    spread_[i] += copy.spread_[i];
+    fresh_[i] += copy.fresh_[i];
+  }
 }
 
 std::pair<float, float> Histogram::search() const {
   if (empty() || min_ == max_) return {min_, max_};
-  const auto bins = static_cast<int64_t>(counts_.size());
-  std::vector<double> cumulated(counts_.size());
+  const auto counts = this->counts();
+  const auto bins = static_cast<int64_t>(counts.size());
+  std::vector<double> cumulated(counts.size());
   double total = 0;
-  for (size_t i = 0; i < counts_.size(); ++i) cumulated[i] = total += counts_[i];
+  for (size_t i = 0; i < counts.size(); ++i) cumulated[i] = total += counts[i];
 
   const double width = (static_cast<double>(max_) - min_) / static_cast<double>(bins);
-  const QuantizationError error_of(counts_, width);
+  const QuantizationError error_of(counts, width);
   double alpha = 0, beta = 1, best = INFINITY;
   int64_t start = 0, end = bins - 1;
   while (alpha < beta) {

@@ -3,25 +3,67 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "calibration/replayable.h"
 #include "calibration/rows.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
-void HistogramObserver::observe(const at::Tensor& x) {
-  if (x.numel() == 0) return;
-  auto values = to_rows(x, c10::nullopt, false).values;
-  auto extrema = row_extrema(values);
+namespace {
+
+/// The finite values of a tensor as one row, and what was left out.
+struct FiniteValues {
+  at::Tensor values;
+  NonFinite bad;
+  float min = 0, max = 0;
+};
+
+FiniteValues finite_values(const at::Tensor& x) {
+  FiniteValues result;
+  result.values = to_rows(x, c10::nullopt, false).values;
+  if (result.values.numel() == 0) return result;
+  auto extrema = row_extrema(result.values);
   if (!extrema.finite()) {
-    const auto bad = count_non_finite(values);
-    non_finite_ += bad.nan + bad.infinite;
-    not_a_number_ += bad.nan;
-    values = values.masked_select(at::isfinite(values)).unsqueeze(0);
-    if (values.numel() == 0) return;
-    extrema = row_extrema(values);
+    result.bad = count_non_finite(result.values);
+    result.values = result.values.masked_select(at::isfinite(result.values)).unsqueeze(0);
+    if (result.values.numel() == 0) return result;
+    extrema = row_extrema(result.values);
   }
-  histogram_.add(values.data_ptr<float>(), values.numel(), extrema.min.item<float>(), extrema.max.item<float>());
+  result.min = extrema.min.item<float>();
+  result.max = extrema.max.item<float>();
+  return result;
+}
+
+}  // namespace
+
+void HistogramObserver::observe(const at::Tensor& x) {
+  const auto finite = finite_values(x);
+  non_finite_ += finite.bad.nan + finite.bad.infinite;
+  not_a_number_ += finite.bad.nan;
+  if (finite.values.numel() == 0) return;
+  histogram_.add(finite.values.data_ptr<float>(), finite.values.numel(), finite.min, finite.max);
   ++batches_;
+}
+
+std::vector<at::Tensor> HistogramObserver::limits(const at::Tensor& x) const {
+  const auto finite = finite_values(x);
+  const bool any = finite.values.numel() > 0;
+  auto limits = at::empty({any ? 2 : 0}, at::kFloat);
+  if (any) limits.data_ptr<float>()[0] = finite.min, limits.data_ptr<float>()[1] = finite.max;
+  return {counter_tensor(any ? 1 : 0, finite.bad.nan + finite.bad.infinite, finite.bad.nan), limits};
+}
+
+at::Tensor HistogramObserver::bins(const at::Tensor& x, float min, float max) const {
+  const auto values = to_rows(x, c10::nullopt, false).values;
+  const auto size = static_cast<int64_t>(histogram_.fresh().size());
+  const auto counts = count_bins(values.data_ptr<float>(), values.numel(), min, max, size);
+  return at::tensor(counts, at::kLong);
+}
+
+void HistogramObserver::add(const at::Tensor& bins, float min, float max) {
+  const auto dense = bins.contiguous();
+  const int64_t* data = dense.data_ptr<int64_t>();
+  histogram_.add_counts({data, data + dense.numel()}, min, max);
 }
 
 void HistogramObserver::merge(const Observer& other) {
@@ -38,23 +80,24 @@ Range HistogramObserver::range() const {
 }
 
 std::vector<at::Tensor> HistogramObserver::state() const {
-  const auto& counts = histogram_.counts();
-  auto bins = at::empty({static_cast<int64_t>(counts.size())}, at::kDouble);
-  std::copy(counts.begin(), counts.end(), bins.data_ptr<double>());
+  const auto& spread = histogram_.spread();
+  const auto& fresh = histogram_.fresh();
   auto limits = at::empty({2}, at::kFloat);
   limits.data_ptr<float>()[0] = histogram_.min();
   limits.data_ptr<float>()[1] = histogram_.max();
-  return {counters(), bins, limits};
+  return {counters(), at::tensor(spread, at::kDouble), at::tensor(fresh, at::kLong), limits};
 }
 
 void HistogramObserver::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 3 || state[2].numel() != 2) {
+  if (state.size() != 4 || state[3].numel() != 2 || state[1].numel() != state[2].numel()) {
     throw Error(ErrorCode::kInternal, fmt::format("a saved histogram has {} tensors", state.size()));
   }
   set_counters(state[0]);
-  const auto bins = state[1].contiguous();
-  const double* data = bins.data_ptr<double>();
-  histogram_ = Histogram({data, data + bins.numel()}, state[2][0].item<float>(), state[2][1].item<float>());
+  const auto spread = state[1].contiguous(), fresh = state[2].contiguous();
+  const double* parts = spread.data_ptr<double>();
+  const int64_t* counts = fresh.data_ptr<int64_t>();
+  histogram_ = Histogram({parts, parts + spread.numel()}, {counts, counts + fresh.numel()}, state[3][0].item<float>(),
+                         state[3][1].item<float>());
 }
 
 }  // namespace tsquant

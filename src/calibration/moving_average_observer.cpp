@@ -42,30 +42,38 @@ void move_towards(at::Tensor& old, const at::Tensor& now, float weight) {
 
 }  // namespace
 
-void MovingAverageObserver::observe(const at::Tensor& x) {
-  if (x.numel() == 0) return;
+void MovingAverageObserver::observe(const at::Tensor& x) { replay(summary(x)); }
+
+std::vector<at::Tensor> MovingAverageObserver::summary(const at::Tensor& x) const {
+  const auto none = at::empty({0}, at::kFloat);
+  if (x.numel() == 0) return {counter_tensor(0, 0, 0), none, none};
   const auto rows = to_rows(x, axis_, false);
   auto extrema = row_extrema(rows.values);
-  if (!extrema.finite()) {
-    const auto bad = count_non_finite(rows.values);
-    non_finite_ += bad.nan + bad.infinite;
-    not_a_number_ += bad.nan;
-    if (bad.nan + bad.infinite == rows.values.numel()) return;
-    extrema = finite_extrema(rows.values);
-  }
-  ++batches_;
+  if (extrema.finite()) return {counter_tensor(1, 0, 0), extrema.min, extrema.max};
+  const auto bad = count_non_finite(rows.values);
+  const int64_t unusable = bad.nan + bad.infinite;
+  if (unusable == rows.values.numel()) return {counter_tensor(0, unusable, bad.nan), none, none};
+  extrema = finite_extrema(rows.values);
+  return {counter_tensor(1, unusable, bad.nan), extrema.min, extrema.max};
+}
+
+void MovingAverageObserver::replay(const std::vector<at::Tensor>& summary) {
+  const auto& min = summary.at(1);
+  const auto& max = summary.at(2);
+  set_counters(counters() + summary[0]);
+  if (min.numel() == 0) return;
   if (!min_.defined()) {
-    min_ = extrema.min.clone();
-    max_ = extrema.max.clone();
+    min_ = min.clone();
+    max_ = max.clone();
     return;
   }
-  if (min_.numel() != extrema.min.numel()) {
+  if (min_.numel() != min.numel()) {
     throw Error(ErrorCode::kCalibration,
-                fmt::format("the number of channels changed from {} to {}", min_.numel(), extrema.min.numel()), "",
+                fmt::format("the number of channels changed from {} to {}", min_.numel(), min.numel()), "",
                 "quantize this tensor per tensor");
   }
-  move_towards(min_, extrema.min, constant_);
-  move_towards(max_, extrema.max, constant_);
+  move_towards(min_, min, constant_);
+  move_towards(max_, max, constant_);
 }
 
 void MovingAverageObserver::merge(const Observer& other) {

@@ -6,16 +6,19 @@
 #include "calibration/histogram_observer.h"
 #include "calibration/moving_average_observer.h"
 #include "calibration/range_estimators.h"
+#include "calibration/replayable.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
-at::Tensor Observer::counters() const {
+at::Tensor counter_tensor(int64_t batches, int64_t non_finite, int64_t not_a_number) {
   auto result = at::empty({3}, at::kLong);
   int64_t* data = result.data_ptr<int64_t>();
-  data[0] = batches_, data[1] = non_finite_, data[2] = not_a_number_;
+  data[0] = batches, data[1] = non_finite, data[2] = not_a_number;
   return result;
 }
+
+at::Tensor Observer::counters() const { return counter_tensor(batches_, non_finite_, not_a_number_); }
 
 void Observer::set_counters(const at::Tensor& counters) {
   const auto dense = counters.contiguous();
@@ -51,20 +54,34 @@ bool is_histogram(const StatisticsCollectorParameters& params) {
   return params.aggregator_type == AggregatorType::kHistogram;
 }
 
+/// A histogram gives both bounds from the values as they are, so nothing else can be asked for (NNCF demands its set
+/// HISTOGRAM as well).
+void check_histogram(const RangeEstimatorParameters& params) {
+  if (!is_histogram(params.min) && !is_histogram(params.max)) return;
+  if (!is_histogram(params.min) || !is_histogram(params.max)) {
+    throw Error(ErrorCode::kInvalidArgument, "a histogram gives both bounds", "RangeEstimatorParameters",
+                "use it for min and max");
+  }
+  for (const auto* bound : {&params.min, &params.max}) {
+    if (bound->statistics_type.value_or(StatisticsType::kRaw) == StatisticsType::kRaw && !bound->clipping_value) {
+      continue;
+    }
+    throw Error(ErrorCode::kInvalidArgument, "the histogram aggregator works on raw values without clipping",
+                "RangeEstimatorParameters", "use RangeEstimatorParameters::histogram()");
+  }
+}
+
 /// NNCF, MinMaxQuantization._get_range_estimator_parameters and _get_statistic_collector.
 std::unique_ptr<Observer> default_observer(const QuantizationSpec& spec, PointKind kind, bool batchwise,
                                            RangeEstimatorParameters params) {
   const bool is_weight = kind == PointKind::kWeight;
+  check_histogram(params);
   const auto defaults =
       is_weight || spec.per_channel ? RangeEstimatorParameters::minmax() : RangeEstimatorParameters::mean_minmax();
   fill_missing(params.min, defaults.min);
   fill_missing(params.max, defaults.max);
   check(params.min);
   check(params.max);
-  if (is_histogram(params.min) != is_histogram(params.max)) {
-    throw Error(ErrorCode::kInvalidArgument, "a histogram gives both bounds", "RangeEstimatorParameters",
-                "use it for min and max");
-  }
   if (is_histogram(params.min)) {
     if (!spec.per_channel) return std::make_unique<HistogramObserver>();
     params = RangeEstimatorParameters::minmax();

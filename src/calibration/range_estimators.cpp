@@ -111,24 +111,31 @@ at::Tensor RangeEstimatorObserver::statistic_of_finite(const at::Tensor& rows, b
   return result;
 }
 
-void RangeEstimatorObserver::observe(const at::Tensor& x) {
-  if (x.numel() == 0) return;
+void RangeEstimatorObserver::observe(const at::Tensor& x) { replay(summary(x)); }
+
+std::vector<at::Tensor> RangeEstimatorObserver::summary(const at::Tensor& x) const {
+  const auto none = at::empty({0, 0}, at::kFloat);
+  if (x.numel() == 0) return {counter_tensor(0, 0, 0), none, none};
   const auto rows = to_rows(x, axis_, per_item_);
   const std::vector<int64_t> shape{rows.items, rows.channels};
   const auto extrema = row_extrema(rows.values);
   if (extrema.finite()) {
-    min_.add(statistic(rows.values, extrema, false).view(shape));
-    max_.add(statistic(rows.values, extrema, true).view(shape));
-    ++batches_;
-    return;
+    return {counter_tensor(1, 0, 0), statistic(rows.values, extrema, false).view(shape),
+            statistic(rows.values, extrema, true).view(shape)};
   }
   const auto bad = count_non_finite(rows.values);
-  non_finite_ += bad.nan + bad.infinite;
-  not_a_number_ += bad.nan;
-  if (bad.nan + bad.infinite == rows.values.numel()) return;
-  min_.add(statistic_of_finite(rows.values, false).view(shape));
-  max_.add(statistic_of_finite(rows.values, true).view(shape));
-  ++batches_;
+  const int64_t unusable = bad.nan + bad.infinite;
+  if (unusable == rows.values.numel()) return {counter_tensor(0, unusable, bad.nan), none, none};
+  return {counter_tensor(1, unusable, bad.nan), statistic_of_finite(rows.values, false).view(shape),
+          statistic_of_finite(rows.values, true).view(shape)};
+}
+
+void RangeEstimatorObserver::replay(const std::vector<at::Tensor>& summary) {
+  if (summary.at(1).numel() > 0) {
+    min_.add(summary[1]);
+    max_.add(summary.at(2));
+  }
+  set_counters(counters() + summary[0]);
 }
 
 void RangeEstimatorObserver::merge(const Observer& other) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "calibration/aggregator.h"
+#include "calibration/replayable.h"
 #include "calibration/rows.h"
 #include "tsquant/observer.h"
 
@@ -12,7 +13,7 @@ at::Tensor reduce_rows(const at::Tensor& rows, StatisticsType type, double q);
 
 /// NNCF's way to a range: a statistic per sample for each bound, then an aggregator over samples. Min/max and the mean
 /// of per-sample extrema are special cases.
-class RangeEstimatorObserver : public Observer {
+class RangeEstimatorObserver : public Observer, public Replayable {
  public:
   /// @param params all fields of both bounds are set; no histogram
   RangeEstimatorObserver(const RangeEstimatorParameters& params, c10::optional<int64_t> axis, bool per_item);
@@ -22,6 +23,9 @@ class RangeEstimatorObserver : public Observer {
   Range range() const override;
   std::vector<at::Tensor> state() const override;
   void set_state(const std::vector<at::Tensor>& state) override;
+  /// counters, and both statistics as float32 [items, channels]
+  std::vector<at::Tensor> summary(const at::Tensor& x) const override;
+  void replay(const std::vector<at::Tensor>& summary) override;
 
  private:
   at::Tensor statistic(const at::Tensor& rows, const RowExtrema& extrema, bool upper) const;

@@ -23,6 +23,7 @@ namespace {
 struct Args {
   std::string dir = "tsquant_demo", json;
   bool quick = false;
+  double outlier = 0;  ///< factor of the planted channel; 0: none
 };
 
 struct Row {
@@ -60,6 +61,10 @@ void train_and_save(const Args& args) {
     stop_if_interrupted();
   };
   train(network, draw_digits(args.quick ? 4000 : 10000, 1), options);
+  if (args.outlier > 0) {
+    plant_outlier(network, args.outlier);
+    save_digits(draw_digits(args.quick ? 500 : 2000, 4), args.dir + "/validation.pt");
+  }
   network.save(args.dir + "/fp32.pt");
 }
 
@@ -78,6 +83,41 @@ void quantize_to(const Args& args, OutputForm form, const std::string& path) {
   stop_if_interrupted();
   result.save(path);
   if (form == OutputForm::kLowered) log_line(result.report.summary());
+}
+
+/// The damaged network again, with a limit of one point: the program returns the operator that reads the planted
+/// channel to float.
+void quantize_within_limit(const Args& args, const std::string& path) {
+  const std::vector<std::string> command{"/proc/self/exe",
+                                         "quantize",
+                                         args.dir + "/fp32.pt",
+                                         "-o",
+                                         path,
+                                         "--data",
+                                         args.dir + "/calibration.pt",
+                                         "--inputs",
+                                         "images",
+                                         "--normalize",
+                                         "0.5:0.25",
+                                         "--form",
+                                         "reference",
+                                         "--max-drop",
+                                         "0.01",
+                                         "--validation-data",
+                                         args.dir + "/validation.pt",
+                                         "--validation-labels",
+                                         "labels",
+                                         "--json",
+                                         args.dir + "/accuracy.json"};
+  log_line("quantizing with accuracy control");
+  // 6: the limit was missed; the best model is there all the same.
+  const int code = run_program(command);
+  stop_if_interrupted();
+  if (code != 0 && code != 6) throw Error(ErrorCode::kInternal, "quantize --max-drop failed", path);
+  std::ifstream file(args.dir + "/accuracy.json");
+  const auto json = nlohmann::json::parse(file).at("accuracy_control");
+  log_line(fmt::format("returned to float: {}; {:.1f} s", json.at("reverted").dump(),
+                       json.at("seconds").at("total").get<double>()));
 }
 
 void measure(const Args& args, std::vector<Row>& rows) {
@@ -125,6 +165,10 @@ void run(const Args& args) {
   for (auto& row : rows) row.path = args.dir + "/" + row.name + ".pt";
   quantize_to(args, OutputForm::kReference, rows[1].path);
   quantize_to(args, OutputForm::kLowered, rows[2].path);
+  if (args.outlier > 0) {
+    rows.push_back({"within_limit", args.dir + "/within_limit.pt"});
+    quantize_within_limit(args, rows.back().path);
+  }
   measure(args, rows);
   if (args.json.empty()) {
     print(rows);
@@ -149,6 +193,10 @@ void add_demo(CLI::App& app) {
   auto* command = app.add_subcommand("demo", "Train a small network, quantize it, and measure the files");
   command->add_option("--dir", args->dir, "Folder for the files")->capture_default_str();
   command->add_flag("--quick", args->quick, "Less data and fewer epochs");
+  command
+      ->add_option("--outlier", args->outlier,
+                   "Damage the network: make one channel this much larger, and repair it with accuracy control")
+      ->check(CLI::Range(1.0, 1e6));
   add_json_option(*command, args->json);
   command->callback([args] { run(*args); });
 }

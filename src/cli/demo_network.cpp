@@ -70,6 +70,15 @@ def forward(self, x):
   return network;
 }
 
+void plant_outlier(Module& network, double factor) {
+  at::NoGradGuard no_grad;
+  // The relu between them commutes with a positive factor.
+  Module writer = network.attr("conv1").toModule(), reader = network.attr("conv2").toModule();
+  constexpr int64_t kChannel = 3;
+  for (const char* name : {"bn_weight", "bn_bias"}) writer.attr(name).toTensor().select(0, kChannel).mul_(factor);
+  reader.attr("weight").toTensor().select(1, kChannel).div_(factor);
+}
+
 void train(Module& network, const DigitData& data, const TrainOptions& options) {
   // The profiling executor would re-specialise the backward graph for every batch size; plain interpretation is faster
   // here.

@@ -6,38 +6,20 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "flows/option_names.h"
 #include "tsquant/error.h"
 
 namespace tsquant::cli {
 
 namespace {
 
-const std::map<std::string, TargetDevice> kDevices = {{"ANY", TargetDevice::kAny},
-                                                      {"CPU", TargetDevice::kCpu},
-                                                      {"GPU", TargetDevice::kGpu},
-                                                      {"NPU", TargetDevice::kNpu},
-                                                      {"CPU_SPR", TargetDevice::kCpuSpr}};
-const std::map<std::string, OverflowFix> kOverflowFixes = {{"enable", OverflowFix::kEnable},
-                                                           {"first_layer_only", OverflowFix::kFirstLayer},
-                                                           {"disable", OverflowFix::kDisable}};
-const std::map<std::string, QuantizerPropagationRule> kRules = {
-    {"do_not_merge_branches", QuantizerPropagationRule::kDoNotMergeBranches},
-    {"merge_if_all_branches_same", QuantizerPropagationRule::kMergeIfAllBranchesSame},
-    {"merge_with_potential_requantization", QuantizerPropagationRule::kMergeWithPotentialRequantization},
-    {"merge_all_in_one", QuantizerPropagationRule::kMergeAllInOne}};
-const std::map<std::string, QuantizationPreset> kPresets = {{"performance", QuantizationPreset::kPerformance},
-                                                            {"mixed", QuantizationPreset::kMixed}};
-const std::map<std::string, c10::ScalarType> kDtypes = {
+const OptionNames<QuantizationMode> kModes = {{"symmetric", QuantizationMode::kSymmetric},
+                                              {"asymmetric", QuantizationMode::kAsymmetric}};
+const OptionNames<FP8Type> kDestinations = {{"f8e4m3", FP8Type::kE4M3}, {"f8e5m2", FP8Type::kE5M2}};
+const OptionNames<c10::ScalarType> kDtypes = {
     {"float32", c10::kFloat},     {"float", c10::kFloat}, {"float64", c10::kDouble}, {"float16", c10::kHalf},
     {"bfloat16", c10::kBFloat16}, {"int64", c10::kLong},  {"int32", c10::kInt},      {"int16", c10::kShort},
     {"int8", c10::kChar},         {"uint8", c10::kByte},  {"bool", c10::kBool}};
-
-template <typename Value>
-std::vector<std::string> keys(const std::map<std::string, Value>& map) {
-  std::vector<std::string> result;
-  for (const auto& entry : map) result.push_back(entry.first);
-  return result;
-}
 
 [[noreturn]] void usage(const std::string& message, const std::string& option, const std::string& advice = "") {
   throw Error(ErrorCode::kInvalidArgument, message, option, advice);
@@ -75,7 +57,7 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
   if (parts.size() > 2 || dtype == kDtypes.end()) {
     usage(fmt::format("\"{}\" is no shape", text), "--input-shape",
           fmt::format("write SHAPE[:dtype], for example 1,3,224,224 or 1,16:int64; dtypes: {}",
-                      fmt::join(keys(kDtypes), ", ")));
+                      fmt::join(names_of_values(kDtypes), ", ")));
   }
   std::vector<int64_t> shape;
   if (!parts[0].empty()) {
@@ -93,12 +75,63 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
 }
 
 /// A number or truth value: "16000" is an int, "0.5" a float, "true" a bool.
-c10::IValue literal(const std::string& text) {
+c10::IValue literal(const std::string& text, const std::string& option) {
   if (text == "true" || text == "false") return text == "true";
-  const auto values = numbers(text, "--input-shape");
-  if (values.size() != 1) usage(fmt::format("\"{}\" is no number", text), "--input-shape");
+  const auto values = numbers(text, option);
+  if (values.size() != 1) usage(fmt::format("\"{}\" is no number", text), option);
   if (text.find_first_of(".eE") == std::string::npos) return static_cast<int64_t>(values[0]);
   return values[0];
+}
+
+/// The samples of `data` with further arguments.
+Dataset with_scalars(const Dataset& data, const std::vector<std::string>& scalars) {
+  Sample more;
+  for (const auto& text : scalars) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) {
+      more.args.push_back(literal(text, "--scalar"));
+    } else {
+      more.kwargs[text.substr(0, equals)] = literal(text.substr(equals + 1), "--scalar");
+    }
+  }
+  const auto get = [data, more](int64_t index) {
+    Sample sample = data.get(index);
+    sample.args.insert(sample.args.end(), more.args.begin(), more.args.end());
+    sample.kwargs.insert(more.kwargs.begin(), more.kwargs.end());
+    return sample;
+  };
+  return Dataset(data.length(), get, data.batch_size());
+}
+
+/// `--weights-bits` and so on.
+void add_params_options(CLI::App& app, const std::string& name, QuantizationParamsArgs& args) {
+  const std::string prefix = "--" + name + "-", group = "Quantizer";
+  app.add_option(prefix + "bits", args.bits, "Bits of " + name + "; fewer than 8 need --target-device NPU")
+      ->check(CLI::Range(2, 8))
+      ->group(group);
+  app.add_option(prefix + "mode", args.mode, "Zero point of " + name)
+      ->check(CLI::IsMember(names_of_values(kModes)))
+      ->group(group);
+  app.add_option(prefix + "signed", args.is_signed, "Codes of " + name + ": true or false; default: by the data")
+      ->group(group);
+  app.add_option(prefix + "per-channel", args.per_channel, "One scale per channel of " + name + ": true or false")
+      ->group(group);
+  app.add_option(prefix + "narrow-range", args.narrow_range, "Without the lowest code of " + name + ": true or false")
+      ->group(group);
+  app.add_option(prefix + "fp8", args.destination_type, "With --mode: another format for " + name)
+      ->check(CLI::IsMember(names_of_values(kDestinations)))
+      ->group(group);
+}
+
+QuantizationParameters quantization_params(const QuantizationParamsArgs& args) {
+  QuantizationParameters params;
+  params.num_bits = args.bits;
+  if (!args.mode.empty()) params.mode = kModes.at(args.mode);
+  params.signedness_to_force = args.is_signed;
+  params.per_channel = args.per_channel;
+  params.narrow_range = args.narrow_range;
+  if (!args.destination_type.empty()) params.destination_type = kDestinations.at(args.destination_type);
+  return params;
 }
 
 void load_library(const std::string& path) {
@@ -132,6 +165,10 @@ void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool re
   app.add_option("--image-size", args.options.image_size, "Folder of images: resize to this height and width")
       ->group(group);
   app.add_option("--limit", args.options.limit, "Use only the first samples")->group(group);
+  app.add_option("--scalar", args.scalars,
+                 "Number or truth value as a further argument of every call: 16000, or rate=16000 by name; repeat it")
+      ->allow_extra_args(false)
+      ->group(group);
   app.add_option("--window", args.options.window, "Token streams (one-dimensional integers): cut into windows")
       ->group(group)
       ->capture_default_str();
@@ -145,7 +182,9 @@ DataFile open_data(const DataArgs& args) {
     options.mean = numbers(parts[0], "--normalize");
     options.stddev = numbers(parts[1], "--normalize");
   }
-  return load_data(args.path, options);
+  DataFile data = load_data(args.path, options);
+  if (!args.scalars.empty()) data.dataset = with_scalars(data.dataset, args.scalars);
+  return data;
 }
 
 void add_shape_options(CLI::App& app, ShapeArgs& args) {
@@ -159,7 +198,8 @@ Sample make_sample(const ShapeArgs& args) {
   Sample sample;
   for (const auto& shape : args.shapes) {
     const bool is_literal = !shape.empty() && shape.front() == '=';
-    sample.args.push_back(is_literal ? literal(shape.substr(1)) : c10::IValue(random_input(shape, generator)));
+    sample.args.push_back(is_literal ? literal(shape.substr(1), "--input-shape")
+                                     : c10::IValue(random_input(shape, generator)));
   }
   return sample;
 }
@@ -170,12 +210,15 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
                           const std::vector<std::string>& allowed) {
     app.add_option(name, value, help)->check(CLI::IsMember(allowed))->group(group)->capture_default_str();
   };
-  choice("--preset", args.preset, "Default: mixed for transformers, else performance", keys(kPresets));
+  choice("--mode", args.mode, "fp8 instead of 8-bit integers", names_of_values(mode_names()));
+  choice("--preset", args.preset, "Default: mixed for transformers, else performance", names_of_values(preset_names()));
   choice("--model-type", args.model_type, "Kind of network", {"transformer"});
-  choice("--target-device", args.target_device, "Hardware table", keys(kDevices));
-  choice("--overflow-fix", args.overflow_fix, "Half range of weights", keys(kOverflowFixes));
-  choice("--propagation-rule", args.propagation_rule, "Where branches meet", keys(kRules));
+  choice("--target-device", args.target_device, "Hardware table", names_of_values(target_device_names()));
+  choice("--overflow-fix", args.overflow_fix, "Half range of weights", names_of_values(overflow_fix_names()));
+  choice("--propagation-rule", args.propagation_rule, "Where branches meet", names_of_values(propagation_rule_names()));
   app.add_flag("--quantize-outputs", args.quantize_outputs, "Quantize the model's outputs too")->group(group);
+  add_params_options(app, "weights", args.weights);
+  add_params_options(app, "activations", args.activations);
   app.add_option("--ignore-name", args.ignore_names, "Leave this operator in float (name or alias); repeat it")
       ->allow_extra_args(false)
       ->group(group);
@@ -196,12 +239,15 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
 
 OpenVINOQuantizerOptions quantizer_options(const QuantizerArgs& args) {
   OpenVINOQuantizerOptions options;
-  if (!args.preset.empty()) options.preset = kPresets.at(args.preset);
+  if (!args.mode.empty()) options.mode = mode_names().at(args.mode);
+  if (!args.preset.empty()) options.preset = preset_names().at(args.preset);
   if (!args.model_type.empty()) options.model_type = ModelType::kTransformer;
-  options.target_device = kDevices.at(args.target_device);
-  options.overflow_fix = kOverflowFixes.at(args.overflow_fix);
-  options.quantizer_propagation_rule = kRules.at(args.propagation_rule);
+  options.target_device = target_device_names().at(args.target_device);
+  options.overflow_fix = overflow_fix_names().at(args.overflow_fix);
+  options.quantizer_propagation_rule = propagation_rule_names().at(args.propagation_rule);
   options.quantize_outputs = args.quantize_outputs;
+  options.weights_quantization_params = quantization_params(args.weights);
+  options.activations_quantization_params = quantization_params(args.activations);
   options.ignored_scope.names = args.ignore_names;
   options.ignored_scope.patterns = args.ignore_patterns;
   options.ignored_scope.types = args.ignore_types;

@@ -14,6 +14,7 @@ namespace tsquant::cli {
 struct DataArgs {
   std::string path, normalize;
   DataOptions options;
+  std::vector<std::string> scalars;  ///< further arguments of every call: "16000", or "rate=16000" by name
 };
 void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool required);
 /// @throws Error kDataset, kInvalidArgument
@@ -29,13 +30,21 @@ void add_shape_options(CLI::App& app, ShapeArgs& args);
 /// @throws Error kInvalidArgument
 Sample make_sample(const ShapeArgs& args);
 
+/// QuantizationParameters of weights or activations.
+struct QuantizationParamsArgs {
+  c10::optional<int64_t> bits;
+  std::string mode, destination_type;
+  c10::optional<bool> is_signed, per_channel, narrow_range;
+};
+
 /// Options of OpenVINOQuantizer.
 struct QuantizerArgs {
-  std::string preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
-                                  propagation_rule = "merge_all_in_one";
+  std::string mode, preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
+                                        propagation_rule = "merge_all_in_one";
   std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
   std::vector<std::string> skip_passes;  ///< of the rewrites before the quantizer
   bool lenient_rules = false, quantize_outputs = false;
+  QuantizationParamsArgs weights, activations;
 };
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args);
 /// @throws Error kInvalidArgument

@@ -1,50 +1,119 @@
 #include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
 
+#include "cli/accuracy_control.h"
+#include "cli/algorithm_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
-#include "tsquant/quantize_pt2e.h"
+#include "flows/option_names.h"
+#include "tsquant/config.h"
+#include "tsquant/quantize.h"
 
 namespace tsquant::cli {
 
 namespace {
 
-const std::map<std::string, OutputForm> kForms = {{"decomposed", OutputForm::kDecomposed},
-                                                  {"reference", OutputForm::kReference},
-                                                  {"fake_quantize", OutputForm::kFakeQuantize},
-                                                  {"lowered", OutputForm::kLowered}};
-
 struct Args {
-  std::string model, output, form = "decomposed", json;
+  std::string model, output, config, form = "decomposed", json;
   DataArgs data;
   QuantizerArgs quantizer;
+  AccuracyArgs accuracy;
+  AlgorithmArgs algorithms;
   QuantizePt2eOptions options;
   bool no_fold = false, refuse_training = false;
-  std::string statistics, bias_correction = "fast";
-  double bias_threshold = 0;
+  std::vector<std::string> warnings;
 };
 
-void run(Args& args) {
+void add_warnings(const Args& args, Report& report) {
+  report.warnings.insert(report.warnings.end(), args.warnings.begin(), args.warnings.end());
+}
+
+void run_within_limit(const Args& args, Model& model, Quantizer& quantizer, const Dataset& calibration) {
+  auto result = quantize_within_limit(model, quantizer, calibration, args.data, args.accuracy, args.options);
+  stop_if_interrupted();
+  add_warnings(args, result.quantized.report);
+  result.quantized.save(args.output);
+  if (args.json.empty()) {
+    std::cout << result.quantized.report.summary() << result.summary() << "wrote " << args.output << std::endl;
+  } else {
+    auto json = nlohmann::ordered_json::parse(result.quantized.report.to_json());
+    json["accuracy_control"] = nlohmann::ordered_json::parse(accuracy_json(result));
+    write_text(args.json, json.dump());
+  }
+  require_limit(result, args.accuracy, args.output);
+}
+
+OpenVINOQuantizerOptions from_arguments(Args& args) {
   auto& options = args.options;
-  options.form = kForms.at(args.form);
+  options.form = form_names().at(args.form);
   options.fold_quantize = !args.no_fold;
+  apply_algorithm_options(args.algorithms, !args.quantizer.model_type.empty(), options);
+  return quantizer_options(args.quantizer);
+}
+
+/// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
+OpenVINOQuantizerOptions from_config(Args& args, int64_t batch_size) {
+  QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, batch_size));
+  auto& options = setup.options;
+  options.allow_empty = args.options.allow_empty;
+  options.statistics_path = args.options.statistics_path;
+  options.statistics_out = args.options.statistics_out;
+  options.statistics_in = args.options.statistics_in;
+  args.options = options;
+  args.warnings = setup.warnings;
+  return setup.quantizer;
+}
+
+void run(Args& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
-  if (!args.statistics.empty()) options.batchwise_statistics = args.statistics == "item";
-  if (args.bias_correction == "none") options.fast_bias_correction = c10::nullopt;
-  if (args.bias_threshold > 0) options.bias_correction_params.threshold = args.bias_threshold;
-  options.skip_passes = args.quantizer.skip_passes;
-  options.progress = console_progress();
-  OpenVINOQuantizer quantizer(quantizer_options(args.quantizer));
-  Model model = Model::load(args.model, capture);
   const DataFile data = open_data(args.data);
-  QuantizedModel result = quantize_pt2e(model, quantizer, data.dataset, options);
+  OpenVINOQuantizer quantizer(args.config.empty() ? from_arguments(args)
+                                                  : from_config(args, data.dataset.batch_size()));
+  args.options.skip_passes = args.quantizer.skip_passes;
+  args.options.progress = console_progress();
+  Model model = Model::load(args.model, capture);
+  if (args.accuracy.max_drop) {
+    run_within_limit(args, model, quantizer, data.dataset);
+    return;
+  }
+  QuantizedModel result = quantize_pt2e(model, quantizer, data.dataset, args.options);
   stop_if_interrupted();
+  add_warnings(args, result.report);
   result.save(args.output);
   if (args.json.empty()) {
     std::cout << result.report.summary() << "wrote " << args.output << std::endl;
   } else {
     write_text(args.json, result.report.to_json());
+  }
+}
+
+constexpr const char* kResultGroup = "Result";
+
+void add_result_options(CLI::App& app, Args& args) {
+  app.add_option("--form", args.form, "Operators in the file")
+      ->check(CLI::IsMember(names_of_values(form_names())))
+      ->group(kResultGroup)
+      ->capture_default_str();
+  app.add_option("--engine", args.options.engine,
+                 "Lowered form: tsquant, onednn, qnnpack or fbgemm; default: the fastest here")
+      ->group(kResultGroup);
+  app.add_option("--subset-size", args.options.subset_size, "Calibration samples (batches)")
+      ->group(kResultGroup)
+      ->capture_default_str();
+  app.add_flag("--no-fold", args.no_fold, "Keep float weights followed by quantize and dequantize")
+      ->group(kResultGroup);
+}
+
+/// `--config`. What it says about quantization cannot be given on the command line as well.
+void add_config_option(CLI::App& app, std::string& path) {
+  auto* config = app.add_option("--config", path, "JSON configuration with all options of quantization, as NNCF's");
+  config->check(CLI::ExistingFile);
+  const std::set<std::string> groups{"Quantizer", "Algorithms", kResultGroup};
+  for (CLI::Option* option : app.get_options()) {
+    if (groups.count(option->get_group()) && option->get_name() != "--skip-pass") config->excludes(option);
   }
 }
 
@@ -57,22 +126,11 @@ void add_quantize(CLI::App& app) {
   command->add_option("-o,--output", args->output, "File to write")->required();
   add_data_options(*command, args->data, 1, true);
   add_quantizer_options(*command, args->quantizer);
-  std::vector<std::string> forms;
-  for (const auto& form : kForms) forms.push_back(form.first);
-  command->add_option("--form", args->form, "Operators in the file")
-      ->check(CLI::IsMember(forms))
-      ->capture_default_str();
-  command->add_option("--engine", args->options.engine,
-                      "Lowered form: tsquant, onednn, qnnpack or fbgemm; default: the fastest here");
-  command->add_option("--subset-size", args->options.subset_size, "Calibration samples (batches)")
-      ->capture_default_str();
-  command->add_option("--statistics", args->statistics, "Activation range per item of a batch, or per batch")
-      ->check(CLI::IsMember({"item", "batch"}));
-  command->add_option("--bias-correction", args->bias_correction, "Correct biases for the mean error of the weights")
-      ->check(CLI::IsMember({"fast", "none"}))
-      ->capture_default_str();
-  command->add_option("--bias-threshold", args->bias_threshold, "Largest allowed relative change of a bias");
-  command->add_flag("--no-fold", args->no_fold, "Keep float weights followed by quantize and dequantize");
+  add_accuracy_options(*command, args->accuracy);
+  add_algorithm_options(*command, args->algorithms);
+  add_statistics_file_options(*command, args->options);
+  add_result_options(*command, *args);
+  add_config_option(*command, args->config);
   command->add_flag("--allow-empty", args->options.allow_empty, "Accept a model in which nothing is quantized");
   command->add_flag("--refuse-training", args->refuse_training, "Refuse a model saved in training mode");
   add_process_options(*command);

@@ -2,6 +2,8 @@
 
 #include <unordered_map>
 
+#include "graph/inserted_functions.h"
+
 namespace tsquant {
 
 namespace {
@@ -143,6 +145,8 @@ const std::vector<OpInfo>& rows() {
       {"PTCosMetatype", {"cos"}, {}, kNone},
       {"PTSinMetatype", {"sin"}, {}, kNone},
       {"PTTopKMetatype", {"topk"}, {}, kNone},
+      // Not in NNCF, where it is a module of unknown type: the multiply that SmoothQuant inserts.
+      {"SmoothQuantMultiply", {kSmoothQuantFunction}, {}, kNone},
       {"UnknownMetatype", {}, {}, kNone},
   };
   return table;

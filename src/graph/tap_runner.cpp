@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/library.h>
 
+#include "graph/steady_convolution.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -130,18 +131,23 @@ std::string operator_message(const std::string& text) {
 struct TapRunner::Impl {
   torch::jit::Module module;
   torch::jit::Code code;
+  bool stateful;
 };
 
-TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps) {
+TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool steady) {
   auto graph = model.graph()->copy();
   Correspondence map;
   map.add(model.graph()->block(), graph->block());
   for (size_t i = 0; i < taps.size(); ++i) insert_tap(*graph, taps[i], map, i);
-  auto module = is_stateful(model.graph()) ? model.module().deepcopy() : model.module();
-  impl_.reset(new Impl{std::move(module), torch::jit::Code(graph, "forward")});
+  if (steady) use_steady_convolutions(*graph);
+  const bool stateful = is_stateful(model.graph());
+  auto module = stateful ? model.module().deepcopy() : model.module();
+  impl_.reset(new Impl{std::move(module), torch::jit::Code(graph, "forward"), stateful});
 }
 
 TapRunner::~TapRunner() = default;
+
+bool TapRunner::stateful() const { return impl_->stateful; }
 
 c10::IValue TapRunner::run(const Sample& sample, const Sink& sink) const {
   at::NoGradGuard no_grad;

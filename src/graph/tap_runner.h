@@ -25,12 +25,17 @@ class TapRunner {
  public:
   using Sink = std::function<void(size_t tap, const at::Tensor& tensor)>;
 
-  TapRunner(const Model& model, const std::vector<TapPoint>& taps);
+  /// @param steady results are the same bits for any batch size and number of threads (steady_convolution.h); they may
+  ///        then differ in the last bits from what LibTorch's own choice of convolution gives
+  TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool steady = false);
   ~TapRunner();
 
   /// Runs one sample without gradients. The tensor given to the sink must be copied if it is kept.
   /// @throws Error kDataset when the arguments do not fit the schema of `forward` or the model rejects them
   c10::IValue run(const Sample& sample, const Sink& sink) const;
+
+  /// True when the model writes its own attributes, so that a sample's result depends on the samples before.
+  bool stateful() const;
 
  private:
   struct Impl;

@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "graph/fx_names.h"
+#include "graph/inserted_functions.h"
 #include "graph/op_table.h"
 
 namespace tsquant {
@@ -104,7 +105,8 @@ NodeNames GraphViewBuilder::names_for(Node* node) {
     return text;
   };
   const std::string captured = names.type();
-  names.function = bare(captured) == bare(function) ? captured : function;
+  const bool keeps = bare(captured) == bare(function) || captured == kSmoothQuantFunction;
+  names.function = keeps ? captured : function;
   return names;
 }
 

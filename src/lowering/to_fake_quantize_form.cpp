@@ -1,37 +1,14 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include "graph/walk.h"
+#include "lowering/fake_quantize_nodes.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
 
 namespace tsquant {
 
-namespace {
-
-using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
-
-Value* insert_fake_quantize(Graph& graph, const AffineNode& a, Value* x) {
-  std::vector<Value*> inputs{x};
-  if (a.per_channel) {
-    inputs.push_back(graph.insertConstant(a.scales));
-    inputs.push_back(graph.insertConstant(a.zero_points.to(at::kInt)));  // the operator refuses int64
-    inputs.push_back(graph.insertConstant(a.axis));
-  } else {
-    inputs.push_back(graph.insertConstant(a.scale));
-    inputs.push_back(graph.insertConstant(a.zero_point));
-  }
-  inputs.push_back(graph.insertConstant(a.quant_min));
-  inputs.push_back(graph.insertConstant(a.quant_max));
-  const auto kind = c10::Symbol::fromQualString(a.per_channel ? "aten::fake_quantize_per_channel_affine"
-                                                              : "aten::fake_quantize_per_tensor_affine");
-  Node* node = graph.insertNode(graph.create(kind, inputs, 1));
-  node->output()->setType(c10::TensorType::get());
-  return node->output();
-}
-
-}  // namespace
 
 // %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
 //   ->

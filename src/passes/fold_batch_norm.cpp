@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "graph/params.h"
 #include "graph/walk.h"
 #include "passes/passes.h"
@@ -55,20 +58,33 @@ c10::optional<Affine> affine_of(const Model& model, const Node* norm) {
   return affine;
 }
 
+/// weight * scale along dimension 0 in double precision. A few channels at a time, so that no copy of a large weight in
+/// double precision is needed.
+at::Tensor scale_rows(const at::Tensor& weight, const at::Tensor& scale) {
+  constexpr int64_t kElementsAtATime = 1 << 16;
+  auto result = at::empty(weight.sizes(), weight.options());
+  const int64_t rows = weight.size(0), row_size = std::max<int64_t>(1, weight.numel() / std::max<int64_t>(1, rows));
+  const int64_t step = std::max<int64_t>(1, kElementsAtATime / row_size);
+  std::vector<int64_t> shape(static_cast<size_t>(weight.dim()), 1);
+  shape[0] = -1;
+  for (int64_t row = 0; row < rows; row += step) {
+    const int64_t count = std::min(step, rows - row);
+    const auto factors = scale.narrow(0, row, count).reshape(shape);
+    result.narrow(0, row, count).copy_(weight.narrow(0, row, count).to(at::kDouble) * factors);
+  }
+  return result;
+}
+
 /// Multiplies the output channels of a weight. Those of a transposed convolution lie in dimension 1, group by group.
 at::Tensor scale_outputs(const at::Tensor& weight, const at::Tensor& scale, bool transposed, int64_t groups) {
+  if (!transposed) return scale_rows(weight, scale);
   const auto w = weight.to(at::kDouble);
-  if (!transposed) {
-    std::vector<int64_t> shape(w.dim(), 1);
-    shape[0] = -1;
-    return w * scale.reshape(shape);
-  }
   std::vector<int64_t> grouped{groups, w.size(0) / groups, w.size(1)};
   grouped.insert(grouped.end(), w.sizes().begin() + 2, w.sizes().end());
   std::vector<int64_t> factors(grouped.size(), 1);
   factors[0] = groups;
   factors[2] = w.size(1);
-  return (w.reshape(grouped) * scale.reshape(factors)).reshape(w.sizes());
+  return (w.reshape(grouped) * scale.reshape(factors)).reshape(w.sizes()).to(weight.scalar_type());
 }
 
 int64_t groups_of(const Model& model, const Node* conv) {
@@ -114,7 +130,7 @@ bool fold(PassContext& ctx, Node* norm) {
   at::NoGradGuard no_grad;
   auto new_bias = bias->defined() ? affine->shift + bias->to(at::kDouble) * affine->scale : affine->shift;
   const auto new_weight = scale_outputs(*weight, affine->scale, transposed, groups);
-  set_param(ctx.model, conv, 1, new_weight.to(weight->scalar_type()).contiguous());
+  set_param(ctx.model, conv, 1, new_weight.contiguous());
   set_bias(ctx.model, conv, new_bias.to(weight->scalar_type()).contiguous());
   norm->output()->replaceAllUsesWith(conv->output());
   norm->destroy();

@@ -78,11 +78,11 @@ double percent(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
-void check(const DataFile& data, Metric metric, const Runnable* reference) {
+void check(const DataFile& data, Metric metric, bool has_reference) {
   if (metric == Metric::kTop1 && !data.labels.defined()) {
     throw Error(ErrorCode::kDataset, "top1 needs labels", "--labels", "name the tensor that holds them");
   }
-  if (metric == Metric::kAgreement && !reference) {
+  if (metric == Metric::kAgreement && !has_reference) {
     throw Error(ErrorCode::kInvalidArgument, "the metric agreement needs a reference model", "--reference");
   }
   if (data.dataset.length() == 0) throw Error(ErrorCode::kDataset, "the data set is empty", "--data");
@@ -110,15 +110,15 @@ const char* to_string(Metric metric) {
   return "unknown";
 }
 
-Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnable* reference,
+Evaluation evaluate(const RunSample& model, const DataFile& data, Metric metric, const RunSample& reference,
                     const Progress& progress) {
-  check(data, metric, reference);
+  check(data, metric, static_cast<bool>(reference));
   Totals totals;
   int64_t row = 0;
   for (int64_t i = 0; i < data.dataset.length(); ++i) {
     const Sample sample = data.dataset.get(i);
     const auto begin = Clock::now();
-    const auto output = first_tensor(model.run(sample));
+    const auto output = first_tensor(model(sample));
     totals.seconds += std::chrono::duration<double>(Clock::now() - begin).count();
     at::Tensor targets;
     if (data.labels.defined()) {
@@ -127,7 +127,7 @@ Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnab
       row += size;
     }
     score_batch(totals, metric, output, sample, targets);
-    if (reference) compare_batch(totals, output, first_tensor(reference->run(sample)));
+    if (reference) compare_batch(totals, output, first_tensor(reference(sample)));
     if (progress && !progress("evaluate", i + 1, data.dataset.length())) {
       throw Error(ErrorCode::kCancelled, "the evaluation was cancelled");
     }
@@ -144,6 +144,14 @@ Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnab
     result.value = std::exp(*result.nats);
   }
   return result;
+}
+
+Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnable* reference,
+                    const Progress& progress) {
+  const auto run = [](Runnable& runnable) {
+    return RunSample([&runnable](const Sample& sample) { return runnable.run(sample); });
+  };
+  return evaluate(run(model), data, metric, reference ? run(*reference) : RunSample(), progress);
 }
 
 }  // namespace tsquant

@@ -2,6 +2,7 @@
 
 #include <c10/util/Optional.h>
 
+#include <functional>
 #include <string>
 
 #include "io/data_files.h"
@@ -29,11 +30,18 @@ struct Evaluation {
   c10::optional<double> agreement;  ///< percentage of predictions that equal the reference's
 };
 
-/// Runs all data through the model, and through `reference` when it is not null.
+/// Runs one sample through some model.
+using RunSample = std::function<c10::IValue(const Sample&)>;
+
+/// Runs all data through the model, and through `reference` when it is not empty.
 ///
 /// Token streams: every position of every window is scored against the following token; a window's first position has
 /// no history. Token rows without labels: each row is scored against itself, shifted by one.
 /// @throws Error kDataset (no labels, wrong shapes), kInvalidArgument (agreement without reference), kCancelled
+Evaluation evaluate(const RunSample& model, const DataFile& data, Metric metric, const RunSample& reference = {},
+                    const Progress& progress = {});
+
+/// The same for modules loaded from files; `reference` may be null.
 Evaluation evaluate(Runnable& model, const DataFile& data, Metric metric, Runnable* reference = nullptr,
                     const Progress& progress = {});
 

@@ -58,9 +58,9 @@ TEST(Fp8Mode, ComputesWithFp8Codes) {
   EXPECT_LT(error_of(e5m2), 0.15);
   EXPECT_EQ(e4m3.report.quantizers[0].dtype, "f8e4m3");
   EXPECT_EQ(e5m2.report.quantizers[0].dtype, "f8e5m2");
-  // conv and linear: input and weight each; stored weights are bytes.
-  EXPECT_EQ(nodes_of_kind(e4m3.model.graph()->block(), {"tsquant::dequantize_fp8"}).size(), 4u);
-  EXPECT_EQ(nodes_of_kind(e4m3.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 2u);
+  // Inputs of conv, pooling and linear, and two weights; stored weights are bytes.
+  EXPECT_EQ(nodes_of_kind(e4m3.model.graph()->block(), {"tsquant::dequantize_fp8"}).size(), 5u);
+  EXPECT_EQ(nodes_of_kind(e4m3.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 3u);
   EXPECT_LT(e4m3.report.quantized_bytes * 2, e4m3.report.float_bytes);
 }
 
@@ -84,7 +84,7 @@ TEST(Fp8Mode, UnfoldedWeightsStayFloat) {
   QuantizePt2eOptions options;
   options.fold_quantize = false;
   const auto result = quantized(fp8(FP8Type::kE4M3), options);
-  EXPECT_EQ(nodes_of_kind(result.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 4u);
+  EXPECT_EQ(nodes_of_kind(result.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 5u);
   EXPECT_NEAR(error_of(result), error_of(quantized(fp8(FP8Type::kE4M3))), 1e-6);
 }
 

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string>
+
+#include "cli/options.h"
+#include "tsquant/quantize_with_accuracy_control.h"
+
+namespace tsquant::cli {
+
+/// `--max-drop` and what belongs to it.
+struct AccuracyArgs {
+  c10::optional<double> max_drop;  ///< none: quantize without a limit
+  std::string drop_type = "absolute", metric = "top1", restore_mode = "activations_and_weights";
+  std::string data, labels;  ///< empty: those of the calibration
+  int64_t batch_size = 32, limit = 0;
+  AdvancedAccuracyRestorerParameters advanced;
+  c10::optional<int64_t> ranking_subset_size, ranking_workers;
+};
+void add_accuracy_options(CLI::App& app, AccuracyArgs& args);
+
+/// Quantizes with the limit; inputs, normalisation and labels are those of the calibration data unless given.
+/// @throws Error as quantize_pt2e_with_accuracy_control; kDataset, kInvalidArgument (unknown metric)
+AccuracyControlResult quantize_within_limit(Model& model, Quantizer& quantizer, const Dataset& calibration,
+                                            const DataArgs& calibration_args, const AccuracyArgs& args,
+                                            const QuantizePt2eOptions& options);
+
+/// The result as a JSON object, for `--json`.
+std::string accuracy_json(const AccuracyControlResult& result);
+
+/// @throws Error kAccuracyLimit with the gap when the limit was missed
+void require_limit(const AccuracyControlResult& result, const AccuracyArgs& args, const std::string& output);
+
+}  // namespace tsquant::cli

@@ -1,0 +1,29 @@
+#include "flows/equalize_channels.h"
+
+#include <fmt/format.h>
+
+#include "algorithms/channel_alignment.h"
+#include "algorithms/smooth_quant.h"
+
+namespace tsquant {
+
+void equalize_channels(Model& model, Report& report, PhaseClock& clock, const Dataset& dataset,
+                       const QuantizePt2eOptions& options, const CalibrationOptions& calibration) {
+  const auto record = [&report](const char* option, size_t done, int64_t found,
+                                const std::vector<std::string>& warnings) {
+    report.options[option] = fmt::format("{} of {}", done, found);
+    report.warnings.insert(report.warnings.end(), warnings.begin(), warnings.end());
+  };
+  if (options.smooth_quant) {
+    clock.start("smooth_quant");
+    const auto result = smooth_quant(model, dataset, options.smooth_quant_params, calibration);
+    record("groups_smoothed", result.groups.size(), result.found, result.warnings);
+  }
+  if (options.channel_alignment) {
+    clock.start("channel_alignment");
+    const auto result = align_channels(model, dataset, calibration);
+    record("pairs_aligned", result.pairs.size(), result.found, result.warnings);
+  }
+}
+
+}  // namespace tsquant

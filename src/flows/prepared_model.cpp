@@ -1,0 +1,240 @@
+#include "flows/prepared_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "algorithms/fast_bias_correction.h"
+#include "calibration/agreement.h"
+#include "calibration/fingerprint.h"
+#include "calibration/statistics_cache.h"
+#include "flows/build_report.h"
+#include "flows/check_options.h"
+#include "flows/equalize_channels.h"
+#include "flows/phase_clock.h"
+#include "graph/op_table.h"
+#include "graph/params.h"
+#include "lowering/lowering.h"
+#include "report/compare.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+void require_points(const Annotations& annotations, const Report& report, bool allow_empty) {
+  if (!annotations.points.empty() || allow_empty) return;
+  const std::string reasons = grouped_reasons(report);
+  throw Error(ErrorCode::kUnsupportedModel,
+              "nothing in this model could be quantized" + (reasons.empty() ? "" : ": " + reasons), "forward",
+              "see `tsquant inspect`, or set allow_empty to accept a float result");
+}
+
+/// Floating-point codes need operators that only one form has.
+void check_form(const Annotations& annotations, OutputForm form) {
+  if (form == OutputForm::kDecomposed) return;
+  for (const auto& point : annotations.points) {
+    if (!point.spec.destination_type) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("fp8 quantizers cannot be written in the {} form", form_name(form)), point.node,
+                "use the decomposed form");
+  }
+}
+
+PipelineOptions pipeline_options(const QuantizePt2eOptions& options, const Sample& first, PassPhase phase) {
+  PipelineOptions pipeline;
+  pipeline.skip = options.skip_passes;
+  pipeline.sample = &first;
+  pipeline.phase = phase;
+  return pipeline;
+}
+
+/// Float-to-float rewrites: ours and the quantizer's.
+void normalise(PreparedModel& prepared, Quantizer& quantizer, const QuantizePt2eOptions& options) {
+  run_passes(*prepared.model, pipeline_options(options, prepared.first, PassPhase::kBeforeAnnotation));
+  quantizer.transform_for_annotation(*prepared.model);
+}
+
+void annotate(PreparedModel& prepared, const Quantizer& quantizer, const QuantizePt2eOptions& options) {
+  prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
+  prepared.annotations = quantizer.annotate(*prepared.view);
+  quantizer.validate(*prepared.view, prepared.annotations);
+  check_form(prepared.annotations, options.form);
+  describe_nodes(prepared.report, *prepared.view, prepared.annotations);
+  require_points(prepared.annotations, prepared.report, options.allow_empty);
+}
+
+CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
+  CalibrationOptions calibration;
+  calibration.subset_size = options.subset_size;
+  calibration.batchwise = options.batchwise_statistics.value_or(dataset.batch_size() > 1);
+  calibration.inplace = options.inplace_statistics;
+  calibration.progress = options.progress;
+  calibration.activations_range_estimator = options.activations_range_estimator_params;
+  calibration.weights_range_estimator = options.weights_range_estimator_params;
+  calibration.exchange = options.exchange;
+  if (!(options.statistics_in + options.statistics_out + options.statistics_path).empty()) {
+    calibration.cache = std::make_shared<StatisticsCache>(
+        StatisticsCache::Paths{options.statistics_in, options.statistics_out, options.statistics_path},
+        options.exchange);
+  }
+  return calibration;
+}
+
+void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationOptions& calibration) {
+  const StatTable stats = calibrate(*prepared.model, *prepared.view, prepared.annotations, dataset, calibration);
+  prepared.qparams = compute_qparams(prepared.annotations, stats);
+  Report& report = prepared.report;
+  report.samples = stats.samples;
+  const auto& captured = prepared.model->warnings();
+  report.warnings.insert(report.warnings.begin(), captured.begin(), captured.end());
+  report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
+  describe_quantizers(report, prepared.annotations, prepared.qparams, stats);
+}
+
+/// The edge that carries the bias of an operator; null when it has none.
+const ViewEdge* bias_edge(const GraphView& view, const std::string& name) {
+  const ViewNode* node = view.find(name);
+  if (!node || !node->op || node->op->bias_port < 0) return nullptr;
+  return view.input_edge(*node, node->op->bias_port);
+}
+
+void keep_biases(PreparedModel& prepared) {
+  for (const auto& point : prepared.annotations.points) {
+    if (point.kind != PointKind::kWeight) continue;
+    const ViewEdge* edge = bias_edge(*prepared.view, point.node);
+    const auto bias = edge ? param_of(*prepared.model, edge->value) : c10::nullopt;
+    if (bias) prepared.original_biases[point.node] = bias->tensor;
+  }
+}
+
+void restore_bias(Model& model, const GraphView& view, const PreparedModel& prepared, const std::string& node) {
+  const ViewEdge* edge = bias_edge(view, node);
+  const auto bias = edge ? param_of(model, edge->value) : c10::nullopt;
+  if (!bias) return;
+  const auto original = prepared.original_biases.find(node);
+  // A bias that bias correction added was zero before.
+  const at::Tensor value = original == prepared.original_biases.end() ? at::zeros_like(bias->tensor) : original->second;
+  if (!value.is_same(bias->tensor)) set_param(model, edge->use.user, edge->use.offset, value);
+}
+
+/// Marks the operators whose points could not be inserted.
+void apply_refusals(Report& report, const std::vector<Refusal>& refusals) {
+  for (const auto& refusal : refusals) {
+    for (auto& node : report.nodes) {
+      if (node.name != refusal.node) continue;
+      node.quantized = false;
+      node.code = refusal.code;
+      node.reason = refusal.reason;
+    }
+  }
+}
+
+void convert_form(Model& model, const QuantizePt2eOptions& options, const std::string& engine, Report& report) {
+  duplicate_dequantize(model);
+  if (options.form == OutputForm::kDecomposed) to_decomposed_form(model);
+  if (options.form == OutputForm::kFakeQuantize) to_fake_quantize_form(model);
+  if (options.form == OutputForm::kLowered) lower_to_engine(model, engine, report);
+}
+
+/// Annotations without some points. Unified groups keep the members that stay.
+Annotations without_points(const Annotations& annotations, const std::set<int64_t>& removed,
+                           const std::set<std::string>& reverted) {
+  Annotations rest = annotations;
+  const auto is_removed = [&](int64_t id) { return removed.count(id) > 0; };
+  auto& points = rest.points;
+  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_removed(point.id); }),
+               points.end());
+  for (auto& group : rest.unified_scale_groups) {
+    group.erase(std::remove_if(group.begin(), group.end(), is_removed), group.end());
+  }
+  for (const auto& name : reverted) {
+    rest.refusals.push_back({name, "reverted", "accuracy control returned it to float"});
+  }
+  return rest;
+}
+
+QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Annotations& annotations,
+                                  const PreparedModel& prepared, Report report, const QuantizePt2eOptions& options) {
+  PhaseClock clock(report);
+  clock.start("convert");
+  std::vector<Refusal> refusals;
+  insert_qdq(model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
+  apply_refusals(report, refusals);
+  run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
+  convert_form(model, options, report.engine, report);
+  stamp_value_names(model);
+  drop_unread(model);
+  report.quantized_bytes = stored_bytes(model);
+  clock.stop();
+  return {model, std::move(report), prepared.first};
+}
+
+}  // namespace
+
+PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
+                            const QuantizePt2eOptions& options) {
+  check_options(options, calibration_dataset);
+  PreparedModel prepared;
+  Report& report = prepared.report;
+  record_options(report, options, calibration_dataset);
+  report.engine = checked_engine(options);
+  PhaseClock clock(report);
+
+  clock.start("passes");
+  prepared.model = std::make_unique<Model>(options.do_copy ? model.clone() : model);
+  report.float_bytes = stored_bytes(*prepared.model);
+  prepared.first = calibration_dataset.get(0);
+  normalise(prepared, quantizer, options);
+  CalibrationOptions calibration = calibration_options(options, calibration_dataset);
+  equalize_channels(*prepared.model, report, clock, calibration_dataset, options, calibration);
+
+  clock.start("annotate");
+  annotate(prepared, quantizer, options);
+
+  clock.start("calibrate");
+  FastBiasCorrection bias_correction(*prepared.model, *prepared.view, prepared.annotations);
+  if (options.fast_bias_correction) calibration.extra_taps = bias_correction.taps();
+  measure(prepared, calibration_dataset, calibration);
+  keep_biases(prepared);
+
+  if (options.fast_bias_correction) {
+    clock.start("bias_correction");
+    const auto records = bias_correction.apply(*prepared.model, prepared.qparams, options.bias_correction_params);
+    const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
+    report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
+  }
+  clock.stop();
+  return prepared;
+}
+
+QuantizedModel convert_prepared(PreparedModel prepared, const QuantizePt2eOptions& options) {
+  auto result = insert_and_convert(*prepared.model, *prepared.view, prepared.annotations, prepared,
+                                   std::move(prepared.report), options);
+  // Settings that do not touch statistics could still make the ranks' models differ.
+  if (options.exchange) require_equal_ranks(*options.exchange, {{"quantized model", fingerprint(result.model)}});
+  return result;
+}
+
+QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2eOptions& options,
+                               const std::set<int64_t>& removed_points,
+                               const std::set<std::string>& reverted_operators) {
+  Model model = prepared.model->clone();
+  {
+    const GraphView view(model);
+    for (const auto& name : reverted_operators) restore_bias(model, view, prepared, name);
+  }
+  // Restoring a bias may edit the graph, so the view that the quantizers are inserted by is built afterwards.
+  const GraphView view(model, record_shapes(model, prepared.first));
+  const Annotations annotations = without_points(prepared.annotations, removed_points, reverted_operators);
+  Report report = prepared.report;
+  report.nodes.clear();
+  describe_nodes(report, view, annotations);
+  auto& records = report.quantizers;
+  records.erase(std::remove_if(records.begin(), records.end(),
+                               [&](const QuantizerRecord& record) { return removed_points.count(record.id) > 0; }),
+                records.end());
+  return insert_and_convert(model, view, annotations, prepared, std::move(report), options);
+}
+
+}  // namespace tsquant

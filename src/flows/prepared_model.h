@@ -1,0 +1,41 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "calibration/calibrator.h"
+#include "passes/passes.h"
+#include "tsquant/graph_view.h"
+#include "tsquant/quantize_pt2e.h"
+
+namespace tsquant {
+
+/// Everything that is decided and measured before the graph is edited: from here on no data are needed.
+struct PreparedModel {
+  std::unique_ptr<Model> model;     ///< normalised float model with corrected biases
+  std::unique_ptr<GraphView> view;  ///< of `model`, with the shapes of the first sample
+  Annotations annotations;
+  QParamTable qparams;
+  Report report;  ///< describes all points; the phases up to here
+  Sample first;   ///< the first calibration sample
+  /// Biases before bias correction, by the stable name of their operator.
+  std::map<std::string, at::Tensor> original_biases;
+};
+
+/// Checks the options, rewrites and annotates the model, calibrates, computes parameters and corrects biases.
+/// @throws Error as quantize_pt2e
+PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
+                            const QuantizePt2eOptions& options);
+
+/// Inserts the quantizers into the prepared model itself and converts it to the form of the options.
+QuantizedModel convert_prepared(PreparedModel prepared, const QuantizePt2eOptions& options);
+
+/// The same on a copy, without the quantizers with these ids. Operators that thereby lose all quantizers get their
+/// original bias back and a record with the code "reverted". `prepared` can be converted again.
+QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2eOptions& options,
+                               const std::set<int64_t>& removed_points,
+                               const std::set<std::string>& reverted_operators);
+
+}  // namespace tsquant

@@ -1,0 +1,165 @@
+#include "tsquant/quantize.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "flows/option_names.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+constexpr const char* kPlace = "advanced_parameters";
+
+OutputForm form_from_name(const std::string& name) {
+  const auto found = form_names().find(name);
+  if (found != form_names().end()) return found->second;
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("unknown form \"{}\"", name), "backend_params.form",
+              fmt::format("use one of {}", fmt::join(names_of_values(form_names()), ", ")));
+}
+
+bool truth_value(const std::string& text, const std::string& place) {
+  if (text == "true" || text == "false") return text == "true";
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no truth value", text), place, "use true or false");
+}
+
+[[noreturn]] void refuse_twice(const std::string& name) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("the {} is given twice, with different values", name),
+              "backend_params." + name, fmt::format("leave it out here or in the option \"{}\"", name));
+}
+
+/// Options that NNCF has no argument for: given directly, or by name as NNCF's backends take theirs.
+void apply_backend_params(QuantizePt2eOptions& result, const QuantizeOptions& options) {
+  c10::optional<OutputForm> form = options.form;
+  result.engine = options.engine;
+  for (const auto& [key, value] : options.advanced_parameters.backend_params) {
+    if (key == "compress_weights") {
+      result.fold_quantize = truth_value(value, "backend_params." + key);
+    } else if (key == "form") {
+      const OutputForm named = form_from_name(value);
+      if (form && *form != named) refuse_twice(key);
+      form = named;
+    } else if (key == "engine") {
+      if (!result.engine.empty() && result.engine != value) refuse_twice(key);
+      result.engine = value;
+    } else {
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("unknown backend parameter \"{}\"", key), "backend_params",
+                  "known are compress_weights, form and engine");
+    }
+  }
+  if (form) result.form = *form;
+}
+
+/// NNCF chooses a fix that was not named by mode and bit width, and refuses one that was named and does not fit. The
+/// quantizer knows no unnamed one, so the second half is here.
+void apply_overflow_fix(OpenVINOQuantizerOptions& quantizer, const AdvancedQuantizationParameters& advanced) {
+  if (!advanced.overflow_fix) return;
+  quantizer.overflow_fix = *advanced.overflow_fix;
+  if (*advanced.overflow_fix == OverflowFix::kDisable) return;
+  const bool eight_bit = advanced.activations_quantization_params.num_bits.value_or(8) == 8 &&
+                         advanced.weights_quantization_params.num_bits.value_or(8) == 8;
+  if (!quantizer.mode && eight_bit) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the overflow fix does not go together with {}",
+                          quantizer.mode ? "an fp8 mode" : "bit widths other than 8"),
+              std::string(kPlace) + ".overflow_fix", "leave it unset or disable it");
+}
+
+/// SmoothQuant is part of the flow for transformers only; the deprecated alpha wins over the one of linear layers.
+void apply_smooth_quant(QuantizeSetup& setup, const QuantizeOptions& options) {
+  const auto& advanced = options.advanced_parameters;
+  auto alphas = advanced.smooth_quant_alphas;
+  if (const auto alpha = advanced.smooth_quant_alpha) {
+    setup.warnings.push_back(
+        "smooth_quant_alpha is deprecated: use smooth_quant_alphas with one value for convolutions and one for linear "
+        "layers");
+    alphas.matmul = *alpha < 0 ? -1 : *alpha;
+    if (*alpha < 0) alphas.convolution = -1;
+  }
+  setup.options.smooth_quant_params = alphas;
+  setup.options.smooth_quant =
+      options.model_type == ModelType::kTransformer && (alphas.convolution >= 0 || alphas.matmul >= 0);
+}
+
+/// Ranges per item of a batch are wrong where dimension 0 is not the batch.
+void warn_about_batches(QuantizedModel& result, const Dataset& data, const QuantizeOptions& options) {
+  const bool batchwise = options.advanced_parameters.batchwise_statistics.value_or(data.batch_size() > 1);
+  if (!batchwise) return;
+  const auto& nodes = result.report.nodes;
+  const bool embeds = std::any_of(nodes.begin(), nodes.end(), [](const NodeRecord& node) {
+    return node.type == "embedding" || node.type == "embedding_bag";
+  });
+  if (!embeds && options.model_type != ModelType::kTransformer) return;
+  result.report.warnings.push_back(
+      "statistics per item of a batch can be inaccurate for this model, because the batch need not be dimension 0 "
+      "everywhere: when accuracy suffers, switch batchwise_statistics off or calibrate with batches of one");
+}
+
+void add_remarks(QuantizedModel& result, const QuantizeSetup& setup, const Dataset& data,
+                 const QuantizeOptions& options) {
+  auto& warnings = result.report.warnings;
+  warnings.insert(warnings.end(), setup.warnings.begin(), setup.warnings.end());
+  warn_about_batches(result, data, options);
+}
+
+}  // namespace
+
+QuantizeSetup make_quantize_setup(const QuantizeOptions& options) {
+  const auto& advanced = options.advanced_parameters;
+  QuantizeSetup setup;
+  auto& quantizer = setup.quantizer;
+  quantizer.mode = options.mode;
+  quantizer.preset = options.preset;
+  quantizer.model_type = options.model_type;
+  quantizer.target_device = options.target_device;
+  quantizer.ignored_scope = options.ignored_scope;
+  quantizer.quantize_outputs = advanced.quantize_outputs;
+  quantizer.activations_quantization_params = advanced.activations_quantization_params;
+  quantizer.weights_quantization_params = advanced.weights_quantization_params;
+  quantizer.quantizer_propagation_rule = advanced.quantizer_propagation_rule;
+  apply_overflow_fix(quantizer, advanced);
+
+  auto& pt2e = setup.options;
+  pt2e.subset_size = options.subset_size;
+  pt2e.inplace_statistics = advanced.inplace_statistics;
+  pt2e.batchwise_statistics = advanced.batchwise_statistics;
+  if (advanced.disable_bias_correction) {
+    pt2e.fast_bias_correction = c10::nullopt;
+  } else {
+    pt2e.fast_bias_correction = options.fast_bias_correction;
+  }
+  pt2e.bias_correction_params = advanced.bias_correction_params;
+  pt2e.channel_alignment = !advanced.disable_channel_alignment;
+  pt2e.activations_range_estimator_params = advanced.activations_range_estimator_params;
+  pt2e.weights_range_estimator_params = advanced.weights_range_estimator_params;
+  pt2e.do_copy = options.do_copy;
+  pt2e.progress = options.progress;
+  apply_smooth_quant(setup, options);
+  apply_backend_params(pt2e, options);
+  return setup;
+}
+
+QuantizedModel quantize(Model& model, const Dataset& calibration_dataset, const QuantizeOptions& options) {
+  const QuantizeSetup setup = make_quantize_setup(options);
+  OpenVINOQuantizer quantizer(setup.quantizer);
+  auto result = quantize_pt2e(model, quantizer, calibration_dataset, setup.options);
+  add_remarks(result, setup, calibration_dataset, options);
+  return result;
+}
+
+AccuracyControlResult quantize_with_accuracy_control(Model& model, const Dataset& calibration_dataset,
+                                                     const Dataset& validation_dataset,
+                                                     const ValidationFn& validation_fn,
+                                                     const AccuracyControlOptions& control,
+                                                     const QuantizeOptions& options) {
+  const QuantizeSetup setup = make_quantize_setup(options);
+  OpenVINOQuantizer quantizer(setup.quantizer);
+  auto result = quantize_pt2e_with_accuracy_control(model, quantizer, calibration_dataset, validation_dataset,
+                                                    validation_fn, control, setup.options);
+  add_remarks(result.quantized, setup, calibration_dataset, options);
+  return result;
+}
+
+}  // namespace tsquant

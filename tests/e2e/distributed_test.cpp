@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <torch/script.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "support/support.h"
+
+namespace tsquant::testing {
+namespace {
+
+const std::string kProgram = std::string(TSQUANT_BIN_DIR) + "/distributed_calibration";
+
+std::string bytes_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+/// A process with its standard error in a file.
+pid_t start(const std::vector<std::string>& arguments, const std::string& log) {
+  const pid_t child = fork();
+  if (child != 0) return child;
+  // Sanitizers and LibTorch are loaded anew by exec; nothing of this process is used.
+  std::freopen(log.c_str(), "w", stderr);
+  std::freopen("/dev/null", "w", stdout);
+  std::vector<char*> pointers;
+  for (const auto& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
+  pointers.push_back(nullptr);
+  execv(pointers[0], pointers.data());
+  _exit(127);
+}
+
+int exit_code_of(pid_t child) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/// A model and samples on disk.
+struct Files {
+  std::string folder = temp_dir();
+
+  explicit Files(int64_t samples = 21) {
+    at::manual_seed(4);
+    const auto module = define(R"(
+def forward(self, x):
+    y = torch.relu(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
+    z = torch.conv2d(y, self.w2, self.b2, [1, 1], [1, 1])
+    return torch.linear(torch.flatten(torch.adaptive_avg_pool2d(torch.sigmoid(z + y), [1, 1]), 1), self.w3, self.b3)
+)",
+                               {{"w1", at::randn({8, 3, 3, 3})},
+                                {"b1", at::randn({8})},
+                                {"w2", at::randn({8, 8, 3, 3}) * 0.3},
+                                {"b2", at::randn({8})},
+                                {"w3", at::randn({10, 8})},
+                                {"b3", at::randn({10})}});
+    module.save(path("model.pt"));
+    const auto rows = at::randn({samples, 3, 12, 12}) * at::linspace(0.3, 4, samples).flip(0).reshape({-1, 1, 1, 1});
+    const auto data = torch::pickle_save(rows);
+    std::ofstream(path("samples.pt"), std::ios::binary).write(data.data(), static_cast<std::streamsize>(data.size()));
+  }
+
+  std::string path(const std::string& name) const { return folder + "/" + name; }
+
+  std::vector<std::string> command(int64_t rank, int64_t size, const std::string& out,
+                                   const std::vector<std::string>& rest) const {
+    std::vector<std::string> result{kProgram,      path("model.pt"),     path("samples.pt"),  path(out),
+                                    path("store"), std::to_string(rank), std::to_string(size)};
+    result.insert(result.end(), rest.begin(), rest.end());
+    return result;
+  }
+};
+
+/// Runs all ranks; their exit codes.
+std::vector<int> run_ranks(const Files& files, int64_t size, const std::vector<std::string>& rest) {
+  std::vector<pid_t> children;
+  for (int64_t rank = 0; rank < size; ++rank) {
+    const auto name = std::to_string(rank);
+    children.push_back(start(files.command(rank, size, name + ".pt", rest), files.path(name + ".log")));
+  }
+  std::vector<int> codes;
+  for (const pid_t child : children) codes.push_back(exit_code_of(child));
+  return codes;
+}
+
+TEST(DistributedCalibration, TwoProcessesMakeTheFileOfOne) {
+  const Files files;
+  for (const std::string estimator : {"default", "histogram"}) {
+    ASSERT_EQ(exit_code_of(start(files.command(0, 1, "alone.pt", {estimator}), files.path("alone.log"))), 0)
+        << bytes_of(files.path("alone.log"));
+    ASSERT_EQ(run_ranks(files, 2, {estimator, "60"}), (std::vector<int>{0, 0}))
+        << bytes_of(files.path("0.log")) << bytes_of(files.path("1.log"));
+    const auto alone = bytes_of(files.path("alone.pt"));
+    ASSERT_FALSE(alone.empty());
+    EXPECT_TRUE(bytes_of(files.path("0.pt")) == alone) << estimator;
+    EXPECT_TRUE(bytes_of(files.path("1.pt")) == alone) << estimator;
+  }
+}
+
+TEST(DistributedCalibration, MoreProcessesThanSamplesIsSaidByAll) {
+  const Files files(2);
+  EXPECT_EQ(run_ranks(files, 3, {"default", "60"}), (std::vector<int>{1, 1, 1}));
+  for (const std::string log : {"0.log", "1.log", "2.log"}) {
+    EXPECT_NE(bytes_of(files.path(log)).find("3 processes share 2 samples"), std::string::npos)
+        << bytes_of(files.path(log));
+  }
+}
+
+TEST(DistributedCalibration, AMissingRankIsAnErrorAfterTheTimeout) {
+  const Files files;
+  EXPECT_EQ(exit_code_of(start(files.command(0, 2, "0.pt", {"default", "1"}), files.path("0.log"))), 1);
+  EXPECT_NE(bytes_of(files.path("0.log")).find("rank 0: "), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(files.path("0.pt")));
+}
+
+TEST(DistributedCalibration, TheLauncherStartsAllRanks) {
+  const Files files;
+  const auto script = std::string(TSQUANT_SOURCE_DIR) + "/examples/distributed_calibration/run.sh";
+  const pid_t child = start({"/bin/bash", script, kProgram, "3", files.path("model.pt"), files.path("samples.pt"),
+                             files.path("out.pt"), "default", "60"},
+                            files.path("launcher.log"));
+  ASSERT_EQ(exit_code_of(child), 0) << bytes_of(files.path("launcher.log"));
+  EXPECT_TRUE(std::filesystem::exists(files.path("out.pt")));
+}
+
+}  // namespace
+}  // namespace tsquant::testing

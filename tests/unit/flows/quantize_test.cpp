@@ -1,0 +1,339 @@
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <gtest/gtest.h>
+#include <tsquant/quantize.h>
+#include <tsquant/tsquant.h>
+
+#include "support/support.h"
+
+namespace tsquant::testing {
+namespace {
+
+torch::jit::Module net() {
+  at::manual_seed(1);
+  return define(
+      R"(
+def forward(self, x):
+    y = torch.relu(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
+    z = torch.conv2d(y, self.w2, self.b2, [1, 1], [1, 1])
+    p = torch.flatten(torch.adaptive_avg_pool2d(torch.relu(z + y), [1, 1]), 1)
+    return torch.linear(torch.layer_norm(p, [8], self.g, self.g, 1e-5, False), self.w3, self.b3)
+)",
+      {{"w1", at::randn({8, 3, 3, 3})},
+       {"b1", at::randn({8})},
+       {"w2", at::randn({8, 8, 3, 3}) * 0.3},
+       {"b2", at::randn({8})},
+       {"g", at::rand({8}) + 0.5},
+       {"w3", at::randn({10, 8})},
+       {"b3", at::randn({10})}});
+}
+
+std::vector<at::Tensor> images(int64_t count = 6, int64_t batch = 1) {
+  at::manual_seed(2);
+  std::vector<at::Tensor> tensors;
+  for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({batch, 3, 12, 12}) * (1 + 0.3 * i));
+  return tensors;
+}
+
+QuantizedModel run(const QuantizeOptions& options = {}, int64_t batch = 1) {
+  auto model = Model::from(net());
+  return quantize(model, Dataset::from_tensors(images(6, batch)), options);
+}
+
+at::Tensor output(const QuantizedModel& result) { return result.model.run({{images()[1]}, {}}).toTensor(); }
+
+template <typename Change>
+QuantizeOptions with(const Change& change) {
+  QuantizeOptions options;
+  change(options, options.advanced_parameters);
+  return options;
+}
+
+template <typename Change>
+std::string message_of(const Change& change) {
+  try {
+    run(with(change));
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return "";
+}
+
+using Advanced = AdvancedQuantizationParameters;
+
+const QuantizerRecord& first(const QuantizedModel& result, const std::string& kind) {
+  for (const auto& record : result.report.quantizers) {
+    if (record.kind == kind) return record;
+  }
+  throw std::out_of_range(kind);
+}
+
+TEST(Quantize, DefaultsAreThoseOfQuantizePt2e) {
+  const auto setup = make_quantize_setup({});
+  EXPECT_EQ(setup.options.subset_size, 300);
+  EXPECT_EQ(setup.options.fast_bias_correction, c10::optional<bool>(true));
+  EXPECT_FALSE(setup.options.smooth_quant);
+  EXPECT_FALSE(setup.options.channel_alignment);
+  EXPECT_TRUE(setup.warnings.empty());
+  auto model = Model::from(net());
+  OpenVINOQuantizer quantizer;
+  const auto expected = quantize_pt2e(model, quantizer, Dataset::from_tensors(images()));
+  const auto result = run();
+  EXPECT_TRUE(at::equal(output(result), output(expected)));
+  EXPECT_EQ(result.report.form, "decomposed");
+}
+
+TEST(Quantize, ArgumentsReachTheFlow) {
+  EXPECT_EQ(run(with([](auto& o, auto&) { o.subset_size = 2; })).report.samples, 2);
+  const auto zero_points = [](const QuantizedModel& result) {
+    int64_t sum = 0;
+    for (const auto& record : result.report.quantizers) {
+      for (int64_t zero_point : record.zero_point) sum += std::abs(zero_point);
+    }
+    return sum;
+  };
+  const auto mixed = run(with([](auto& o, auto&) { o.preset = QuantizationPreset::kMixed; }));
+  EXPECT_GT(zero_points(mixed), zero_points(run()));
+  const auto e5m2 = run(with([](auto& o, auto&) { o.mode = FP8Type::kE5M2; }));
+  EXPECT_EQ(first(e5m2, "weight").dtype, "f8e5m2");
+  const auto ignored = run(with([](auto& o, auto&) { o.ignored_scope.types = {"linear"}; }));
+  EXPECT_LT(ignored.report.quantized_count(), run().report.quantized_count());
+  EXPECT_EQ(
+      make_quantize_setup(with([](auto& o, auto&) { o.fast_bias_correction = false; })).options.fast_bias_correction,
+      c10::optional<bool>(false));
+  for (const auto form : {OutputForm::kReference, OutputForm::kFakeQuantize}) {
+    EXPECT_NE(run(with([&](auto& o, auto&) { o.form = form; })).report.form, "decomposed");
+  }
+  auto model = Model::from(net());
+  quantize(model, Dataset::from_tensors(images()), with([](auto& o, auto&) { o.do_copy = false; }));
+  EXPECT_EQ(model.module().attr("w1").toTensor().scalar_type(), c10::kChar);
+  int64_t calls = 0;
+  run(with([&](auto& o, auto&) { o.progress = [&](const std::string&, int64_t, int64_t) { return ++calls > 0; }; }));
+  EXPECT_GT(calls, 6);
+  const auto device = run(with([](auto& o, auto&) { o.target_device = TargetDevice::kNpu; }));
+  EXPECT_GT(device.report.quantized_count(), 0);
+}
+
+TEST(Quantize, EveryAdvancedFieldIsHonoured) {
+  const auto plain = run();
+  const auto bound = [](const QuantizedModel& result) { return first(result, "weight").scale[0]; };
+  // Half of the levels: scales twice as large.
+  const auto fix = run(with([](auto&, Advanced& a) { a.overflow_fix = OverflowFix::kDisable; }));
+  EXPECT_NEAR(bound(plain) / bound(fix), 2, 0.05);
+  EXPECT_GT(run(with([](auto&, Advanced& a) { a.quantize_outputs = true; })).report.quantizers.size(),
+            plain.report.quantizers.size());
+  const auto no_bias = run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; }));
+  EXPECT_EQ(plain.report.options.count("biases_corrected"), 1u);
+  EXPECT_EQ(no_bias.report.options.count("biases_corrected"), 0u);
+  EXPECT_FALSE(at::equal(output(no_bias), output(plain)));
+  const auto small = run(with([](auto&, Advanced& a) { a.bias_correction_params.threshold = 0; }));
+  EXPECT_NE(small.report.options.at("biases_corrected"), plain.report.options.at("biases_corrected"));
+  const auto batch = [](bool item) {
+    return first(run(with([=](auto&, Advanced& a) { a.batchwise_statistics = item; }), 4), "activation").scale[0];
+  };
+  EXPECT_LT(batch(true), batch(false));
+  const auto four = run(with([](auto& o, Advanced& a) {
+    o.target_device = TargetDevice::kNpu;  // other devices have no integers of 4 bits
+    a.weights_quantization_params.num_bits = 4;
+  }));
+  EXPECT_EQ(first(four, "weight").quant_max, 7);
+  const auto asymmetric =
+      run(with([](auto&, Advanced& a) { a.activations_quantization_params.mode = QuantizationMode::kAsymmetric; }));
+  EXPECT_EQ(first(asymmetric, "activation").dtype, "quint8");
+  const auto wide =
+      run(with([](auto&, Advanced& a) { a.activations_range_estimator_params = RangeEstimatorParameters::minmax(); }));
+  EXPECT_GT(first(wide, "activation").scale[0], first(plain, "activation").scale[0]);
+  const auto narrow = run(with([](auto&, Advanced& a) {
+    a.weights_range_estimator_params.max = {StatisticsType::kAbsQuantile, AggregatorType::kMax, c10::nullopt, 0.1};
+  }));
+  EXPECT_LT(bound(narrow), bound(plain));
+  const auto rule = make_quantize_setup(
+      with([](auto&, Advanced& a) { a.quantizer_propagation_rule = QuantizerPropagationRule::kDoNotMergeBranches; }));
+  EXPECT_EQ(rule.quantizer.quantizer_propagation_rule, QuantizerPropagationRule::kDoNotMergeBranches);
+  EXPECT_GT(run(with([](auto&, Advanced& a) {
+              a.quantizer_propagation_rule = QuantizerPropagationRule::kDoNotMergeBranches;
+            })).report.quantizers.size(),
+            plain.report.quantizers.size());
+  EXPECT_TRUE(make_quantize_setup(with([](auto&, Advanced& a) {
+                a.disable_channel_alignment = false;
+              })).options.channel_alignment);
+}
+
+TEST(Quantize, SmoothQuantIsForTransformers) {
+  const auto setup = [](const auto& change) { return make_quantize_setup(with(change)); };
+  const auto transformer = [](auto& o) { o.model_type = ModelType::kTransformer; };
+  EXPECT_FALSE(setup([](auto&, Advanced& a) { a.smooth_quant_alphas.matmul = 0.5; }).options.smooth_quant);
+  const auto on = setup([&](auto& o, Advanced& a) {
+    transformer(o);
+    a.smooth_quant_alphas = {0.3, 0.5};
+  });
+  EXPECT_TRUE(on.options.smooth_quant);
+  EXPECT_EQ(on.options.smooth_quant_params.convolution, 0.3);
+  EXPECT_EQ(on.options.smooth_quant_params.matmul, 0.5);
+  EXPECT_FALSE(setup([&](auto& o, Advanced& a) {
+                 transformer(o);
+                 a.smooth_quant_alphas = {-1, -1};
+               }).options.smooth_quant);
+  const auto old = setup([&](auto& o, Advanced& a) {
+    transformer(o);
+    a.smooth_quant_alphas = {0.3, 0.5};
+    a.smooth_quant_alpha = 0.7;
+  });
+  EXPECT_EQ(old.options.smooth_quant_params.matmul, 0.7);
+  EXPECT_EQ(old.options.smooth_quant_params.convolution, 0.3);
+  ASSERT_EQ(old.warnings.size(), 1u);
+  EXPECT_NE(old.warnings[0].find("deprecated"), std::string::npos);
+  EXPECT_FALSE(setup([&](auto& o, Advanced& a) {
+                 transformer(o);
+                 a.smooth_quant_alphas.convolution = 0.3;
+                 a.smooth_quant_alpha = -1;
+               }).options.smooth_quant);
+  const auto result = run(with([&](auto&, Advanced& a) { a.smooth_quant_alpha = 0.7; }));
+  const auto& warnings = result.report.warnings;
+  EXPECT_TRUE(std::any_of(warnings.begin(), warnings.end(),
+                          [](const auto& text) { return text.find("smooth_quant_alpha") != std::string::npos; }));
+}
+
+TEST(Quantize, BackendParametersByName) {
+  const auto with_params = [](std::map<std::string, std::string> params) {
+    return with([&](auto&, Advanced& a) { a.backend_params = params; });
+  };
+  EXPECT_EQ(run(with_params({{"form", "reference"}})).report.form, "reference");
+  const auto lowered = run(with_params({{"form", "lowered"}, {"engine", "tsquant"}}));
+  EXPECT_EQ(lowered.report.engine, "tsquant");
+  const auto unfolded = run(with_params({{"compress_weights", "false"}}));
+  EXPECT_EQ(unfolded.model.module().attr("w1").toTensor().scalar_type(), c10::kFloat);
+  const auto message = [](std::map<std::string, std::string> params, c10::optional<OutputForm> form = c10::nullopt) {
+    return message_of([&](auto& o, Advanced& a) {
+      o.form = form;
+      a.backend_params = params;
+    });
+  };
+  EXPECT_NE(message({{"stat_requests", "1"}}).find("unknown backend parameter \"stat_requests\""), std::string::npos);
+  EXPECT_NE(message({{"form", "onnx"}}).find("unknown form \"onnx\""), std::string::npos);
+  EXPECT_NE(message({{"compress_weights", "1"}}).find("is no truth value"), std::string::npos);
+  EXPECT_NE(message({{"form", "lowered"}}, OutputForm::kReference).find("given twice"), std::string::npos);
+  EXPECT_NE(message({{"engine", "onednn"}}).find("runs on none"), std::string::npos);
+}
+
+TEST(Quantize, ValuesThatDoNotGoTogether) {
+  const auto contains = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  contains(message_of([](auto& o, auto&) { o.subset_size = 0; }), "subset_size is 0");
+  contains(message_of([](auto& o, Advanced& a) {
+             o.mode = FP8Type::kE4M3;
+             a.overflow_fix = OverflowFix::kFirstLayer;
+           }),
+           "the overflow fix does not go together with an fp8 mode");
+  contains(message_of([](auto&, Advanced& a) {
+             a.weights_quantization_params.num_bits = 4;
+             a.overflow_fix = OverflowFix::kFirstLayer;
+           }),
+           "bit widths other than 8");
+  contains(message_of([](auto& o, auto&) {
+             o.mode = FP8Type::kE4M3;
+             o.preset = QuantizationPreset::kMixed;
+           }),
+           "mixed preset");
+  contains(message_of([](auto& o, auto&) {
+             o.mode = FP8Type::kE4M3;
+             o.target_device = TargetDevice::kNpu;
+           }),
+           "target device");
+  contains(message_of([](auto& o, Advanced& a) {
+             o.model_type = ModelType::kTransformer;
+             a.smooth_quant_alphas.matmul = 1.5;
+           }),
+           "1.5");
+  contains(message_of([](auto&, Advanced& a) { a.weights_quantization_params = FP8QuantizationParameters(); }),
+           "fp8 mode");
+  contains(message_of([](auto& o, auto&) { o.ignored_scope.names = {"nowhere"}; }), "nowhere");
+}
+
+TEST(Quantize, WarnsWhereBatchesMakeBadStatistics) {
+  const auto warned = [](const QuantizedModel& result) {
+    const auto& warnings = result.report.warnings;
+    return std::any_of(warnings.begin(), warnings.end(),
+                       [](const auto& text) { return text.find("batchwise_statistics") != std::string::npos; });
+  };
+  const auto transformer = [](auto& o, Advanced& a) {
+    o.model_type = ModelType::kTransformer;
+    a.smooth_quant_alphas = {-1, -1};
+  };
+  EXPECT_TRUE(warned(run(with(transformer), 4)));
+  EXPECT_FALSE(warned(run(with(transformer), 1)));
+  EXPECT_FALSE(warned(run({}, 4)));
+}
+
+TEST(Quantize, InPlaceStatisticsAreTheSameStatistics) {
+  const auto kept = run(with([](auto&, Advanced&a) { a.inplace_statistics = false; })), plain = run();
+  ASSERT_EQ(kept.report.quantizers.size(), plain.report.quantizers.size());
+  for (size_t i = 0; i < plain.report.quantizers.size(); ++i) {
+    EXPECT_EQ(kept.report.quantizers[i].scale, plain.report.quantizers[i].scale);
+  }
+  EXPECT_TRUE(at::equal(output(kept), output(plain)));
+}
+
+/// The most bytes that this thread had allocated at one time.
+class PeakBytes : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t size, int64_t, int64_t, c10::Device) override {
+    live_ += size;
+    peak_ = std::max(peak_, live_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t peak() const { return peak_; }
+
+ private:
+  int64_t live_ = 0, peak_ = 0;
+};
+
+int64_t peak_bytes(bool inplace_statistics) {
+  std::string code = "def forward(self, x):\n";
+  for (int i = 0; i < 12; ++i) code += "    x = torch.relu(torch.conv2d(x, self.w, None, [1, 1], [1, 1]))\n";
+  at::manual_seed(1);
+  auto model = Model::from(define(code + "    return x\n", {{"w", at::randn({8, 8, 3, 3}) * 0.2}}));
+  const auto data = Dataset::from_tensors({at::rand({1, 8, 64, 64})});
+  const auto options = with([=](auto&, Advanced& a) { a.inplace_statistics = inplace_statistics; });
+  const auto peak = std::make_shared<PeakBytes>();
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, peak);
+  quantize(model, data, options);
+  return peak->peak();
+}
+
+TEST(Quantize, InPlaceStatisticsKeepNoActivations) {
+  const int64_t activation = 8 * 64 * 64 * 4;
+  EXPECT_GT(peak_bytes(false), peak_bytes(true) + 8 * activation) << "twelve activations are kept";
+}
+
+TEST(Quantize, WithAccuracyControl) {
+  auto model = Model::from(net());
+  const auto data = Dataset::from_tensors(images());
+  std::vector<at::Tensor> expected;
+  for (int64_t i = 0; i < data.length(); ++i) expected.push_back(model.run(data.get(i)).toTensor());
+  const auto closeness = [&](ValidationModel& candidate, const Dataset& samples,
+                             const std::vector<int64_t>& indices) -> ValidationResult {
+    double error = 0;
+    for (int64_t i : indices) {
+      const auto& reference = expected[static_cast<size_t>(i)];
+      error += ((candidate(samples.get(i)).toTensor() - reference).norm() / reference.norm()).item<double>();
+    }
+    return 1 - error / static_cast<double>(indices.size());
+  };
+  AccuracyControlOptions control;
+  control.max_drop = 1e-6;
+  const auto options = with([](auto& o, Advanced& a) {
+    o.form = OutputForm::kReference;
+    a.smooth_quant_alpha = 0.5;
+  });
+  const auto result = quantize_with_accuracy_control(model, data, data, closeness, control, options);
+  EXPECT_EQ(result.quantized.report.form, "reference");
+  EXPECT_FALSE(result.reverted.empty());
+  EXPECT_FALSE(result.quantized.report.warnings.empty());
+}
+
+}  // namespace
+}  // namespace tsquant::testing

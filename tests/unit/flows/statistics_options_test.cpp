@@ -1,0 +1,239 @@
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <tsquant/tsquant.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "support/support.h"
+
+namespace tsquant::testing {
+namespace {
+
+const char* kNet = R"(
+def forward(self, x):
+    y = torch.relu(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
+    z = torch.conv2d(y, self.w2, self.b2, [1, 1], [1, 1])
+    return torch.linear(torch.flatten(torch.adaptive_avg_pool2d(torch.relu(z + y), [1, 1]), 1), self.w3, self.b3)
+)";
+
+/// The path of a small float model.
+std::string model_file(const std::string& folder, double scale = 1) {
+  at::manual_seed(1);
+  const auto module = define(kNet, {{"w1", at::randn({8, 3, 3, 3}) * scale},
+                                    {"b1", at::randn({8})},
+                                    {"w2", at::randn({8, 8, 3, 3}) * 0.3},
+                                    {"b2", at::randn({8})},
+                                    {"w3", at::randn({10, 8})},
+                                    {"b3", at::randn({10})}});
+  module.save(folder + "/model.pt");
+  return folder + "/model.pt";
+}
+
+std::vector<at::Tensor> images(int64_t count = 9) {
+  at::manual_seed(2);
+  std::vector<at::Tensor> tensors;
+  for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({1, 3, 12, 12}) * (1 + 0.2 * i));
+  return tensors;
+}
+
+std::string bytes_of(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+/// Quantizes and returns the bytes of the written file.
+std::string quantized(const std::string& model_path, const Dataset& data, const QuantizePt2eOptions& options) {
+  auto model = Model::load(model_path);
+  OpenVINOQuantizer quantizer;
+  const auto result = quantize_pt2e(model, quantizer, data, options);
+  const auto path = temp_dir() + "/q.pt";
+  result.save(path);
+  return bytes_of(path);
+}
+
+/// A data set that counts how often a model was run on it.
+struct Fixture {
+  std::string folder = temp_dir();
+  std::string model = model_file(folder);
+  Dataset data = Dataset::from_tensors(images());
+  int64_t progress = 0;
+
+  QuantizePt2eOptions options(const std::string& in, const std::string& out = "") {
+    QuantizePt2eOptions result;
+    result.statistics_in = in;
+    result.statistics_out = out;
+    result.progress = [this](const std::string&, int64_t, int64_t) { return ++progress > 0; };
+    return result;
+  }
+  Error failure(const QuantizePt2eOptions& options, const std::string& model_path, const Dataset& samples) {
+    try {
+      quantized(model_path, samples, options);
+    } catch (const Error& error) {
+      return error;
+    }
+    return Error(ErrorCode::kInternal, "no error");
+  }
+};
+
+TEST(StatisticsOptions, ASecondRunFromTheFileIsBitwiseEqual) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  const auto plain = quantized(f.model, f.data, f.options(""));
+  EXPECT_EQ(quantized(f.model, f.data, f.options("", file)), plain);
+  f.progress = 0;
+  EXPECT_EQ(quantized(f.model, f.data, f.options(file)), plain);
+  EXPECT_EQ(f.progress, 2) << "no sample is run";
+}
+
+TEST(StatisticsOptions, CoversEveryCollectionOfTheFlow) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  auto options = f.options("", file);
+  options.smooth_quant = true;
+  options.smooth_quant_params.convolution = 0.5;
+  options.activations_range_estimator_params = RangeEstimatorParameters::histogram();
+  const auto first = quantized(f.model, f.data, options);
+  options.statistics_out = "";
+  options.statistics_in = file;
+  f.progress = 0;
+  EXPECT_EQ(quantized(f.model, f.data, options), first);
+  EXPECT_LE(f.progress, 4);
+  // A file without the statistics that SmoothQuant needs.
+  quantized(f.model, f.data, f.options("", file));
+  const auto error = f.failure(options, f.model, f.data);
+  EXPECT_EQ(error.code(), ErrorCode::kCalibration);
+  EXPECT_NE(error.message().find("no statistics of the collection \"smooth_quant\", only of: activations"),
+            std::string::npos)
+      << error.what();
+}
+
+TEST(StatisticsOptions, AMismatchNamesTheKey) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  quantized(f.model, f.data, f.options("", file));
+  const auto expect_key = [&](const Error& error, const std::string& key) {
+    EXPECT_EQ(error.code(), ErrorCode::kCalibration);
+    EXPECT_EQ(error.place(), file);
+    EXPECT_EQ(error.message().find("the statistics and this run differ: " + key + " is \""), 0u) << error.what();
+  };
+  expect_key(f.failure(f.options(file), model_file(temp_dir(), 2), f.data), "model");
+  auto tensors = images();
+  tensors[8][0][2][11][11] += 1e-3;
+  expect_key(f.failure(f.options(file), f.model, Dataset::from_tensors(tensors)), "data");
+  auto options = f.options(file);
+  options.subset_size = 5;
+  const auto fewer = f.failure(options, f.model, f.data);
+  expect_key(fewer, "data");
+  EXPECT_NE(fewer.message().find("subset_size is \"9\" instead of \"5\""), std::string::npos) << fewer.what();
+  options = f.options(file);
+  options.batchwise_statistics = true;
+  expect_key(f.failure(options, f.model, f.data), "batchwise_statistics");
+  options = f.options(file);
+  options.activations_range_estimator_params = RangeEstimatorParameters::median_minmax();
+  expect_key(f.failure(options, f.model, f.data), "activations_range_estimator_params");
+  options = f.options(file);
+  options.fast_bias_correction = c10::nullopt;
+  expect_key(f.failure(options, f.model, f.data), "extra_statistics");
+}
+
+TEST(StatisticsOptions, TheFolderIsReadAndWritten) {
+  Fixture f;
+  QuantizePt2eOptions options = f.options("");
+  options.statistics_path = f.folder + "/cache/of/runs";
+  const auto first = quantized(f.model, f.data, options);
+  const auto runs = f.progress;
+  f.progress = 0;
+  EXPECT_EQ(quantized(f.model, f.data, options), first);
+  EXPECT_LT(f.progress, runs);
+  const auto files = [&] {
+    const std::filesystem::directory_iterator entries(options.statistics_path);
+    return std::distance(begin(entries), end(entries));
+  };
+  EXPECT_EQ(files(), 1);
+  // Other settings are collected and kept beside.
+  options.subset_size = 4;
+  f.progress = 0;
+  quantized(f.model, f.data, options);
+  EXPECT_GE(f.progress, 4);
+  EXPECT_EQ(files(), 2);
+}
+
+TEST(StatisticsOptions, AFileAndAFolderToReadExcludeEachOther) {
+  Fixture f;
+  auto options = f.options(f.folder + "/stats.pt");
+  options.statistics_path = f.folder;
+  const auto error = f.failure(options, f.model, f.data);
+  EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(error.place(), "statistics_in");
+}
+
+TEST(StatisticsOptions, AMissingFileIsNamed) {
+  Fixture f;
+  const auto error = f.failure(f.options(f.folder + "/absent.pt"), f.model, f.data);
+  EXPECT_EQ(error.message(), "the statistics file does not exist");
+  EXPECT_EQ(error.place(), f.folder + "/absent.pt");
+}
+
+/// Images of a size at which LibTorch uses several threads.
+at::Tensor large_images(int64_t count) {
+  at::manual_seed(3);
+  return at::randn({count, 3, 64, 96}) * at::linspace(0.5, 3, count).reshape({count, 1, 1, 1});
+}
+
+TEST(StatisticsOptions, ThreadsDoNotChangeTheFile) {
+  Fixture f;
+  const int threads = at::get_num_threads();
+  const auto data = Dataset::from_rows({large_images(8)}, 2);
+  for (const auto& estimator : {RangeEstimatorParameters{}, RangeEstimatorParameters::histogram(),
+                                RangeEstimatorParameters::mean_quantile(), RangeEstimatorParameters::minmax()}) {
+    QuantizePt2eOptions options;
+    options.activations_range_estimator_params = estimator;
+    at::set_num_threads(1);
+    const auto one = quantized(f.model, data, options);
+    at::set_num_threads(2);
+    EXPECT_EQ(quantized(f.model, data, options), one) << "histogram or another estimator";
+  }
+  at::set_num_threads(threads);
+}
+
+/// Scales and zero points of the activations by quantizer.
+std::vector<at::Tensor> activation_parameters(const std::string& model_path, const Dataset& data,
+                                              const QuantizePt2eOptions& options) {
+  auto model = Model::load(model_path);
+  OpenVINOQuantizer quantizer;
+  const auto result = quantize_pt2e(model, quantizer, data, options);
+  std::vector<at::Tensor> parameters;
+  for (const auto& record : result.report.quantizers) {
+    if (record.kind != "activation") continue;
+    parameters.push_back(at::tensor(record.scale, at::kDouble));
+    parameters.push_back(at::tensor(record.zero_point, at::kLong));
+  }
+  return parameters;
+}
+
+TEST(StatisticsOptions, TheBatchSizeDoesNotChangeRangesThatAreTakenPerItem) {
+  Fixture f;
+  const auto rows = large_images(50);
+  const auto one = Dataset::from_rows({rows}, 1), fifty = Dataset::from_rows({rows}, 50);
+  for (const auto& estimator : {RangeEstimatorParameters{}, RangeEstimatorParameters::minmax(),
+                                RangeEstimatorParameters::median_minmax()}) {
+    QuantizePt2eOptions options;
+    options.activations_range_estimator_params = estimator;
+    options.batchwise_statistics = true;
+    const auto a = activation_parameters(f.model, one, options), b = activation_parameters(f.model, fifty, options);
+    ASSERT_GE(a.size(), 4u);
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::equal(a[i], b[i])) << a[i] << b[i];
+  }
+  // The mean over batches is another number than the mean over items.
+  QuantizePt2eOptions whole;
+  whole.batchwise_statistics = false;
+  EXPECT_FALSE(
+      at::equal(activation_parameters(f.model, one, whole)[0], activation_parameters(f.model, fifty, whole)[0]));
+}
+
+}  // namespace
+}  // namespace tsquant::testing

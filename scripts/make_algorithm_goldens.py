@@ -1,28 +1,55 @@
 #!/usr/bin/env python3
-"""Cuts tests/data/algorithms/fast_bias_correction.json out of the reference data. Needs no packages.
+"""Cuts the reference data of the bias correction tests. Needs no packages.
 
 usage: make_algorithm_goldens.py GOLDENS_DIR OUT_DIR
   GOLDENS_DIR  holds nncf/fx_ptq
+  OUT_DIR      gets bias_correction.json, and the models and inputs that tests/data/numerics does not hold
 """
 import json
 import pathlib
 import re
+import shutil
+import struct
 import sys
+import zipfile
 
-CONFIGS = {"default": 2.0, "bc_fast_threshold_0.01": 0.01, "bc_fast_threshold_1e9": 1e9, "mixed": 2.0}
+FAST = {"default": 2.0, "bc_fast_threshold_0.01": 0.01, "bc_fast_threshold_1e9": 1e9, "mixed": 2.0}
+ACCURATE = {"bc_full": 1000.0, "mixed_bc_full": 1000.0}
+MODELS = ["conv_resnet", "tiny_transformer_block", "synthetic_transformer", "multi_branches_connected_model"]
+
+
+def read_npy(data):
+    """A one-dimensional little-endian float array of version 1."""
+    header = data[10 : 10 + struct.unpack("<H", data[8:10])[0]].decode()
+    size, code = (4, "f") if "<f4" in header else (8, "d")
+    body = data[10 + len(header) :]
+    return struct.unpack(f"<{len(body) // size}{code}", body)
+
+
+def values_of(value, arrays):
+    values = value["values"] if "values" in value else read_npy(arrays.read(value["npz"] + ".npy"))
+    return [float("%.9g" % v) for v in values]
 
 
 def main():
     goldens, out = map(pathlib.Path, sys.argv[1:3])
-    data = json.loads((goldens / "nncf" / "fx_ptq" / "conv_resnet.json").read_text())
-    records = []
-    for config, threshold in CONFIGS.items():
-        biases = {}
-        for key, value in data["configs"][config]["changed_constants"].items():
-            biases[re.search(r"-> (\w+)\)", key).group(1)] = [float("%.9g" % v) for v in value["values"]]
-        records.append({"config": config, "threshold": threshold, "mixed": config == "mixed", "biases": biases})
+    source = goldens / "nncf" / "fx_ptq"
     out.mkdir(parents=True, exist_ok=True)
-    (out / "fast_bias_correction.json").write_text(json.dumps({"model": "conv_resnet", "records": records}))
+    records = []
+    for model in MODELS:
+        arrays = zipfile.ZipFile(source / f"{model}.npz")
+        configs = json.loads((source / f"{model}.json").read_text())["configs"]
+        for config, threshold in {**FAST, **ACCURATE}.items():
+            biases = {}
+            for key, value in configs.get(config, {}).get("changed_constants", {}).items():
+                biases[re.search(r"-> (\w+)\)", key).group(1)] = values_of(value, arrays)
+            if biases:
+                records.append({"model": model, "config": config, "fast": config in FAST, "threshold": threshold,
+                                "mixed": config.startswith("mixed"), "biases": biases})
+        for suffix in (".model.pt", ".inputs.pt"):
+            if not (out.parent / "numerics" / (model + suffix)).exists():
+                shutil.copy(source / (model + suffix), out)
+    (out / "bias_correction.json").write_text(json.dumps({"records": records}))
 
 
 if __name__ == "__main__":

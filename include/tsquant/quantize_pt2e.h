@@ -27,21 +27,23 @@ using Progress = std::function<bool(const std::string& phase, int64_t done, int6
 
 /// What the mean output of a layer with quantized weights is compared with.
 enum class BiasReference {
-  /// The same constant input through the float weights: errors of replacing the input by its means cancel.
+  /// The layer's own mean output with float weights, on the same inputs: takes back the error of this layer's weights.
   kSimulated,
-  /// The mean output collected in calibration, as NNCF does. With zero padding on small feature maps this also
-  /// "corrects" the difference between constant and real inputs, which costs accuracy.
+  /// The mean output of the float model, as NNCF. In the fast algorithm, which feeds a constant input, zero padding
+  /// then counts as an error too, which costs accuracy; in the accurate one errors of earlier layers are taken back.
   kCollected,
 };
 
 /// NNCF's AdvancedBiasCorrectionParameters.
 struct BiasCorrectionParameters {
-  /// True: quantized layers without a bias get one. False: only layers that have a bias are corrected.
+  /// True: quantized layers without a bias get one, whatever the threshold. False: only layers that have a bias are
+  /// corrected.
   bool apply_for_all_nodes = false;
   /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm, 1000
   /// for the accurate one.
   c10::optional<double> threshold = c10::nullopt;
-  BiasReference reference = BiasReference::kSimulated;
+  /// None: kSimulated for the fast algorithm, kCollected for the accurate one.
+  c10::optional<BiasReference> reference = c10::nullopt;
 };
 
 /// NNCF's AdvancedSmoothQuantParameters: how much of the range moves from activations to weights, by kind of layer.

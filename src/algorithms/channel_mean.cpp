@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "algorithms/sequential_sum.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -9,34 +10,44 @@ namespace tsquant {
 at::Tensor mean_per_channel(const at::Tensor& x, int64_t axis) {
   if (x.dim() == 1) return x.to(c10::kDouble);
   const int64_t channel = at::maybe_wrap_dim(axis, x.dim());
-  std::vector<int64_t> others;
-  for (int64_t d = 0; d < x.dim(); ++d) {
-    if (d != channel) others.push_back(d);
+  const at::Tensor dense = x.to(c10::kFloat).contiguous();
+  const int64_t channels = x.size(channel);
+  int64_t inner = 1;
+  for (int64_t d = channel + 1; d < x.dim(); ++d) inner *= x.size(d);
+  auto mean = at::zeros({channels}, c10::kDouble);
+  if (x.numel() == 0) return mean;
+  const int64_t outer = x.numel() / (channels * inner);
+  const float* data = dense.data_ptr<float>();
+  auto* sums = mean.data_ptr<double>();
+  if (inner == 1) {
+    add_rows(sums, data, outer, channels);
+  } else {
+    for (int64_t row = 0; row < outer * channels; ++row) sums[row % channels] += sum_of(data + row * inner, inner);
   }
-  return x.mean(others, /*keepdim=*/false, c10::kDouble);
+  for (int64_t c = 0; c < channels; ++c) sums[c] /= static_cast<double>(outer * inner);
+  return mean;
 }
 
-void ChannelMean::observe(const at::Tensor& x) { replay(summary(x)); }
-
 std::vector<at::Tensor> ChannelMean::summary(const at::Tensor& x) const {
-  if (x.numel() == 0 || x.dim() == 0) {
-    return {counter_tensor(0, 0, 0), at::empty({0}, c10::kDouble), at::empty({0}, c10::kLong)};
-  }
-  return {counter_tensor(1, 0, 0), mean_per_channel(x, axis_), at::tensor(x.sizes(), c10::kLong)};
+  const bool empty = x.numel() == 0 || x.dim() == 0;
+  return {counter_tensor(empty ? 0 : 1, 0, 0), empty ? at::empty({0}, c10::kDouble) : mean_per_channel(x, axis_),
+          at::tensor(x.sizes(), c10::kLong)};
 }
 
 void ChannelMean::replay(const std::vector<at::Tensor>& summary) {
-  const auto& mean = summary.at(1);
-  if (mean.numel() == 0) return;
+  const int64_t batches = summary.at(0).data_ptr<int64_t>()[0];
+  if (batches == 0) return;
   if (batches_ == 0) {
-    sum_ = mean.clone();
     const auto& shape = summary.at(2);
+    sum_ = summary.at(1).clone();
     first_shape_.assign(shape.data_ptr<int64_t>(), shape.data_ptr<int64_t>() + shape.numel());
   } else {
-    sum_.add_(mean);
+    sum_.add_(summary.at(1));
   }
-  set_counters(counters() + summary[0]);
+  batches_ += batches;
 }
+
+void ChannelMean::observe(const at::Tensor& x) { replay(summary(x)); }
 
 void ChannelMean::merge(const Observer& other) {
   const auto& that = dynamic_cast<const ChannelMean&>(other);

@@ -18,7 +18,7 @@ class ChannelMean : public Observer, public Replayable {
   Range range() const override;
   std::vector<at::Tensor> state() const override;
   void set_state(const std::vector<at::Tensor>& state) override;
-  /// counters, the means as float64 [channels], and the shape as int64 [dimensions]
+  /// counters, the means of one batch as float64 [channels], its shape
   std::vector<at::Tensor> summary(const at::Tensor& x) const override;
   void replay(const std::vector<at::Tensor>& summary) override;
 
@@ -32,7 +32,7 @@ class ChannelMean : public Observer, public Replayable {
   std::vector<int64_t> first_shape_;
 };
 
-/// Mean over all axes but one, float64 [size of axis].
+/// Mean over all axes but one, float64 [size of axis]; the same bits for every number of threads.
 at::Tensor mean_per_channel(const at::Tensor& x, int64_t axis);
 
 }  // namespace tsquant

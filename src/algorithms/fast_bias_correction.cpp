@@ -1,28 +1,25 @@
 #include "algorithms/fast_bias_correction.h"
 
-#include <cmath>
+#include <ATen/ATen.h>
+
 #include <limits>
-#include <set>
 
 #include "algorithms/channel_mean.h"
-#include "graph/op_table.h"
+#include "algorithms/kernel_mean.h"
 #include "graph/params.h"
-#include "numerics/qparams.h"
-#include "tsquant/error.h"
 
 namespace tsquant {
 
-struct FastBiasCorrection::Layer {
-  std::string name;
-  torch::jit::Node* node = nullptr;
-  size_t input = 0, weight = 0, bias = 0;  // inputs of `node`
-  int64_t point = 0;                       // the weight's quantizer
-  int64_t axis = 1;
-  TapPoint input_tap, output_tap;
-  ChannelMean input_mean{1}, output_mean{1};
+/// A layer and its statistics: `kernel_mean` for the simulated reference, the two others for the collected one.
+struct FastBiasCorrection::Collected {
+  BiasLayer layer;
+  std::unique_ptr<KernelMean> kernel_mean;
+  std::unique_ptr<ChannelMean> input_mean, output_mean;
 };
 
 namespace {
+
+constexpr double kThreshold = 2;  // nncf: FAST_BIAS_CORRECTION_THRESHOLD
 
 /// Sizes of `shape` filled with one value per channel.
 at::Tensor filled(const std::vector<int64_t>& shape, const at::Tensor& means, int64_t axis) {
@@ -49,72 +46,75 @@ at::Tensor run_alone(const Model& model, const torch::jit::Node* node,
   return stack.front().toTensor();
 }
 
+/// nncf: _get_bias_shift_magnitude
 double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
   if (bias.eq(0).any().item<bool>()) return std::numeric_limits<double>::infinity();
-  return shift.div(bias).abs().max().item<double>();
+  return shift.view_as(bias).div(bias).abs().max().item<double>();
 }
 
 }  // namespace
 
-FastBiasCorrection::FastBiasCorrection(const Model& model, const GraphView& view, const Annotations& annotations) {
-  for (const auto& point : annotations.points) {
-    if (point.kind != PointKind::kWeight || !point.input_port) continue;
-    const ViewNode* node = view.find(point.node);
-    if (!node || !node->op || node->op->bias_port < 0 || node->op->output_channel_axis == -100) continue;
-    const ViewEdge* input = view.input_edge(*node, 0);
-    const ViewEdge* weight = view.input_edge(*node, *point.input_port);
-    const ViewEdge* bias = view.input_edge(*node, node->op->bias_port);
-    if (!input || !weight || !bias || input->use.user != bias->use.user) continue;
-    if (param_of(model, input->value) || !param_of(model, bias->value)) continue;
-    auto layer = std::make_shared<Layer>();
-    layer->name = node->name;
-    layer->node = node->node;
-    layer->input = input->use.offset;
-    layer->weight = weight->use.offset;
-    layer->bias = bias->use.offset;
-    layer->point = point.id;
-    layer->axis = node->op->output_channel_axis;
-    layer->input_mean = ChannelMean(layer->axis);
-    layer->output_mean = ChannelMean(layer->axis);
-    layer->input_tap = {input->value, input->use};
-    layer->output_tap = {node->value, {nullptr, 0}};
-    layers_.push_back(std::move(layer));
+FastBiasCorrection::FastBiasCorrection(const Model& model, const GraphView& view, const Annotations& annotations,
+                                       const BiasCorrectionParameters& parameters)
+    : parameters_(parameters) {
+  for (auto& layer : find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes)) {
+    auto collected = std::make_shared<Collected>();
+    if (parameters.reference.value_or(BiasReference::kSimulated) == BiasReference::kSimulated) {
+      const auto weight = param_of(model, layer.node->input(layer.weight));
+      const auto geometry = weight ? kernel_geometry(model, layer.node, weight->tensor) : c10::nullopt;
+      if (!geometry) continue;
+      collected->kernel_mean = std::make_unique<KernelMean>(*geometry);
+    } else {
+      collected->input_mean = std::make_unique<ChannelMean>(layer.axis);
+      collected->output_mean = std::make_unique<ChannelMean>(layer.axis);
+    }
+    collected->layer = std::move(layer);
+    layers_.push_back(std::move(collected));
   }
 }
 
 std::vector<ExtraTap> FastBiasCorrection::taps() {
   std::vector<ExtraTap> taps;
   for (auto& layer : layers_) {
-    taps.push_back({layer->input_tap, &layer->input_mean, layer->name});
-    taps.push_back({layer->output_tap, &layer->output_mean, layer->name});
+    const BiasLayer& where = layer->layer;
+    if (layer->kernel_mean) taps.push_back({where.input_tap, layer->kernel_mean.get(), where.name});
+    if (layer->input_mean) taps.push_back({where.input_tap, layer->input_mean.get(), where.name});
+    if (layer->output_mean) taps.push_back({where.output_tap, layer->output_mean.get(), where.name});
   }
   return taps;
 }
 
-std::vector<FastBiasCorrection::Record> FastBiasCorrection::apply(Model& model, const QParamTable& qparams,
-                                                                  const BiasCorrectionParameters& parameters) {
+at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& collected, const QParams& qparams) const {
+  const BiasLayer& layer = collected.layer;
+  const auto weight = param_of(model, layer.node->input(layer.weight));
+  if (!weight) return {};
+  const at::Tensor used = quantized_weight(model, layer, qparams);
+  if (collected.kernel_mean) {
+    const auto& inputs = *collected.kernel_mean;
+    if (inputs.batches() == 0) return {};
+    return (inputs.response(weight->tensor) - inputs.response(used)).to(c10::kFloat);
+  }
+  if (collected.input_mean->batches() == 0) return {};
+  const auto expected = collected.output_mean->mean();
+  const auto input = filled(collected.input_mean->first_shape(), collected.input_mean->mean(), layer.axis);
+  const auto bias = bias_of(model, layer, expected.numel()).to(input.dtype());
+  const auto output =
+      run_alone(model, layer.node, {{layer.input, input}, {layer.weight, used.to(input.dtype())}, {layer.bias, bias}});
+  return output.defined() ? expected - mean_per_channel(output, layer.axis).to(c10::kFloat) : output;
+}
+
+std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTable& qparams) {
   at::NoGradGuard no_grad;
-  std::vector<Record> records;
-  for (auto& layer : layers_) {
-    const auto found = qparams.find(layer->point);
-    const auto weight = param_of(model, layer->node->input(layer->weight));
-    const auto bias = param_of(model, layer->node->input(layer->bias));
-    if (found == qparams.end() || !weight || !bias || layer->input_mean.batches() == 0) continue;
-    const at::Tensor input = filled(layer->input_mean.first_shape(), layer->input_mean.mean(), layer->axis);
-    const auto mean_output = [&](const at::Tensor& used_weight) {
-      const at::Tensor output = run_alone(
-          model, layer->node,
-          {{layer->input, input}, {layer->weight, used_weight.to(input.dtype())}, {layer->bias, bias->tensor}});
-      return output.defined() ? mean_per_channel(output, layer->axis).to(c10::kFloat) : output;
-    };
-    const at::Tensor actual = mean_output(dequantize(quantize(weight->tensor, found->second), found->second));
-    if (!actual.defined()) continue;
-    const bool simulated = parameters.reference == BiasReference::kSimulated;
-    const at::Tensor shift = (simulated ? mean_output(weight->tensor) : layer->output_mean.mean()) - actual;
-    Record record{layer->name, false, largest_relative_shift(shift, bias->tensor)};
-    record.corrected = record.magnitude < parameters.threshold.value_or(2.0);
-    if (record.corrected) set_param(model, layer->node, layer->bias, bias->tensor + shift.to(bias->tensor.dtype()));
-    records.push_back(record);
+  std::vector<BiasRecord> records;
+  for (const auto& collected : layers_) {
+    const BiasLayer& layer = collected->layer;
+    const auto found = qparams.find(layer.point);
+    if (found == qparams.end()) continue;
+    const at::Tensor shift = shift_of(model, *collected, found->second);
+    if (!shift.defined()) continue;
+    BiasRecord record{layer.name, false, largest_relative_shift(shift, bias_of(model, layer, shift.numel()))};
+    record.corrected = shift_bias(model, layer, shift, record.magnitude, parameters_.threshold.value_or(kThreshold));
+    records.push_back(std::move(record));
   }
   return records;
 }

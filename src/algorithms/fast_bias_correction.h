@@ -1,42 +1,38 @@
 #pragma once
 
-#include <map>
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "calibration/calibrator.h"
-#include "tsquant/graph_view.h"
+#include "algorithms/bias_layers.h"
 
 namespace tsquant {
 
-/// Corrects the biases of convolution and linear layers for the error that quantized weights add on average.
+/// Corrects the biases of convolution and linear layers for the error that quantized weights add on average. Each layer
+/// is looked at alone, with statistics of the float model, which come from the calibration run itself.
 ///
-/// Source: nncf/quantization/algorithms/fast_bias_correction. Per layer: a constant input filled with the float
-/// model's channel means goes through the layer with quantized weights; the difference between the reference mean
-/// output (BiasReference) and the mean of that result is added to the bias.
+/// Source: nncf/quantization/algorithms/fast_bias_correction. What is added to a bias depends on the reference:
+/// - kSimulated: mean output with float weights minus mean output with quantized weights, both on the float model's
+///   inputs. Exact for every kernel, padding and stride, because a layer's mean output follows from KernelMean.
+/// - kCollected, as NNCF: the collected mean output minus the mean output of the layer with quantized weights on a
+///   constant input that is filled with the channel means.
 class FastBiasCorrection {
  public:
-  /// Finds the correctable layers: quantized weight, and a bias that is a parameter or constant.
-  FastBiasCorrection(const Model& model, const GraphView& view, const Annotations& annotations);
+  FastBiasCorrection(const Model& model, const GraphView& view, const Annotations& annotations,
+                     const BiasCorrectionParameters& parameters);
 
   /// The statistics it needs, to be collected in the calibration run; pointers stay valid while this object lives.
   std::vector<ExtraTap> taps();
 
-  /// What happened to one layer.
-  struct Record {
-    std::string node;
-    bool corrected = false;
-    double magnitude = 0;  ///< largest |shift / bias|; infinite when a bias element is zero
-  };
-
-  /// Writes the corrected biases into the model's graph.
-  /// Layers whose magnitude is not below the threshold (default 2) keep their bias.
-  std::vector<Record> apply(Model& model, const QParamTable& qparams, const BiasCorrectionParameters& parameters);
+  /// Writes the corrected biases into the model's graph. Layers with a bias whose magnitude is not below the threshold
+  /// (default 2; infinite when an element of the bias is zero) keep it.
+  std::vector<BiasRecord> apply(Model& model, const QParamTable& qparams);
 
  private:
-  struct Layer;
-  std::vector<std::shared_ptr<Layer>> layers_;
+  struct Collected;
+  at::Tensor shift_of(const Model& model, const Collected& layer, const QParams& qparams) const;
+
+  BiasCorrectionParameters parameters_;
+  std::vector<std::shared_ptr<Collected>> layers_;
 };
 
 }  // namespace tsquant

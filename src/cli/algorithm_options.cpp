@@ -36,7 +36,8 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
       ->group(kGroup);
   app.add_flag("--bias-for-all-nodes", args.bias_for_all_nodes, "Give quantized layers without a bias one")
       ->group(kGroup);
-  add_choice(app, "--bias-reference", args.bias_reference, "Mean output that fast bias correction compares with",
+  add_choice(app, "--bias-reference", args.bias_reference,
+             "Mean output that a layer is compared with; default: simulated for fast, collected for accurate",
              {"simulated", "collected"});
   const auto estimators = names_of_values(range_estimator_names());
   add_choice(app, "--range-estimator-activations", args.range_estimator_activations, "How ranges are found",
@@ -58,8 +59,10 @@ void apply_algorithm_options(const AlgorithmArgs& args, bool transformer, Quanti
       args.bias_correction == "none" ? c10::optional<bool>() : c10::optional<bool>(args.bias_correction == "fast");
   options.bias_correction_params.threshold = args.bias_threshold;
   options.bias_correction_params.apply_for_all_nodes = args.bias_for_all_nodes;
-  options.bias_correction_params.reference =
-      args.bias_reference == "collected" ? BiasReference::kCollected : BiasReference::kSimulated;
+  if (!args.bias_reference.empty()) {
+    options.bias_correction_params.reference =
+        args.bias_reference == "collected" ? BiasReference::kCollected : BiasReference::kSimulated;
+  }
   const auto& estimators = range_estimator_names();
   if (!args.range_estimator_activations.empty()) {
     options.activations_range_estimator_params = estimators.at(args.range_estimator_activations);

@@ -12,7 +12,8 @@ struct AlgorithmArgs {
   c10::optional<bool> smooth_quant;  ///< none: for transformers
   SmoothQuantParameters smooth_quant_params;
   bool channel_alignment = false;
-  std::string bias_correction = "fast", bias_reference = "simulated";
+  std::string bias_correction = "fast";
+  std::string bias_reference;  ///< empty: that of the algorithm
   c10::optional<double> bias_threshold;
   bool bias_for_all_nodes = false;
   std::string range_estimator_activations, range_estimator_weights;  ///< empty: NNCF's defaults

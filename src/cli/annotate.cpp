@@ -13,7 +13,7 @@ namespace tsquant::cli {
 namespace {
 
 struct Args {
-  std::string model, json;
+  std::string model, json, form = "setup";
   DataArgs data;
   ShapeArgs shapes;
   QuantizerArgs quantizer;
@@ -46,7 +46,8 @@ void run(const Args& args) {
   if (args.json.empty()) {
     print(placement);
   } else {
-    write_text(args.json, placement_json(placement));
+    const bool pt2e = args.form == "pt2e";
+    write_text(args.json, pt2e ? pt2e_json(placement.annotations, *placement.view) : placement_json(placement));
   }
 }
 
@@ -61,6 +62,9 @@ void add_annotate(CLI::App& app) {
   add_quantizer_options(*command, args->quantizer);
   add_process_options(*command);
   add_json_option(*command, args->json);
+  command->add_option("--form", args->form, "JSON: edges and quantizers, or PT2E annotations by node")
+      ->check(CLI::IsMember({"setup", "pt2e"}))
+      ->capture_default_str();
   command->callback([args] { run(*args); });
 }
 

@@ -13,6 +13,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal or cancelled");
   tsquant::cli::add_quantize(app);
+  tsquant::cli::add_strip(app);
   tsquant::cli::add_annotate(app);
   tsquant::cli::add_inspect(app);
   tsquant::cli::add_evaluate(app);

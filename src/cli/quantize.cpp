@@ -54,8 +54,8 @@ OpenVINOQuantizerOptions from_arguments(Args& args) {
 }
 
 /// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
-OpenVINOQuantizerOptions from_config(Args& args, int64_t batch_size) {
-  QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, batch_size));
+OpenVINOQuantizerOptions from_config(Args& args) {
+  QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, args.data.options.batch_size));
   auto& options = setup.options;
   options.allow_empty = args.options.allow_empty;
   options.statistics_path = args.options.statistics_path;
@@ -69,12 +69,11 @@ OpenVINOQuantizerOptions from_config(Args& args, int64_t batch_size) {
 void run(Args& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
-  const DataFile data = open_data(args.data);
-  OpenVINOQuantizer quantizer(args.config.empty() ? from_arguments(args)
-                                                  : from_config(args, data.dataset.batch_size()));
+  OpenVINOQuantizer quantizer(args.config.empty() ? from_arguments(args) : from_config(args));
   args.options.skip_passes = args.quantizer.skip_passes;
   args.options.progress = console_progress();
   Model model = Model::load(args.model, capture);
+  const DataFile data = open_data(args.data);
   if (args.accuracy.max_drop) {
     run_within_limit(args, model, quantizer, data.dataset);
     return;

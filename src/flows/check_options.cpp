@@ -28,10 +28,6 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("subset_size is {}", options.subset_size), "subset_size",
                 "use at least 1 sample; 300 is the default");
   }
-  if (options.fast_bias_correction && !*options.fast_bias_correction) {
-    throw Error(ErrorCode::kInvalidArgument, "the accurate bias correction is not available", "fast_bias_correction",
-                "use true (fast) or none");
-  }
   if (!options.engine.empty() && options.form != OutputForm::kLowered) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("an engine was named, but the {} form runs on none", form_name(options.form)), "engine",

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 
+#include "algorithms/bias_correction.h"
 #include "algorithms/fast_bias_correction.h"
 #include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
 #include "calibration/statistics_cache.h"
 #include "flows/build_report.h"
 #include "flows/check_options.h"
+#include "flows/check_supported.h"
 #include "flows/equalize_channels.h"
 #include "flows/phase_clock.h"
 #include "graph/op_table.h"
@@ -30,17 +32,6 @@ void require_points(const Annotations& annotations, const Report& report, bool a
               "see `tsquant inspect`, or set allow_empty to accept a float result");
 }
 
-/// Floating-point codes need operators that only one form has.
-void check_form(const Annotations& annotations, OutputForm form) {
-  if (form == OutputForm::kDecomposed) return;
-  for (const auto& point : annotations.points) {
-    if (!point.spec.destination_type) continue;
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("fp8 quantizers cannot be written in the {} form", form_name(form)), point.node,
-                "use the decomposed form");
-  }
-}
-
 PipelineOptions pipeline_options(const QuantizePt2eOptions& options, const Sample& first, PassPhase phase) {
   PipelineOptions pipeline;
   pipeline.skip = options.skip_passes;
@@ -59,7 +50,7 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
   prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
   prepared.annotations = quantizer.annotate(*prepared.view);
   quantizer.validate(*prepared.view, prepared.annotations);
-  check_form(prepared.annotations, options.form);
+  check_supported(*prepared.view, prepared.annotations, options.form);
   describe_nodes(prepared.report, *prepared.view, prepared.annotations);
   require_points(prepared.annotations, prepared.report, options.allow_empty);
 }
@@ -193,15 +184,20 @@ PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& c
   annotate(prepared, quantizer, options);
 
   clock.start("calibrate");
-  FastBiasCorrection bias_correction(*prepared.model, *prepared.view, prepared.annotations);
-  if (options.fast_bias_correction) calibration.extra_taps = bias_correction.taps();
+  const bool fast = options.fast_bias_correction.value_or(false);
+  FastBiasCorrection fast_correction(*prepared.model, *prepared.view, prepared.annotations,
+                                     options.bias_correction_params);
+  if (fast) calibration.extra_taps = fast_correction.taps();
   measure(prepared, calibration_dataset, calibration);
   keep_biases(prepared);
 
   if (options.fast_bias_correction) {
     clock.start("bias_correction");
-    const auto records = bias_correction.apply(*prepared.model, prepared.qparams, options.bias_correction_params);
+    const auto records = fast ? fast_correction.apply(*prepared.model, prepared.qparams)
+                              : bias_correction(*prepared.model, *prepared.view, prepared.annotations, prepared.qparams,
+                                                calibration_dataset, options.bias_correction_params, calibration);
     const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
+    report.options["bias_correction"] = fast ? "fast" : "accurate";
     report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
   }
   clock.stop();

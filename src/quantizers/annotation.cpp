@@ -22,37 +22,96 @@ const QuantizationPoint* Annotations::find(int64_t id) const {
   return found == points.end() ? nullptr : &*found;
 }
 
-void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
-                   const QuantizationAnnotation& annotation) {
-  const ViewNode* place = view.find(node);
-  if (!place) {
-    throw Error(ErrorCode::kInvalidArgument, "the graph has no such node", node,
-                fmt::format("closest: {}", fmt::join(view.nearest_names(node), ", ")));
+namespace {
+
+const ViewNode& node_of(const GraphView& view, const std::string& name, const std::string& place) {
+  const ViewNode* node = view.find(name);
+  if (node) return *node;
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("the graph has no node \"{}\"", name), place,
+              fmt::format("closest: {}", fmt::join(view.nearest_names(name), ", ")));
+}
+
+/// Adds points of one node with fresh ids.
+class PointAdder {
+ public:
+  PointAdder(Annotations& annotations, const GraphView& view, const ViewNode& node)
+      : annotations_(annotations), view_(view), node_(node) {
+    for (const auto& point : annotations.points) next_id_ = std::max(next_id_, point.id + 1);
   }
-  int64_t next_id = 1;
-  for (const auto& point : annotations.points) next_id = std::max(next_id, point.id + 1);
-  QuantizationPoint point;
-  point.node = place->name;
-  point.quantized_nodes = {place->name};
-  point.reason = "annotated by the quantizer";
-  for (const auto& [port, spec] : annotation.input_qspec_map) {
-    const ViewEdge* edge = view.input_edge(*place, port);
+
+  int64_t add_input(int64_t port, const QuantizationSpec& spec) {
+    const ViewEdge* edge = view_.input_edge(node_, port);
     if (!edge) {
-      throw Error(ErrorCode::kInvalidArgument, fmt::format("the node has no tensor argument {}", port), node,
-                  fmt::format("it has {}", place->in_edges.size()));
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("the node has no tensor argument {}", port), node_.name,
+                  fmt::format("it has {}", node_.in_edges.size()));
     }
-    point.id = next_id++;
-    point.kind = view.node(edge->from).kind == NodeKind::kParameter ? PointKind::kWeight : PointKind::kActivation;
+    const bool weight = view_.node(edge->from).kind == NodeKind::kParameter;
+    return add(weight ? PointKind::kWeight : PointKind::kActivation, port, spec);
+  }
+
+  int64_t add_output(const QuantizationSpec& spec) { return add(PointKind::kActivation, c10::nullopt, spec); }
+
+  /// The point that a shared spec names.
+  const QuantizationPoint& root_of(const SharedQuantizationSpec& shared) const {
+    const ViewNode& producer = node_of(view_, shared.producer, node_.name);
+    const ViewNode* consumer = shared.consumer.empty() ? nullptr : &node_of(view_, shared.consumer, node_.name);
+    for (const auto& point : annotations_.points) {
+      if (!consumer && point.node == producer.name && !point.input_port) return point;
+      if (!consumer || point.node != consumer->name || !point.input_port) continue;
+      const ViewEdge* edge = view_.input_edge(*consumer, *point.input_port);
+      if (edge && edge->from == producer.id) return point;
+    }
+    throw Error(ErrorCode::kInvalidArgument,
+                consumer ? fmt::format("a shared spec names the edge from {} to {}, which is not annotated",
+                                       producer.name, consumer->name)
+                         : fmt::format("a shared spec names the result of {}, which is not annotated", producer.name),
+                node_.name, "annotate the root before the nodes that share its quantizer");
+  }
+
+  void join(int64_t root, int64_t member) {
+    for (auto& group : annotations_.unified_scale_groups) {
+      if (std::find(group.begin(), group.end(), root) == group.end()) continue;
+      group.push_back(member);
+      return;
+    }
+    annotations_.unified_scale_groups.push_back({root, member});
+  }
+
+ private:
+  int64_t add(PointKind kind, c10::optional<int64_t> port, const QuantizationSpec& spec) {
+    QuantizationPoint point;
+    point.id = next_id_++;
+    point.kind = kind;
+    point.node = node_.name;
     point.input_port = port;
     point.spec = spec;
-    annotations.points.push_back(point);
+    point.quantized_nodes = {node_.name};
+    point.reason = "annotated by the quantizer";
+    annotations_.points.push_back(std::move(point));
+    return annotations_.points.back().id;
   }
-  if (!annotation.output_qspec) return;
-  point.id = next_id++;
-  point.kind = PointKind::kActivation;
-  point.input_port = c10::nullopt;
-  point.spec = *annotation.output_qspec;
-  annotations.points.push_back(std::move(point));
+
+  Annotations& annotations_;
+  const GraphView& view_;
+  const ViewNode& node_;
+  int64_t next_id_ = 1;
+};
+
+}  // namespace
+
+void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
+                   const QuantizationAnnotation& annotation) {
+  PointAdder adder(annotations, view, node_of(view, node, node));
+  for (const auto& [port, spec] : annotation.input_qspec_map) adder.add_input(port, spec);
+  for (const auto& [port, shared] : annotation.shared_input_map) {
+    const auto root = adder.root_of(shared);
+    adder.join(root.id, adder.add_input(port, root.spec));
+  }
+  if (annotation.output_qspec) adder.add_output(*annotation.output_qspec);
+  if (annotation.shared_output) {
+    const auto root = adder.root_of(*annotation.shared_output);
+    adder.join(root.id, adder.add_output(root.spec));
+  }
 }
 
 }  // namespace tsquant

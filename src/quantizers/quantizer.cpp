@@ -42,6 +42,16 @@ void check_spec(const QuantizationPoint& point) {
   if (spec.quant_min && *spec.quant_min >= *spec.quant_max) {
     refuse(fmt::format("quant_min {} is not below quant_max {}", *spec.quant_min, *spec.quant_max), point.node);
   }
+  if (spec.fixed_zero_point && !spec.fixed_scale) {
+    refuse("fixed_zero_point needs a fixed_scale", point.node, "set both or none");
+  }
+  if (spec.destination_type && (spec.dtype || spec.quant_min || spec.fixed_scale)) {
+    refuse("a destination_type cannot be combined with dtype, quant_min, quant_max or fixed parameters", point.node,
+           "leave the fields of integer codes unset");
+  }
+  if (spec.per_channel && spec.ch_axis < 0) {
+    refuse(fmt::format("ch_axis is {}", spec.ch_axis), point.node, "count axes from 0");
+  }
   if (spec.fixed_scale && !(*spec.fixed_scale > 0)) refuse("fixed_scale must be positive", point.node);
 }
 

@@ -285,10 +285,12 @@ class PeakBytes : public c10::MemoryReportingInfoBase {
     peak_ = std::max(peak_, live_);
   }
   bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak() const { return peak_; }
+  /// Bytes above those of the last `start`.
+  void start() { base_ = peak_ = live_; }
+  int64_t peak() const { return peak_ - base_; }
 
  private:
-  int64_t live_ = 0, peak_ = 0;
+  int64_t live_ = 0, peak_ = 0, base_ = 0;
 };
 
 int64_t peak_bytes(bool inplace_statistics) {
@@ -297,11 +299,19 @@ int64_t peak_bytes(bool inplace_statistics) {
   at::manual_seed(1);
   auto model = Model::from(define(code + "    return x\n", {{"w", at::randn({8, 8, 3, 3}) * 0.2}}));
   const auto data = Dataset::from_tensors({at::rand({1, 8, 64, 64})});
-  const auto options = with([=](auto&, Advanced& a) { a.inplace_statistics = inplace_statistics; });
-  const auto peak = std::make_shared<PeakBytes>();
-  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, peak);
+  const auto memory = std::make_shared<PeakBytes>();
+  int64_t peak = 0;
+  const auto options = with([&](auto& o, Advanced& a) {
+    a.inplace_statistics = inplace_statistics;
+    o.progress = [&](const std::string& phase, int64_t done, int64_t) {
+      if (phase == "calibrate" && done == 0) memory->start();
+      if (phase == "calibrate" && done == 1) peak = memory->peak();
+      return true;
+    };
+  });
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, memory);
   quantize(model, data, options);
-  return peak->peak();
+  return peak;
 }
 
 TEST(Quantize, InPlaceStatisticsKeepNoActivations) {

@@ -25,7 +25,7 @@ const std::vector<Case>& cases() {
       {"1d", "torch.conv1d(x, self.w, self.b, [2], [1], [2])", {16, 8, 3}, {12, 8, 50}},
       {"3d", "torch.conv3d(x, self.w, self.b, [1, 2, 1], [1, 0, 1])", {16, 4, 3, 3, 3}, {12, 4, 6, 7, 8}},
       {"padding by name", "torch.conv2d(x, self.w, self.b, [1, 1], \"same\")", {16, 16, 3, 3}, {12, 16, 16, 16}},
-      {"double", "torch.conv2d(x.to(torch.float64), self.w.to(torch.float64), None)", {4, 4, 3, 3}, {12, 4, 8, 8}}};
+      {"double", "torch.conv2d(x.double(), self.w.double(), None)", {4, 4, 3, 3}, {12, 4, 8, 8}}};
   return all;
 }
 

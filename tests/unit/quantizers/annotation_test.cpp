@@ -48,7 +48,8 @@ TEST(SpecTest, every_field_takes_part_in_the_comparison) {
       [](auto& s) { s.eps = 1e-5; },
       [](auto& s) { s.observer = ObserverKind::kHistogram; },
       [](auto& s) { s.fixed_scale = 0.5; },
-      [](auto& s) { s.fixed_zero_point = 3; }};
+      [](auto& s) { s.fixed_zero_point = 3; },
+      [](auto& s) { s.destination_type = FP8Type::kE4M3; }};
   EXPECT_TRUE(base == QuantizationSpec());
   for (size_t i = 0; i < changes.size(); ++i) {
     QuantizationSpec changed;
@@ -109,6 +110,17 @@ TEST(Validate, names_each_inconsistency) {
       {"only one of quant_min and quant_max", [](auto& a) { a.points[0].spec.quant_min = 0; }},
       {"is not below quant_max", [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
       {"fixed_scale must be positive", [](auto& a) { a.points[0].spec.fixed_scale = 0; }},
+      {"fixed_zero_point needs a fixed_scale", [](auto& a) { a.points[0].spec.fixed_zero_point = 1; }},
+      {"ch_axis is -1",
+       [](auto& a) {
+         a.points[0].spec.per_channel = true;
+         a.points[0].spec.ch_axis = -1;
+       }},
+      {"a destination_type cannot be combined with dtype",
+       [](auto& a) {
+         a.points[0].spec.destination_type = FP8Type::kE5M2;
+         a.points[0].spec.dtype = c10::kChar;
+       }},
       {"two points have the id 1", [](auto& a) { a.points[1].id = 1; }},
       {"stand at one place", [](auto& a) { a.points[1].input_port = 0; }},
       {"names point 8, which does not exist",

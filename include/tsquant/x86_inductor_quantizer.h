@@ -1,0 +1,60 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tsquant/quantization_config.h"
+#include "tsquant/quantizer.h"
+
+namespace tsquant {
+
+/// The configuration that torchao's function of the same name returns: activations uint8 per tensor, asymmetric, from a
+/// histogram; weights int8 per output channel, symmetric, [-128, 127]; smallest scale 2^-12.
+/// @param is_qat, is_dynamic  must be false: this library quantizes after training with fixed activation parameters
+/// @param reduce_range  activations in [0, 127]: CPUs without VNNI add products of 8 bits in 16 bits, which can
+/// saturate
+/// @throws Error kInvalidArgument for is_qat and is_dynamic
+QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat = false, bool is_dynamic = false,
+                                                                bool reduce_range = false);
+
+/// Quantizes what TorchInductor computes in int8 on x86 (torchao.quantization.pt2e.quantizer.X86InductorQuantizer).
+///
+/// conv2d and linear with what they fuse (an addition, an activation), `mul` of equal shapes and `matmul` (on request)
+/// get quantized inputs; pooling, `cat` and `flatten` behind them carry the codes on with unchanged parameters.
+///
+/// ```cpp
+/// tsquant::X86InductorQuantizer quantizer;
+/// quantizer.set_global(tsquant::get_default_x86_inductor_quantization_config());
+/// auto result = tsquant::quantize_pt2e(model, quantizer, data);
+/// ```
+/// Configurations by module name win over those by operator, and those over the global one.
+class X86InductorQuantizer : public Quantizer {
+ public:
+  /// For every operator of the default recipe: conv1d with relu, conv2d, linear, mul, max_pool2d, avg_pool2d,
+  /// adaptive_avg_pool2d, cat, flatten. @throws Error kInvalidArgument for a spec that cannot be used
+  X86InductorQuantizer& set_global(const QuantizationConfig& config);
+
+  /// For one operator: `conv1d`, `conv2d`, `linear`, `matmul`, `mul`, `max_pool2d`, `avg_pool2d`,
+  /// `adaptive_avg_pool2d`, `cat` or `flatten`, also as `aten::conv2d`. @throws Error kInvalidArgument for others
+  X86InductorQuantizer& set_function_type_qconfig(const std::string& function,
+                                                  const OptionalQuantizationConfig& config);
+
+  /// The same by class: `Conv1d`, `Conv2d`, `Linear`, `MaxPool2d`, `AvgPool2d` or `AdaptiveAvgPool2d`, also as
+  /// `torch.nn.Conv2d`. @throws Error kInvalidArgument for others
+  X86InductorQuantizer& set_module_type_qconfig(const std::string& module_type,
+                                                const OptionalQuantizationConfig& config);
+
+  /// For everything in a submodule ("layer1.0"), for all operators that can be quantized. `annotate` throws Error
+  /// kInvalidArgument when the model has no operator there.
+  X86InductorQuantizer& set_module_name_qconfig(const std::string& module_name,
+                                                const OptionalQuantizationConfig& config);
+
+  Annotations annotate(const GraphView& view) const override;
+
+ private:
+  OptionalQuantizationConfig global_config_;
+  std::vector<std::pair<std::string, OptionalQuantizationConfig>> function_configs_, module_name_configs_;
+};
+
+}  // namespace tsquant

@@ -1,0 +1,208 @@
+#include "algorithms/bias_correction.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+
+#include "algorithms/channel_mean.h"
+#include "algorithms/kernel_mean.h"
+#include "algorithms/layerwise_run.h"
+#include "graph/params.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+constexpr double kThreshold = 1000;  // nncf: BIAS_CORRECTION_THRESHOLD
+constexpr const char* kPhase = "bias_correction";
+
+/// A layer in the model that is corrected and in the copy that runs, with what is known about its float result.
+struct Target {
+  BiasLayer layer, running;
+  const QParams* qparams = nullptr;
+  KernelGeometry geometry;
+  std::unique_ptr<ChannelMean> float_output;  ///< collected reference only
+};
+
+/// nncf: _get_bias_shift_magnitude
+double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
+  const double eps = std::numeric_limits<float>::epsilon();
+  return shift.view_as(bias).div(bias + eps).abs().max().item<double>();
+}
+
+/// A copy of the model whose quantized weights hold what their quantizers leave of them.
+Model with_quantized_weights(const Model& model, const Annotations& annotations, const QParamTable& qparams) {
+  Model copy = model.clone();
+  const GraphView view(copy);
+  for (const auto& point : annotations.points) {
+    const auto found = qparams.find(point.id);
+    if (point.kind != PointKind::kWeight || !point.input_port || found == qparams.end()) continue;
+    const ViewNode* node = view.find(point.node);
+    const ViewEdge* edge = node ? view.input_edge(*node, *point.input_port) : nullptr;
+    const auto weight = edge && edge->use.user ? param_of(copy, edge->value) : c10::nullopt;
+    if (!weight || !weight->tensor.is_floating_point()) continue;
+    const auto used = dequantize(quantize(weight->tensor, found->second), found->second);
+    set_param(copy, edge->use.user, edge->use.offset, used.to(weight->tensor.scalar_type()));
+  }
+  return copy;
+}
+
+/// The shift of one layer from what its input or result was in the run.
+class ShiftMeter {
+ public:
+  ShiftMeter(const Target& target, const Model& model) : target_(target), model_(model) {
+    if (target.float_output) {
+      output_ = std::make_unique<ChannelMean>(target.layer.axis);
+    } else {
+      input_ = std::make_unique<KernelMean>(target.geometry);
+    }
+  }
+
+  void see(const at::Tensor& input, const at::Tensor& result) {
+    if (output_) output_->observe(result);
+    if (input_) input_->observe(input);
+  }
+
+  /// Undefined when the layer was not reached.
+  at::Tensor shift() const {
+    if (output_) {
+      if (output_->batches() == 0 || target_.float_output->batches() == 0) return {};
+      return target_.float_output->mean() - output_->mean();
+    }
+    if (input_->batches() == 0) return {};
+    const auto weight = param_of(model_, target_.layer.node->input(target_.layer.weight))->tensor;
+    const auto used = quantized_weight(model_, target_.layer, *target_.qparams);
+    return (input_->response(weight) - input_->response(used)).to(c10::kFloat);
+  }
+
+ private:
+  const Target& target_;
+  const Model& model_;
+  std::unique_ptr<ChannelMean> output_;
+  std::unique_ptr<KernelMean> input_;
+};
+
+class Correction {
+ public:
+  Correction(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
+             const BiasCorrectionParameters& parameters)
+      : model_(model), parameters_(parameters), running_(with_quantized_weights(model, annotations, qparams)) {
+    const GraphView running_view(running_);
+    const auto layers = find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes);
+    auto copies = find_bias_layers(running_, running_view, annotations, parameters.apply_for_all_nodes);
+    for (const auto& layer : layers) {
+      const auto copy = std::find_if(copies.begin(), copies.end(), [&](const auto& c) { return c.name == layer.name; });
+      const auto found = qparams.find(layer.point);
+      const auto weight = param_of(model, layer.node->input(layer.weight));
+      if (copy == copies.end() || found == qparams.end() || !weight) continue;
+      Target target{layer, std::move(*copy), &found->second, {}, nullptr};
+      if (parameters.reference.value_or(BiasReference::kCollected) == BiasReference::kCollected) {
+        target.float_output = std::make_unique<ChannelMean>(layer.axis);
+      } else if (const auto geometry = kernel_geometry(model, layer.node, weight->tensor)) {
+        target.geometry = *geometry;
+      } else {
+        continue;
+      }
+      targets_.push_back(std::move(target));
+    }
+  }
+
+  std::vector<BiasRecord> run(const GraphView& view, const Dataset& dataset, CalibrationOptions calibration) {
+    calibration.subset_size = std::min(std::max<int64_t>(calibration.subset_size / 5, 1), dataset.length());
+    if (targets_.empty()) return {};
+    collect(view, dataset, calibration);
+    report(calibration, 0);
+    std::vector<torch::jit::Node*> nodes;
+    for (const auto& target : targets_) nodes.push_back(target.running.node);
+    if (LayerwiseRun::possible(running_, nodes)) {
+      run_together(nodes, dataset, calibration);
+    } else {
+      run_per_layer(dataset, calibration);
+    }
+    return std::move(records_);
+  }
+
+ private:
+  void collect(const GraphView& view, const Dataset& dataset, CalibrationOptions calibration) {
+    calibration.extra_taps.clear();
+    for (const auto& target : targets_) {
+      if (!target.float_output) continue;
+      calibration.extra_taps.push_back({target.layer.output_tap, target.float_output.get(), target.layer.name});
+    }
+    calibration.collection = kPhase;
+    if (!calibration.extra_taps.empty()) calibrate(model_, view, {}, dataset, calibration);
+  }
+
+  void report(const CalibrationOptions& calibration, size_t done) const {
+    const auto total = static_cast<int64_t>(targets_.size());
+    if (!calibration.progress || calibration.progress(kPhase, static_cast<int64_t>(done), total)) return;
+    throw Error(ErrorCode::kCancelled, fmt::format("bias correction was cancelled after {} of {} layers", done, total));
+  }
+
+  void run_together(const std::vector<torch::jit::Node*>& nodes, const Dataset& dataset,
+                    const CalibrationOptions& calibration) {
+    LayerwiseRun layerwise(running_, nodes);
+    for (int64_t i = 0; i < calibration.subset_size; ++i) layerwise.add_sample(dataset.get(i));
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      const Target& target = targets_[i];
+      ShiftMeter meter(target, model_);
+      layerwise.advance(i, target.running.input,
+                        [&](const auto& input, const auto& result) { meter.see(input, result); });
+      const at::Tensor shift = meter.shift();
+      if (shift.defined() && correct(target, shift)) layerwise.add_to_results(shift, target.layer.axis);
+      report(calibration, i + 1);
+    }
+  }
+
+  void run_per_layer(const Dataset& dataset, const CalibrationOptions& calibration) {
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      const Target& target = targets_[i];
+      ShiftMeter meter(target, model_);
+      const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap});
+      at::Tensor input;
+      const auto sink = [&](size_t tap, const at::Tensor& x) {
+        if (tap == 0) input = x;
+        if (tap == 1) meter.see(input, x);
+      };
+      for (int64_t sample = 0; sample < calibration.subset_size; ++sample) runner.run(dataset.get(sample), sink);
+      const at::Tensor shift = meter.shift();
+      if (shift.defined() && correct(target, shift)) {
+        shift_bias(running_, target.running, shift, 0, std::numeric_limits<double>::infinity());
+      }
+      report(calibration, i + 1);
+    }
+  }
+
+  /// Writes the corrected bias into the model and a record.
+  bool correct(const Target& target, const at::Tensor& shift) {
+    const auto bias = bias_of(model_, target.layer, shift.numel());
+    BiasRecord record{
+        target.layer.name, false,
+        target.layer.has_bias ? largest_relative_shift(shift, bias) : std::numeric_limits<double>::infinity()};
+    record.corrected =
+        shift_bias(model_, target.layer, shift, record.magnitude, parameters_.threshold.value_or(kThreshold));
+    records_.push_back(record);
+    return record.corrected;
+  }
+
+  Model& model_;
+  const BiasCorrectionParameters& parameters_;
+  Model running_;
+  std::vector<Target> targets_;
+  std::vector<BiasRecord> records_;
+};
+
+}  // namespace
+
+std::vector<BiasRecord> bias_correction(Model& model, const GraphView& view, const Annotations& annotations,
+                                        const QParamTable& qparams, const Dataset& dataset,
+                                        const BiasCorrectionParameters& parameters, CalibrationOptions calibration) {
+  at::NoGradGuard no_grad;
+  return Correction(model, view, annotations, qparams, parameters).run(view, dataset, std::move(calibration));
+}
+
+}  // namespace tsquant

@@ -1,0 +1,85 @@
+#include "algorithms/bias_layers.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <set>
+
+#include "graph/op_table.h"
+#include "graph/params.h"
+
+namespace tsquant {
+
+namespace {
+
+bool is_none(const torch::jit::Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; }
+
+/// Fills the places of the bias; false when the layer cannot be corrected.
+bool find_bias(const Model& model, const GraphView& view, const ViewNode& node, bool all_nodes, BiasLayer& layer) {
+  if (const ViewEdge* edge = view.input_edge(node, node.op->bias_port)) {
+    layer.bias = edge->use.offset;
+    return edge->use.user == layer.node && param_of(model, edge->value);
+  }
+  if (!all_nodes || !layer.node->maybeSchema()) return false;
+  const auto index = layer.node->schema().argumentIndexWithName("bias");
+  if (!index || !is_none(layer.node->input(*index))) return false;
+  layer.bias = static_cast<size_t>(*index);
+  layer.has_bias = false;
+  return true;
+}
+
+}  // namespace
+
+std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& view, const Annotations& annotations,
+                                        bool all_nodes) {
+  std::map<int64_t, BiasLayer> layers;
+  for (const auto& point : annotations.points) {
+    if (point.kind != PointKind::kWeight || !point.input_port) continue;
+    const ViewNode* node = view.find(point.node);
+    if (!node || !node->op || node->op->bias_port < 0 || node->op->output_channel_axis == -100) continue;
+    const ViewEdge* input = view.input_edge(*node, 0);
+    const ViewEdge* weight = view.input_edge(*node, *point.input_port);
+    if (!input || !weight || input->use.user != node->node || weight->use.user != node->node) continue;
+    if (param_of(model, input->value)) continue;
+    BiasLayer layer;
+    layer.name = node->name;
+    layer.node = node->node;
+    layer.input = input->use.offset;
+    layer.weight = weight->use.offset;
+    layer.point = point.id;
+    layer.axis = node->op->output_channel_axis;
+    layer.input_tap = {input->value, input->use};
+    layer.output_tap = {node->value, {nullptr, 0}};
+    if (find_bias(model, view, *node, all_nodes, layer)) layers.emplace(node->id, std::move(layer));
+  }
+  std::vector<BiasLayer> ordered;
+  for (auto& entry : layers) ordered.push_back(std::move(entry.second));
+  return ordered;
+}
+
+at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels) {
+  const auto bias = param_of(model, layer.node->input(layer.bias));
+  if (bias) return bias->tensor;
+  return at::zeros({channels}, param_of(model, layer.node->input(layer.weight))->tensor.options());
+}
+
+at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams) {
+  const auto weight = param_of(model, layer.node->input(layer.weight));
+  return dequantize(quantize(weight->tensor, qparams), qparams);
+}
+
+bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude, double threshold) {
+  const bool accepted = layer.has_bias ? magnitude < threshold : at::isfinite(shift).all().item<bool>();
+  if (!accepted) return false;
+  const at::Tensor bias = bias_of(model, layer, shift.numel());
+  const at::Tensor corrected = bias + shift.to(bias.scalar_type()).view_as(bias);
+  if (layer.has_bias) {
+    set_param(model, layer.node, layer.bias, corrected);
+  } else {
+    torch::jit::WithInsertPoint guard(layer.node);
+    layer.node->replaceInput(layer.bias, layer.node->owningGraph()->insertConstant(corrected.detach()));
+  }
+  return true;
+}
+
+}  // namespace tsquant

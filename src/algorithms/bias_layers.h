@@ -1,0 +1,47 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "calibration/calibrator.h"
+#include "tsquant/graph_view.h"
+#include "tsquant/quantize_pt2e.h"
+
+namespace tsquant {
+
+/// A convolution or linear layer with a quantized weight whose bias can be corrected.
+struct BiasLayer {
+  std::string name;  ///< stable name
+  torch::jit::Node* node = nullptr;
+  size_t input = 0, weight = 0, bias = 0;  ///< inputs of `node`
+  bool has_bias = true;
+  int64_t point = 0;  ///< the weight's quantizer
+  int64_t axis = 1;   ///< channel axis of the output
+  TapPoint input_tap, output_tap;
+};
+
+/// What happened to one layer.
+struct BiasRecord {
+  std::string node;
+  bool corrected = false;
+  double magnitude = 0;  ///< largest |shift / bias|; infinite when the layer had no bias
+};
+
+/// The correctable layers in execution order: quantized weight, computed input, and a bias that is a parameter or
+/// constant, or with `all_nodes` no bias at all.
+std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& view, const Annotations& annotations,
+                                        bool all_nodes);
+
+/// The layer's bias; zeros when it has none. @param channels number of output channels
+at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels);
+
+/// The layer's weight as its quantizer leaves it.
+at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams);
+
+/// Adds `shift` (one value per output channel) to the layer's bias when its magnitude is below the threshold. A layer
+/// that had no bias gets one whenever the shift is finite: there is nothing to compare the shift with.
+/// @param magnitude largest |shift / bias| as the algorithm defines it
+/// @return whether the bias was changed
+bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude, double threshold);
+
+}  // namespace tsquant

@@ -1,0 +1,43 @@
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "tsquant/strip.h"
+
+namespace tsquant::cli {
+
+namespace {
+
+const std::map<std::string, StripFormat> kFormats = {
+    {"native", StripFormat::kNative}, {"dq", StripFormat::kDq}, {"in_place", StripFormat::kInPlace}};
+
+struct Args {
+  std::string model, output, format = "native";
+};
+
+void run(const Args& args) {
+  Model model = Model::load(args.model);
+  const Model result = strip(model, /*do_copy=*/false, kFormats.at(args.format));
+  for (const auto& warning : result.warnings()) log_line("warning: " + warning);
+  result.save(args.output);
+  std::cout << "wrote " << args.output << std::endl;
+}
+
+}  // namespace
+
+void add_strip(CLI::App& app) {
+  auto args = std::make_shared<Args>();
+  auto* command = app.add_subcommand("strip", "Remove what quantization or quantization-aware training added");
+  command->add_option("model", args->model, "TorchScript file with quantizers")->required();
+  command->add_option("-o,--output", args->output, "File to write")->required();
+  command
+      ->add_option("--format", args->format,
+                   "native: LibTorch's fake quantizes; dq: integer weights; in_place: weights without quantizers")
+      ->check(CLI::IsMember({"native", "dq", "in_place"}))
+      ->capture_default_str();
+  add_library_option(*command);
+  command->callback([args] { run(*args); });
+}
+
+}  // namespace tsquant::cli

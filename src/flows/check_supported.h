@@ -1,0 +1,16 @@
+#pragma once
+
+#include "tsquant/annotation.h"
+#include "tsquant/graph_view.h"
+#include "tsquant/quantize_pt2e.h"
+
+namespace tsquant {
+
+/// Refuses specs that the requested form cannot hold or would compute differently from what the spec says: fp8 outside
+/// the decomposed form, codes wider than a byte, an axis that the tensor does not have.
+/// Specs that a kernel of the lowered form does not take are no error: those operators stay as Q/DQ around float ones,
+/// which gives the same numbers, and the report says so.
+/// @throws Error kInvalidArgument naming the node, the spec and the form
+void check_supported(const GraphView& view, const Annotations& annotations, OutputForm form);
+
+}  // namespace tsquant

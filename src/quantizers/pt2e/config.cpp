@@ -1,0 +1,67 @@
+#include "quantizers/pt2e/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tsquant/error.h"
+
+namespace tsquant::pt2e {
+
+namespace {
+
+c10::optional<Spec> as_spec(const c10::optional<QuantizationSpec>& spec) {
+  return spec ? c10::optional<Spec>(Spec(*spec)) : c10::nullopt;
+}
+
+bool starts_with(const std::string& text, const std::string& prefix) {
+  return text.compare(0, prefix.size(), prefix) == 0;
+}
+
+}  // namespace
+
+c10::optional<Spec> input_spec(const QuantizationConfig& config) { return as_spec(config.input_activation); }
+c10::optional<Spec> output_spec(const QuantizationConfig& config) { return as_spec(config.output_activation); }
+c10::optional<Spec> weight_spec(const QuantizationConfig& config) { return as_spec(config.weight); }
+
+void check_config(const QuantizationConfig& config, const std::string& option) {
+  for (const auto* spec : {&config.input_activation, &config.output_activation}) {
+    if (*spec && (*spec)->per_channel) {
+      throw Error(ErrorCode::kInvalidArgument, "activations cannot be quantized per channel", option,
+                  "set per_channel to false in input_activation and output_activation");
+    }
+  }
+  if (config.weight && config.weight->mode != QuantizationMode::kSymmetric) {
+    throw Error(ErrorCode::kInvalidArgument, "weights must be quantized symmetrically", option,
+                "set the mode of weight to kSymmetric");
+  }
+}
+
+void check_static(bool is_qat, bool is_dynamic, const char* function) {
+  if (!is_qat && !is_dynamic) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{} asks for {}", is_qat ? "is_qat" : "is_dynamic",
+                          is_qat ? "training with quantization" : "activation parameters computed at run time"),
+              function, "leave it false: only post-training static quantization is done here");
+}
+
+std::string bare_function(const std::string& name) {
+  std::string rest = name;
+  for (const char* prefix : {"aten::", "torch.ops.aten.", "aten.", "torch.nn.functional.", "torch.", "F."}) {
+    if (starts_with(rest, prefix)) {
+      rest = rest.substr(std::string(prefix).size());
+      break;
+    }
+  }
+  return rest.substr(0, rest.find('.'));
+}
+
+std::string checked_function(const std::string& name, const std::vector<std::string>& supported,
+                             const std::string& option) {
+  std::string bare = bare_function(name);
+  if (std::find(supported.begin(), supported.end(), bare) != supported.end()) return bare;
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no operator that can be configured", name), option,
+              fmt::format("use one of {}", fmt::join(supported, ", ")));
+}
+
+}  // namespace tsquant::pt2e

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tsquant/graph_view.h"
+
+namespace tsquant::pt2e {
+
+/// The submodule that each operator of a view stands in, by its path in the state dict ("layer1.0").
+///
+/// Node names leave out containers that are only indexed (`blocks` in `self.blocks[0](x)`), so the path is taken from
+/// the operator's parameters, and otherwise found in the module; of several possible paths the one nearest to the
+/// operator before it is taken.
+class ModulePaths {
+ public:
+  explicit ModulePaths(const GraphView& view);
+
+  /// Whether the node stands in the submodule or below it.
+  bool in_module(const ViewNode& node, const std::string& module) const;
+  /// Whether one of the modules around the node has this class: "Linear" or "torch.nn.modules.linear.Linear".
+  bool in_module_type(const ViewNode& node, const std::string& type) const;
+
+  /// @throws Error kInvalidArgument naming the modules that come closest when no operator stands in `module`
+  void require_module(const std::string& module, const std::string& option) const;
+  /// @throws Error kInvalidArgument naming the classes of the model when no operator stands in such a module
+  void require_module_type(const std::string& type, const std::string& option) const;
+
+ private:
+  const GraphView& view_;
+  std::vector<std::string> paths_;                    ///< by node id
+  std::vector<std::vector<std::string>> type_names_;  ///< by node id: classes from the root to the innermost module
+};
+
+}  // namespace tsquant::pt2e

@@ -1,0 +1,290 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "e2e/program.h"
+#include "io/archive_info.h"
+#include "support/support.h"
+
+namespace tsquant {
+namespace {
+
+using nlohmann::json;
+using testing::bytes_of;
+using testing::Outcome;
+using Strings = std::vector<std::string>;
+
+/// A convolution network and a network of linear layers with channels of very different size.
+class QuantizeOptions : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = testing::temp_dir();
+    testing::write_small_model(folder_);
+    write_linear_model();
+  }
+  static void write_linear_model() {
+    at::manual_seed(5);
+    const auto wide = at::ones({16}).index_put_({at::tensor({3})}, at::tensor({40.0f}));
+    testing::define(
+        "def forward(self, x, rate: int, quiet: bool = False):\n"
+        "  if rate != 16000:\n"
+        "    raise RuntimeError('unknown rate')\n"
+        "  y = torch.relu(torch.linear(torch.layer_norm(x, [16], self.g, self.g), self.a, self.b))\n"
+        "  if quiet:\n"
+        "    y = y * 0.25\n"
+        "  return torch.linear(y, self.c)\n",
+        {{"g", wide}, {"a", at::randn({32, 16}) / wide}, {"b", at::randn({32})}, {"c", at::randn({4, 32})}})
+        .save(path("linear.pt"));
+    torch::jit::Module data("Data");
+    data.register_buffer("rows", at::randn({32, 16}));
+    data.save(path("rows.pt"));
+  }
+  static std::string path(const std::string& name) { return folder_ + "/" + name; }
+  static Outcome quantize(const Strings& more, const std::string& model = "model.pt") {
+    Strings arguments{"quantize", path(model), "-o", path("out.pt"), "--json", "-"};
+    const Strings data = model == "model.pt"
+                             ? Strings{"--data", path("data.pt"), "--inputs", "images"}
+                             : Strings{"--data", path("rows.pt"), "--inputs", "rows", "--scalar", "16000"};
+    arguments.insert(arguments.end(), data.begin(), data.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return testing::tsquant(arguments);
+  }
+  /// The report of a run that must succeed.
+  static json report(const Strings& more, const std::string& model = "model.pt") {
+    const auto result = quantize(more, model);
+    EXPECT_EQ(result.code, 0) << (more.empty() ? "" : more.front()) << " " << result.err;
+    return result.code == 0 ? result.json() : json();
+  }
+  static std::string folder_;
+};
+std::string QuantizeOptions::folder_;
+
+double scale_of(const json& report, const std::string& kind) {
+  for (const auto& quantizer : report.at("quantizers")) {
+    if (quantizer.at("kind") == kind) return quantizer.at("scale").at(0);
+  }
+  return std::nan("");
+}
+
+const json& first(const json& report, const std::string& kind) {
+  for (const auto& quantizer : report.at("quantizers")) {
+    if (quantizer.at("kind") == kind) return quantizer;
+  }
+  throw std::out_of_range(kind);
+}
+
+TEST_F(QuantizeOptions, RangeEstimators) {
+  std::set<double> scales;
+  for (const std::string name :
+       {"minmax", "mean_minmax", "median_minmax", "mean_no_outliers_minmax", "mean_quantile", "histogram"}) {
+    scales.insert(scale_of(report({"--range-estimator-activations", name}), "activation"));
+  }
+  EXPECT_EQ(scales.size(), 6u) << "every estimator finds another range";
+  EXPECT_LT(scale_of(report({"--range-estimator-weights", "mean_quantile"}), "weight"), scale_of(report({}), "weight"));
+  EXPECT_EQ(quantize({"--range-estimator-weights", "best"}).code, 2);
+}
+
+TEST_F(QuantizeOptions, QuantizationParameters) {
+  const auto four = report({"--weights-bits", "4", "--target-device", "NPU"});
+  EXPECT_EQ(first(four, "weight").at("quant_max"), 7);
+  const auto without_device = quantize({"--weights-bits", "4"});
+  EXPECT_EQ(without_device.code, 2);
+  EXPECT_NE(without_device.err.find("num_bits=4"), std::string::npos) << without_device.err;
+  EXPECT_EQ(quantize({"--weights-bits", "16"}).code, 2);
+  EXPECT_EQ(first(report({"--weights-per-channel", "false"}), "weight").at("scale").size(), 1u);
+  EXPECT_GT(first(report({"--weights-per-channel", "true"}), "weight").at("scale").size(), 1u);
+  EXPECT_NE(first(report({"--activations-mode", "asymmetric"}), "activation").at("zero_point"),
+            first(report({"--activations-mode", "symmetric"}), "activation").at("zero_point"));
+  const auto relu_dtypes = [&](const std::string& is_signed) {
+    std::set<std::string> dtypes;
+    const auto result = report({"--activations-signed", is_signed, "--activations-mode", "symmetric"});
+    for (const auto& quantizer : result.at("quantizers")) {
+      if (quantizer.at("kind") == "activation") dtypes.insert(quantizer.at("dtype"));
+    }
+    return dtypes;
+  };
+  EXPECT_NE(relu_dtypes("true"), relu_dtypes("false"));
+}
+
+TEST_F(QuantizeOptions, Fp8Modes) {
+  EXPECT_EQ(first(report({"--mode", "fp8_e4m3"}), "weight").at("dtype"), "f8e4m3");
+  const auto mixed = report({"--mode", "fp8_e4m3", "--activations-fp8", "f8e5m2"});
+  EXPECT_EQ(first(mixed, "activation").at("dtype"), "f8e5m2");
+  EXPECT_EQ(first(mixed, "weight").at("dtype"), "f8e4m3");
+  EXPECT_EQ(first(report({"--mode", "fp8_e5m2", "--weights-fp8", "f8e4m3"}), "weight").at("dtype"), "f8e4m3");
+  EXPECT_EQ(quantize({"--mode", "fp4"}).code, 2);
+  EXPECT_EQ(quantize({"--mode", "fp8_e4m3", "--preset", "mixed"}).code, 2);
+  EXPECT_EQ(quantize({"--mode", "fp8_e4m3", "--form", "reference"}).code, 2);
+}
+
+TEST_F(QuantizeOptions, OverflowFix) {
+  const double first_layer = scale_of(report({}), "weight");
+  EXPECT_NEAR(first_layer / scale_of(report({"--overflow-fix", "disable"}), "weight"), 2, 0.05);
+  const auto sum = [&](const Strings& options) {
+    double total = 0;
+    const auto result = report(options);
+    for (const auto& quantizer : result.at("quantizers")) {
+      if (quantizer.at("kind") == "weight") total += quantizer.at("scale").at(0).get<double>();
+    }
+    return total;
+  };
+  EXPECT_GT(sum({"--overflow-fix", "enable"}), sum({"--overflow-fix", "first_layer_only"}));
+}
+
+TEST_F(QuantizeOptions, SmoothQuantAndChannelAlignment) {
+  const auto plain = report({}, "linear.pt");
+  EXPECT_EQ(plain.at("options").at("smooth_quant"), "false");
+  const auto smooth = report({"--smooth-quant"}, "linear.pt");
+  EXPECT_EQ(smooth.at("options").at("smooth_quant"), "true");
+  EXPECT_LT(scale_of(smooth, "activation"), scale_of(plain, "activation") / 2) << "the wide channel became narrow";
+  const auto half = report({"--smooth-quant", "--smooth-quant-alpha-matmul", "0.5"}, "linear.pt");
+  EXPECT_GT(scale_of(half, "activation"), scale_of(smooth, "activation"));
+  const auto off = report({"--smooth-quant", "--smooth-quant-alpha-matmul", "-1"}, "linear.pt");
+  EXPECT_EQ(scale_of(off, "activation"), scale_of(plain, "activation"));
+  const auto transformer = report({"--model-type", "transformer"}, "linear.pt");
+  EXPECT_EQ(transformer.at("options").at("smooth_quant"), "true") << "as nncf.quantize does";
+  const auto refused = report({"--model-type", "transformer", "--no-smooth-quant"}, "linear.pt");
+  EXPECT_EQ(refused.at("options").at("smooth_quant"), "false");
+  const auto wrong = quantize({"--smooth-quant", "--smooth-quant-alpha-matmul", "1.5"}, "linear.pt");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("1.5"), std::string::npos) << wrong.err;
+  const auto convolutions = report({"--smooth-quant", "--smooth-quant-alpha-convolution", "0.5"});
+  const auto none = report({"--smooth-quant"});
+  EXPECT_NE(scale_of(convolutions, "weight"), scale_of(none, "weight"));
+  EXPECT_EQ(report({"--channel-alignment"}).at("options").at("channel_alignment"), "true");
+  EXPECT_EQ(report({}).at("options").at("channel_alignment"), "false");
+}
+
+TEST_F(QuantizeOptions, BiasCorrection) {
+  const auto bytes_with = [&](const Strings& options) {
+    report(options);
+    return read_extra_file(path("out.pt"), "tsquant_report.json").size() + std::filesystem::file_size(path("out.pt"));
+  };
+  EXPECT_GT(bytes_with({}), 0u);
+  const auto corrected = [&](const Strings& options) {
+    const auto result = report(options);
+    const auto& recorded = result.at("options");
+    return recorded.contains("biases_corrected") ? recorded.at("biases_corrected").get<std::string>() : "";
+  };
+  EXPECT_EQ(corrected({"--bias-correction", "none"}), "");
+  EXPECT_NE(corrected({"--bias-correction", "fast"}), "");
+  EXPECT_NE(corrected({"--bias-threshold", "0"}), corrected({}));
+  EXPECT_EQ(quantize({"--bias-correction", "slow"}).code, 2);
+  EXPECT_EQ(quantize({"--bias-threshold", "-1"}).code, 2);
+  const auto file = [&](const Strings& options, const std::string& model = "model.pt") {
+    report(options, model);
+    return bytes_of(path("out.pt"));
+  };
+  EXPECT_TRUE(file({"--bias-reference", "collected"}) != file({})) << "the two references give other biases";
+  EXPECT_TRUE(file({"--bias-for-all-nodes"}, "linear.pt") != file({}, "linear.pt")) << "the last layer gets a bias";
+  EXPECT_TRUE(file({"--bias-correction", "accurate"}) != file({}));
+}
+
+TEST_F(QuantizeOptions, StatisticsAtOnceOrAfterTheRun) {
+  const auto kept = report({"--keep-activations"}), plain = report({});
+  EXPECT_EQ(kept.at("quantizers"), plain.at("quantizers"));
+}
+
+TEST_F(QuantizeOptions, StatisticsFiles) {
+  const auto written = report({"--stats-out", path("stats.bin")});
+  ASSERT_TRUE(std::filesystem::exists(path("stats.bin")));
+  EXPECT_EQ(report({"--stats-in", path("stats.bin")}).at("quantizers"), written.at("quantizers"));
+  const auto other = quantize({"--stats-in", path("stats.bin"), "--subset-size", "3"});
+  EXPECT_EQ(other.code, 5);
+  EXPECT_NE(other.err.find("subset_size"), std::string::npos) << other.err;
+  std::filesystem::create_directories(path("cache"));
+  report({"--statistics-path", path("cache")});
+  EXPECT_FALSE(testing::files_in(path("cache")).empty());
+  EXPECT_EQ(report({"--statistics-path", path("cache")}).at("quantizers"), written.at("quantizers"));
+}
+
+TEST_F(QuantizeOptions, Strip) {
+  report({"--form", "fake_quantize"});
+  const auto strip = [&](const std::string& model, const std::string& format) {
+    return testing::tsquant({"strip", path(model), "-o", path(format + ".pt"), "--format", format});
+  };
+  for (const std::string format : {"native", "dq", "in_place"}) {
+    const auto result = strip("out.pt", format);
+    ASSERT_EQ(result.code, 0) << result.err;
+    const auto compared = testing::tsquant({"compare", path("out.pt"), path(format + ".pt"), "--data", path("data.pt"),
+                                            "--inputs", "images", "--json", "-"});
+    ASSERT_EQ(compared.code, 0) << compared.err;
+    EXPECT_EQ(compared.json().at("outputs").at(0).at("max_error"), 0.0) << format;
+  }
+  EXPECT_LT(std::filesystem::file_size(path("dq.pt")), std::filesystem::file_size(path("in_place.pt")));
+  report({"--form", "lowered"});
+  const auto lowered = strip("out.pt", "native");
+  EXPECT_EQ(lowered.code, 4);
+  EXPECT_NE(lowered.err.find("has no counterpart"), std::string::npos) << lowered.err;
+  EXPECT_EQ(strip("out.pt", "onnx").code, 2);
+}
+
+TEST_F(QuantizeOptions, ScalarArguments) {
+  const auto by_name = report({"--scalar", "quiet=true"}, "linear.pt");
+  const auto plain = report({}, "linear.pt");
+  EXPECT_NE(by_name.at("quantizers"), plain.at("quantizers")) << "the flag reaches the model";
+  const Strings data{"--data", path("rows.pt"), "--inputs", "rows"};
+  const auto run = [&](const Strings& more) {
+    Strings arguments{"quantize", path("linear.pt"), "-o", path("out.pt")};
+    arguments.insert(arguments.end(), data.begin(), data.end());
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return testing::tsquant(arguments);
+  };
+  EXPECT_EQ(run({"--scalar", "rate=16000"}).code, 0);
+  const auto missing = run({});
+  EXPECT_EQ(missing.code, 5);
+  EXPECT_NE(missing.err.find("rate"), std::string::npos) << missing.err;
+  EXPECT_EQ(run({"--scalar", "8000"}).code, 5) << "the model refuses this rate";
+  const auto word = run({"--scalar", "fast"});
+  EXPECT_EQ(word.code, 2);
+  EXPECT_NE(word.err.find("\"fast\" is no number"), std::string::npos) << word.err;
+  const auto evaluated =
+      testing::tsquant({"evaluate", path("out.pt"), "--data", path("rows.pt"), "--inputs", "rows", "--scalar", "16000",
+                        "--metric", "agreement", "--reference", path("linear.pt"), "--json", "-"});
+  EXPECT_EQ(evaluated.code, 0) << evaluated.err;
+}
+
+TEST_F(QuantizeOptions, ConfigurationFiles) {
+  const std::string config = path("config.json");
+  const auto with = [&](const std::string& members, const Strings& more = {}) {
+    std::ofstream(config) << R"({"compression": {"algorithm": "quantization", )" << members << "}}";
+    Strings arguments{"--config", config};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return quantize(arguments);
+  };
+  const auto result = with(R"("preset": "mixed", "form": "reference", "initializer": {"range": {"num_init_samples": 8}},
+                              "ignored_scopes": "{re}block"})" +
+                           std::string(R"(, "target_device": "CPU", "x": {)"));
+  EXPECT_EQ(result.code, 2) << "an unknown key at the top";
+  EXPECT_NE(result.err.find("unknown key \"x\""), std::string::npos) << result.err;
+  const auto good = with(
+      R"("preset": "mixed", "form": "reference", "initializer": {"range": {"num_init_samples": 8}},
+         "ignored_scopes": "{re}block")",
+      {"--batch-size", "4", "--allow-empty", "--skip-pass", "fold_batch_norm"});
+  ASSERT_EQ(good.code, 0) << good.err;
+  EXPECT_EQ(good.json().at("samples"), 2) << "8 rows in batches of 4";
+  EXPECT_EQ(good.json().at("form"), "reference");
+  EXPECT_EQ(good.json().at("options").at("skip_passes"), "fold_batch_norm");
+  EXPECT_EQ(first(good.json(), "activation").at("dtype"), "quint8");
+  int64_t ignored = 0;
+  for (const auto& node : good.json().at("nodes")) ignored += node.at("code") == "ignored";
+  EXPECT_GT(ignored, 0);
+  const auto deprecated = with(R"("advanced_parameters": {"smooth_quant_alpha": 0.5})");
+  EXPECT_NE(deprecated.json().at("warnings").dump().find("deprecated"), std::string::npos);
+  const auto wrong = with(R"("weights": {"bits": 9})");
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("compression.weights.bits: 9 is not allowed"), std::string::npos) << wrong.err;
+  EXPECT_NE(wrong.err.find(config), std::string::npos) << wrong.err;
+  for (const Strings& more : {Strings{"--preset", "mixed"}, Strings{"--form", "reference"}, Strings{"--smooth-quant"},
+                              Strings{"--weights-bits", "8"}, Strings{"--subset-size", "3"}}) {
+    const auto twice = with(R"("preset": "mixed")", more);
+    EXPECT_EQ(twice.code, 2);
+    EXPECT_NE(twice.err.find(more.front()), std::string::npos) << twice.err;
+  }
+  EXPECT_EQ(quantize({"--config", path("missing.json")}).code, 2);
+}
+
+}  // namespace
+}  // namespace tsquant

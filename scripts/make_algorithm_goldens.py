@@ -41,11 +41,12 @@ def main():
         configs = json.loads((source / f"{model}.json").read_text())["configs"]
         for config, threshold in {**FAST, **ACCURATE}.items():
             biases = {}
-            for key, value in configs.get(config, {}).get("changed_constants", {}).items():
+            if config not in configs:
+                continue
+            for key, value in configs[config]["changed_constants"].items():
                 biases[re.search(r"-> (\w+)\)", key).group(1)] = values_of(value, arrays)
-            if biases:
-                records.append({"model": model, "config": config, "fast": config in FAST, "threshold": threshold,
-                                "mixed": config.startswith("mixed"), "biases": biases})
+            records.append({"model": model, "config": config, "fast": config in FAST, "threshold": threshold,
+                            "mixed": config.startswith("mixed"), "biases": biases})
         for suffix in (".model.pt", ".inputs.pt"):
             if not (out.parent / "numerics" / (model + suffix)).exists():
                 shutil.copy(source / (model + suffix), out)

@@ -7,6 +7,7 @@
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 #include "tsquant/graph_view.h"
+#include "tsquant/load_quantizer.h"
 #include "tsquant/model.h"
 #include "tsquant/observer.h"
 #include "tsquant/openvino_quantizer.h"

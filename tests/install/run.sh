@@ -42,6 +42,13 @@ build_against_prefix "$prefix/readme" readme
 (cd "$prefix/readme/run" && PATH="$prefix/bin:$PATH" bash -euo pipefail commands.sh)
 "$prefix/build-readme/app" "$prefix/readme/run/demo/fp32.pt" "$prefix/app_int8.pt"
 
+# A quantizer of the user's own, compiled in and from a shared library: the same file.
+custom="$prefix/build-custom_quantizer"
+"$custom/custom_quantizer" "$prefix/readme/run/demo/fp32.pt" "$prefix/own.pt" 1,1,24,24
+"$custom/custom_quantizer" "$prefix/readme/run/demo/fp32.pt" "$prefix/plugin.pt" 1,1,24,24 \
+  "$custom/liblinear_only_quantizer.so"
+cmp "$prefix/own.pt" "$prefix/plugin.pt"
+
 # A program that links LibTorch only runs the lowered file once it has loaded the operator library.
 "$prefix/build-run_int8_cpp/run_int8_cpp" "$prefix/app_int8.pt" "$(ls "$prefix"/lib*/libtsquant_ops.so \
   "$prefix"/lib/*/libtsquant_ops.so 2>/dev/null | head -1)" 1,1,24,24

@@ -28,11 +28,32 @@ QConfig Constraints::apply_to(QConfig config) const {
   return config;
 }
 
-QConfigList Constraints::filter(const QConfigList& list, const std::string& node, const char* what) const {
+QConfigList Constraints::matching(const QConfigList& list) const {
   QConfigList allowed;
   for (const auto& config : list) {
     if (allows(config)) allowed.push_back(config);
   }
+  return allowed;
+}
+
+QConfigList Constraints::overriding(const QConfigList& list, bool weight) const {
+  Constraints others = *this;
+  others.num_bits = c10::nullopt;
+  // Without zero in the middle of the levels there is no lowest level to drop.
+  const bool any_range = weight && mode.value_or(QuantizationMode::kSymmetric) == QuantizationMode::kSymmetric;
+  if (any_range) others.narrow_range = c10::nullopt;
+  QConfigList replaced;
+  for (QConfig config : others.matching(list)) {
+    config.num_bits = static_cast<int>(num_bits.value_or(8));
+    if (any_range && narrow_range) config.narrow_range = *narrow_range;
+    if (!contains(replaced, config)) replaced.push_back(config);
+  }
+  return replaced;
+}
+
+QConfigList Constraints::filter(const QConfigList& list, const std::string& node, const char* what) const {
+  QConfigList allowed = matching(list);
+  if (allowed.empty()) allowed = overriding(list, std::string(what) == "weight");
   if (allowed.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("the target device has no {} quantizer with {}", what, describe()), node,

@@ -19,9 +19,16 @@ struct Constraints {
 
   bool allows(const QConfig& config) const;
   QConfig apply_to(QConfig config) const;
+  /// The candidates that fit. When the device has none with these num_bits (for weights: or this narrow_range), its
+  /// other candidates with that field replaced: NNCF refuses them, but the levels are the user's to choose, and fewer
+  /// of them always fit into the device's 8 bits.
   /// @throws Error kInvalidArgument when nothing is left
   QConfigList filter(const QConfigList& list, const std::string& node, const char* what) const;
   std::string describe() const;
+
+ private:
+  QConfigList matching(const QConfigList& list) const;
+  QConfigList overriding(const QConfigList& list, bool weight) const;
 };
 
 struct SolverOptions {

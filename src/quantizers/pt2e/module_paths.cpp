@@ -38,6 +38,7 @@ std::string class_name(const Module& module) {
 }
 
 bool is_inside(const std::string& path, const std::string& module) {
+  if (module.empty()) return true;
   return path.compare(0, module.size(), module) == 0 && (path.size() == module.size() || path[module.size()] == '.');
 }
 
@@ -52,6 +53,8 @@ class ModuleTree {
   explicit ModuleTree(const Module& root) { add("", root); }
 
   bool has(const std::string& path) const { return types_.count(path) > 0; }
+
+  const std::string& type_of(const std::string& path) const { return types_.at(path); }
 
   std::vector<std::string> types_around(const std::string& path) const {
     std::vector<std::string> types{types_.at("")};
@@ -129,22 +132,21 @@ std::string module_part(const std::string& name) {
 }  // namespace
 
 ModulePaths::ModulePaths(const GraphView& view)
-    : view_(view), paths_(view.nodes().size()), type_names_(view.nodes().size()) {
+    : view_(view), paths_(view.nodes().size()), caller_types_(view.nodes().size()), type_names_(view.nodes().size()) {
   ModuleTree tree(view.model().module());
   std::map<std::string, std::vector<std::string>> types;
   std::string before;
   for (const auto& node : view.nodes()) {
     if (node.kind != NodeKind::kOperator) continue;
-    std::string& path = paths_[node.id];
     const auto& candidates = tree.paths_of(module_part(node.name));
     const std::string owner = module_of_parameters(view, node, tree);
-    if (!owner.empty() && (candidates.size() > 1 || owner.size() > candidates.front().size())) {
-      path = owner;
-    } else {
-      path = *std::max_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
-        return common_length(a, before) < common_length(b, before);
-      });
-    }
+    const std::string& guide = owner.empty() ? before : owner;
+    const std::string caller = *std::max_element(
+        candidates.begin(), candidates.end(),
+        [&](const auto& a, const auto& b) { return common_length(a, guide) < common_length(b, guide); });
+    caller_types_[node.id] = tree.type_of(caller);
+    std::string& path = paths_[node.id];
+    path = is_inside(owner, caller) ? owner : caller;
     before = path;
     const auto [place, is_new] = types.emplace(path, std::vector<std::string>());
     if (is_new) place->second = tree.types_around(path);

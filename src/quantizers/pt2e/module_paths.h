@@ -21,6 +21,10 @@ class ModulePaths {
   /// Whether one of the modules around the node has this class: "Linear" or "torch.nn.modules.linear.Linear".
   bool in_module_type(const ViewNode& node, const std::string& type) const;
 
+  /// Class of the module whose code calls the operator, "" when the operator stands in no module. A layer that calls
+  /// functional::linear with the weight of a child runs the operator itself.
+  const std::string& caller_type(const ViewNode& node) const { return caller_types_[node.id]; }
+
   /// @throws Error kInvalidArgument naming the modules that come closest when no operator stands in `module`
   void require_module(const std::string& module, const std::string& option) const;
   /// @throws Error kInvalidArgument naming the classes of the model when no operator stands in such a module
@@ -28,7 +32,7 @@ class ModulePaths {
 
  private:
   const GraphView& view_;
-  std::vector<std::string> paths_;                    ///< by node id
+  std::vector<std::string> paths_, caller_types_;     ///< by node id
   std::vector<std::vector<std::string>> type_names_;  ///< by node id: classes from the root to the innermost module
 };
 

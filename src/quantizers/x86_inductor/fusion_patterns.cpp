@@ -27,8 +27,9 @@ int64_t other_summand(const GraphView& view, int64_t node, int64_t sum) {
 
 class PatternAnnotator {
  public:
-  PatternAnnotator(AnnotationTable& table, const OptionalQuantizationConfig& config, const PatternFilter& filter)
-      : table_(table), view_(table.view()), config_(config), filter_(filter) {}
+  PatternAnnotator(AnnotationTable& table, const pt2e::ModulePaths& paths, const OptionalQuantizationConfig& config,
+                   const PatternFilter& filter)
+      : table_(table), view_(table.view()), paths_(paths), config_(config), filter_(filter) {}
 
   //  x    w
   //  |    |
@@ -84,8 +85,13 @@ class PatternAnnotator {
   template <typename Visit>
   void for_each(const Functions& functions, const Visit& visit) {
     for (const auto& node : view_.nodes()) {
-      if (is_one_of(node, functions)) visit(node.id);
+      if (is_one_of(node, functions) && !belongs_to_attention(node)) visit(node.id);
     }
+  }
+
+  bool belongs_to_attention(const ViewNode& node) const {
+    return is_one_of(node, {"linear", "conv1d", "conv2d"}) &&
+           paths_.caller_type(node) == "torch.nn.modules.activation.MultiheadAttention";
   }
 
   /// Claims the nodes of a pattern, its last node first. False when it is taken, does not pass the filter, or stays in
@@ -118,15 +124,16 @@ class PatternAnnotator {
 
   AnnotationTable& table_;
   const GraphView& view_;
+  const pt2e::ModulePaths& paths_;
   const OptionalQuantizationConfig& config_;
   const PatternFilter& filter_;
 };
 
 }  // namespace
 
-void annotate_fusion_patterns(AnnotationTable& table, const OptionalQuantizationConfig& config,
-                              const PatternFilter& filter) {
-  PatternAnnotator annotator(table, config, filter);
+void annotate_fusion_patterns(AnnotationTable& table, const pt2e::ModulePaths& paths,
+                              const OptionalQuantizationConfig& config, const PatternFilter& filter) {
+  PatternAnnotator annotator(table, paths, config, filter);
   annotator.sums({"conv2d"}, /*quantize_other=*/true, /*with_relu=*/true);
   annotator.sums({"conv2d"}, /*quantize_other=*/true, /*with_relu=*/false);
   for (const Functions& activation : {kRelu, Functions{"hardtanh", "hardtanh_"}, Functions{"hardswish", "hardswish_"},

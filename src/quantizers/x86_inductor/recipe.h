@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "quantizers/pt2e/annotation_table.h"
+#include "quantizers/pt2e/module_paths.h"
 #include "tsquant/quantization_config.h"
 
 namespace tsquant::x86_inductor {
@@ -21,8 +22,11 @@ const std::vector<std::string>& quantizable_functions();
 
 /// Annotates patterns that have a convolution, a linear layer, a matmul or a mul at their start, in torchao's order:
 /// the longest first. No configuration: the patterns stay in float.
-void annotate_fusion_patterns(pt2e::AnnotationTable& table, const OptionalQuantizationConfig& config,
-                              const PatternFilter& filter);
+///
+/// Layers that nn.MultiheadAttention calls are no starts: torch.export attributes them to that class, and torchao looks
+/// for those of nn.Linear and functional::linear.
+void annotate_fusion_patterns(pt2e::AnnotationTable& table, const pt2e::ModulePaths& paths,
+                              const OptionalQuantizationConfig& config, const PatternFilter& filter);
 
 /// Annotates pooling, cat and flatten whose inputs come from patterns that compute in int8, in graph order.
 void annotate_carriers(pt2e::AnnotationTable& table, const OptionalQuantizationConfig& config,

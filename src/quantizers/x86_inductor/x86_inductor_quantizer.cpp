@@ -101,16 +101,14 @@ X86InductorQuantizer& X86InductorQuantizer::set_module_name_qconfig(const std::s
 
 Annotations X86InductorQuantizer::annotate(const GraphView& view) const {
   pt2e::AnnotationTable table(view);
+  const pt2e::ModulePaths paths(view);
   const auto apply = [&](const OptionalQuantizationConfig& config, const PatternFilter& filter) {
-    x86_inductor::annotate_fusion_patterns(table, config, filter);
+    x86_inductor::annotate_fusion_patterns(table, paths, config, filter);
     x86_inductor::annotate_carriers(table, config, filter);
   };
-  if (!module_name_configs_.empty()) {
-    const pt2e::ModulePaths paths(view);
-    for (const auto& [module, config] : module_name_configs_) {
-      paths.require_module(module, "set_module_name_qconfig");
-      apply(config, all_in_module(view, paths, module));
-    }
+  for (const auto& [module, config] : module_name_configs_) {
+    paths.require_module(module, "set_module_name_qconfig");
+    apply(config, all_in_module(view, paths, module));
   }
   for (const auto& [function, config] : function_configs_) apply(config, one_node_of(view, {function}));
   if (global_config_) apply(global_config_, one_node_of(view, x86_inductor::default_functions()));

@@ -41,13 +41,15 @@ Scales scales(const torch::jit::Module& module, const Dataset& data) {
   return result;
 }
 
-/// Whether all of these scales are among `expected`, and those of both weights and of the product are there.
-void expect_part_of(const Scales& expected, const Scales& actual) {
-  EXPECT_GE(actual.size(), 3u);
+/// Inputs that come out of a container are quantized elsewhere; both weights and the product stand at the same places.
+void expect_same_where_common(const Scales& expected, const Scales& actual) {
+  size_t common = 0;
   for (const auto& [place, scale] : actual) {
-    ASSERT_EQ(expected.count(place), 1u) << place;
+    if (!expected.count(place)) continue;
+    ++common;
     EXPECT_EQ(scale, expected.at(place)) << place;
   }
+  EXPECT_GE(common, 3u);
 }
 
 TEST(CallForms, PositionalTuplesDictionariesAndKeywordsGiveTheSameStatistics) {
@@ -65,22 +67,21 @@ TEST(CallForms, PositionalTuplesDictionariesAndKeywordsGiveTheSameStatistics) {
                                          return Sample{{item.a}, {{"b", item.b}}};
                                        })),
             expected);
-  // Inputs inside containers have no quantizers of their own; the others are the same.
   const auto tuple = net("pair: Tuple[Tensor, Tensor]", "    a, b = pair\n");
-  expect_part_of(expected, scales(tuple, Dataset(items(), [](const Item& item) {
-                                    return Sample{{c10::ivalue::Tuple::create({item.a, item.b})}, {}};
-                                  })));
+  expect_same_where_common(expected, scales(tuple, Dataset(items(), [](const Item& item) {
+                                              return Sample{{c10::ivalue::Tuple::create({item.a, item.b})}, {}};
+                                            })));
   const auto dictionary = net("named: Dict[str, Tensor]", "    a, b = named['a'], named['b']\n");
-  expect_part_of(expected, scales(dictionary, Dataset(items(), [](const Item& item) {
-                                    c10::Dict<std::string, at::Tensor> named;
-                                    named.insert("a", item.a);
-                                    named.insert("b", item.b);
-                                    return Sample{{named}, {}};
-                                  })));
+  expect_same_where_common(expected, scales(dictionary, Dataset(items(), [](const Item& item) {
+                                              c10::Dict<std::string, at::Tensor> named;
+                                              named.insert("a", item.a);
+                                              named.insert("b", item.b);
+                                              return Sample{{named}, {}};
+                                            })));
   const auto list = net("both: List[Tensor]", "    a, b = both[0], both[1]\n");
-  expect_part_of(expected, scales(list, Dataset(items(), [](const Item& item) {
-                                    return std::vector<at::Tensor>{item.a, item.b};
-                                  })));
+  expect_same_where_common(expected, scales(list, Dataset(items(), [](const Item& item) {
+                                              return std::vector<at::Tensor>{item.a, item.b};
+                                            })));
 }
 
 /// The same items as a data set of torch::data.

@@ -78,10 +78,58 @@ TEST(Options, overrides_without_candidate_are_refused) {
   EXPECT_NE(error_of(options).find("signedness_to_force=true"), std::string::npos);
   options = {};
   options.weights_quantization_params.num_bits = 4;
+  options.weights_quantization_params.signedness_to_force = false;
   EXPECT_NE(error_of(options).find("no weight quantizer with num_bits=4"), std::string::npos) << error_of(options);
-  options = {};
-  options.weights_quantization_params.narrow_range = false;
   EXPECT_NE(error_of(options).find("weights_quantization_params"), std::string::npos);
+  options = {};
+  options.overflow_fix = OverflowFix::kDisable;
+  options.weights_quantization_params.mode = QuantizationMode::kAsymmetric;
+  options.weights_quantization_params.narrow_range = true;
+  EXPECT_NE(error_of(options).find("no weight quantizer with mode=asymmetric, narrow_range=true"), std::string::npos)
+      << error_of(options);
+}
+
+TEST(Options, bits_of_weights_are_the_users_choice) {
+  for (int64_t bits = 2; bits <= 8; ++bits) {
+    for (const auto per_channel : {c10::optional<bool>(), c10::optional<bool>(true), c10::optional<bool>(false)}) {
+      for (const auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+        OpenVINOQuantizerOptions options;
+        options.overflow_fix = OverflowFix::kDisable;
+        options.weights_quantization_params.num_bits = bits;
+        options.weights_quantization_params.per_channel = per_channel;
+        options.weights_quantization_params.mode = mode;
+        const auto placement = place(small_graph(), options);
+        const QConfig weight = first_config(placement, PointKind::kWeight);
+        EXPECT_EQ(weight.num_bits, bits);
+        EXPECT_EQ(weight.per_channel, per_channel.value_or(true));
+        EXPECT_EQ(weight.mode, mode);
+        EXPECT_EQ(weight.narrow_range, mode == QuantizationMode::kSymmetric);
+        EXPECT_EQ(first_config(placement, PointKind::kActivation).num_bits, 8);
+      }
+    }
+  }
+}
+
+TEST(Options, bits_of_activations_are_the_users_choice) {
+  OpenVINOQuantizerOptions options;
+  options.activations_quantization_params.num_bits = 6;
+  const auto placement = place(small_graph(), options);
+  size_t count = 0;
+  for (const auto& point : placement.setup.points) {
+    EXPECT_EQ(point.config().num_bits, point.kind == PointKind::kActivation ? 6 : 8);
+    ++count;
+  }
+  EXPECT_EQ(count, place(small_graph(), {}).setup.points.size());
+}
+
+TEST(Options, symmetric_weights_may_use_the_lowest_level) {
+  OpenVINOQuantizerOptions options;
+  EXPECT_TRUE(first_config(place(small_graph(), options), PointKind::kWeight).narrow_range);
+  options.weights_quantization_params.narrow_range = false;
+  const QConfig weight = first_config(place(small_graph(), options), PointKind::kWeight);
+  EXPECT_FALSE(weight.narrow_range);
+  EXPECT_EQ(weight.num_bits, 8);
+  EXPECT_TRUE(weight.per_channel);
 }
 
 TEST(Options, asymmetric_weights_need_the_overflow_fix_off) {
@@ -92,13 +140,14 @@ TEST(Options, asymmetric_weights_need_the_overflow_fix_off) {
   EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).mode, QuantizationMode::kAsymmetric);
 }
 
-TEST(Options, only_the_npu_has_four_bit_weights) {
+TEST(Options, the_npu_has_four_bit_weights_of_its_own) {
   OpenVINOQuantizerOptions options;
   options.target_device = TargetDevice::kNpu;
   options.weights_quantization_params.num_bits = 4;
   EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).num_bits, 4);
+  EXPECT_FALSE(first_config(place(small_graph(), options), PointKind::kWeight).narrow_range);  // from its table
   options.target_device = TargetDevice::kGpu;
-  EXPECT_NE(error_of(options).find("num_bits=4"), std::string::npos);
+  EXPECT_TRUE(first_config(place(small_graph(), options), PointKind::kWeight).narrow_range);
 }
 
 TEST(Options, gpu_and_npu_follow_the_cpu_for_eight_bits) {

@@ -29,8 +29,8 @@ using Progress = std::function<bool(const std::string& phase, int64_t done, int6
 enum class BiasReference {
   /// The layer's own mean output with float weights, on the same inputs: takes back the error of this layer's weights.
   kSimulated,
-  /// The mean output of the float model, as NNCF. In the fast algorithm, which feeds a constant input, zero padding
-  /// then counts as an error too, which costs accuracy; in the accurate one errors of earlier layers are taken back.
+  /// The mean output of the float model, with NNCF's numbers: fast, zero padding counts as an error too, which costs
+  /// accuracy; accurate, layers behind a merge of branches see the corrections of one branch only.
   kCollected,
 };
 
@@ -39,10 +39,10 @@ struct BiasCorrectionParameters {
   /// True: quantized layers without a bias get one, whatever the threshold. False: only layers that have a bias are
   /// corrected.
   bool apply_for_all_nodes = false;
-  /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: 2 for the fast algorithm, 1000
-  /// for the accurate one.
+  /// Largest allowed |shift / bias| of a layer; layers above it keep their bias. None: no limit for kSimulated, whose
+  /// shift has no noise; otherwise NNCF's, 2 for the fast algorithm and 1000 for the accurate one.
   c10::optional<double> threshold = c10::nullopt;
-  /// None: kSimulated for the fast algorithm, kCollected for the accurate one.
+  /// None: fast: kSimulated; accurate: the mean output of the float model, seeing all corrections made so far.
   c10::optional<BiasReference> reference = c10::nullopt;
 };
 

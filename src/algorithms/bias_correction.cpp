@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <memory>
+#include <set>
 
 #include "algorithms/channel_mean.h"
 #include "algorithms/kernel_mean.h"
@@ -25,13 +26,20 @@ struct Target {
   BiasLayer layer, running;
   const QParams* qparams = nullptr;
   KernelGeometry geometry;
-  std::unique_ptr<ChannelMean> float_output;  ///< collected reference only
+  std::unique_ptr<ChannelMean> float_output;  ///< not for the simulated reference
+  at::Tensor own_bias;                        ///< before the correction; undefined when there is none
+  std::vector<size_t> corrected_before;       ///< targets whose correction the inputs contain; kCollected only
 };
 
 /// nncf: _get_bias_shift_magnitude
 double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
   const double eps = std::numeric_limits<float>::epsilon();
   return shift.view_as(bias).div(bias + eps).abs().max().item<double>();
+}
+
+at::Tensor own_bias(const Model& model, const BiasLayer& layer) {
+  const auto bias = param_of(model, layer.node->input(layer.bias));
+  return bias ? bias->tensor : at::Tensor();
 }
 
 /// A copy of the model whose quantized weights hold what their quantizers leave of them.
@@ -49,6 +57,34 @@ Model with_quantized_weights(const Model& model, const Annotations& annotations,
     set_param(copy, edge->use.user, edge->use.offset, used.to(weight->tensor.scalar_type()));
   }
   return copy;
+}
+
+/// Which corrections NNCF's cached input of each target contains: those of the first of the targets that it depends on
+/// directly, and of that one's input.
+void follow_first_paths(const GraphView& view, std::vector<Target>& targets) {
+  std::map<int64_t, size_t> by_node;
+  for (size_t i = 0; i < targets.size(); ++i) by_node[view.find(targets[i].layer.name)->id] = i;
+  for (const auto& [start, index] : by_node) {
+    std::set<int64_t> seen{start};
+    std::vector<int64_t> open{start};
+    c10::optional<size_t> first;
+    while (!open.empty()) {
+      const auto& node = view.node(open.back());
+      open.pop_back();
+      for (const int64_t edge : node.in_edges) {
+        const int64_t from = view.edge(edge).from;
+        const auto found = by_node.find(from);
+        if (found != by_node.end()) {
+          first = std::min(first.value_or(found->second), found->second);
+        } else if (seen.insert(from).second) {
+          open.push_back(from);
+        }
+      }
+    }
+    if (!first) continue;
+    targets[index].corrected_before = targets[*first].corrected_before;
+    targets[index].corrected_before.push_back(*first);
+  }
 }
 
 /// The shift of one layer from what its input or result was in the run.
@@ -99,8 +135,8 @@ class Correction {
       const auto found = qparams.find(layer.point);
       const auto weight = param_of(model, layer.node->input(layer.weight));
       if (copy == copies.end() || found == qparams.end() || !weight) continue;
-      Target target{layer, std::move(*copy), &found->second, {}, nullptr};
-      if (parameters.reference.value_or(BiasReference::kCollected) == BiasReference::kCollected) {
+      Target target{layer, std::move(*copy), &found->second, {}, nullptr, own_bias(model, layer), {}};
+      if (parameters.reference != BiasReference::kSimulated) {
         target.float_output = std::make_unique<ChannelMean>(layer.axis);
       } else if (const auto geometry = kernel_geometry(model, layer.node, weight->tensor)) {
         target.geometry = *geometry;
@@ -109,6 +145,7 @@ class Correction {
       }
       targets_.push_back(std::move(target));
     }
+    if (as_nncf()) follow_first_paths(view, targets_);
   }
 
   std::vector<BiasRecord> run(const GraphView& view, const Dataset& dataset, CalibrationOptions calibration) {
@@ -118,7 +155,7 @@ class Correction {
     report(calibration, 0);
     std::vector<torch::jit::Node*> nodes;
     for (const auto& target : targets_) nodes.push_back(target.running.node);
-    if (LayerwiseRun::possible(running_, nodes)) {
+    if (!as_nncf() && LayerwiseRun::possible(running_, nodes)) {
       run_together(nodes, dataset, calibration);
     } else {
       run_per_layer(dataset, calibration);
@@ -159,8 +196,10 @@ class Correction {
   }
 
   void run_per_layer(const Dataset& dataset, const CalibrationOptions& calibration) {
+    std::vector<size_t> all;
     for (size_t i = 0; i < targets_.size(); ++i) {
       const Target& target = targets_[i];
+      write_biases(as_nncf() ? target.corrected_before : all);
       ShiftMeter meter(target, model_);
       const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap});
       at::Tensor input;
@@ -170,12 +209,25 @@ class Correction {
       };
       for (int64_t sample = 0; sample < calibration.subset_size; ++sample) runner.run(dataset.get(sample), sink);
       const at::Tensor shift = meter.shift();
-      if (shift.defined() && correct(target, shift)) {
-        shift_bias(running_, target.running, shift, 0, std::numeric_limits<double>::infinity());
-      }
+      if (shift.defined()) correct(target, shift);
+      all.push_back(i);
       report(calibration, i + 1);
     }
   }
+
+  /// Gives the running model the corrected biases of these targets, and the others their own.
+  void write_biases(const std::vector<size_t>& corrected) {
+    for (size_t i = 0; i < targets_.size(); ++i) {
+      const Target& target = targets_[i];
+      const bool wanted = std::find(corrected.begin(), corrected.end(), i) != corrected.end();
+      const auto bias = wanted ? own_bias(model_, target.layer) : target.own_bias;
+      const auto present = own_bias(running_, target.running);
+      if (!bias.defined() && !present.defined()) continue;
+      write_bias(running_, target.running, bias.defined() ? bias : at::zeros_like(present));
+    }
+  }
+
+  bool as_nncf() const { return parameters_.reference == BiasReference::kCollected; }
 
   /// Writes the corrected bias into the model and a record.
   bool correct(const Target& target, const at::Tensor& shift) {
@@ -183,8 +235,9 @@ class Correction {
     BiasRecord record{
         target.layer.name, false,
         target.layer.has_bias ? largest_relative_shift(shift, bias) : std::numeric_limits<double>::infinity()};
-    record.corrected =
-        shift_bias(model_, target.layer, shift, record.magnitude, parameters_.threshold.value_or(kThreshold));
+    auto threshold = parameters_.threshold;
+    if (!threshold && target.float_output) threshold = kThreshold;
+    record.corrected = shift_bias(model_, target.layer, shift, record.magnitude, threshold);
     records_.push_back(record);
     return record.corrected;
   }

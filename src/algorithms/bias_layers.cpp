@@ -68,17 +68,19 @@ at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QP
   return dequantize(quantize(weight->tensor, qparams), qparams);
 }
 
-bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude, double threshold) {
-  const bool accepted = layer.has_bias ? magnitude < threshold : at::isfinite(shift).all().item<bool>();
+void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias) {
+  if (layer.has_bias) return set_param(model, layer.node, layer.bias, bias);
+  torch::jit::WithInsertPoint guard(layer.node);
+  layer.node->replaceInput(layer.bias, layer.node->owningGraph()->insertConstant(bias.detach()));
+}
+
+bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude,
+                c10::optional<double> threshold) {
+  const bool limited = layer.has_bias && threshold;
+  const bool accepted = limited ? magnitude < *threshold : at::isfinite(shift).all().item<bool>();
   if (!accepted) return false;
   const at::Tensor bias = bias_of(model, layer, shift.numel());
-  const at::Tensor corrected = bias + shift.to(bias.scalar_type()).view_as(bias);
-  if (layer.has_bias) {
-    set_param(model, layer.node, layer.bias, corrected);
-  } else {
-    torch::jit::WithInsertPoint guard(layer.node);
-    layer.node->replaceInput(layer.bias, layer.node->owningGraph()->insertConstant(corrected.detach()));
-  }
+  write_bias(model, layer, bias + shift.to(bias.scalar_type()).view_as(bias));
   return true;
 }
 

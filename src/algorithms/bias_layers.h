@@ -38,10 +38,15 @@ at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels)
 /// The layer's weight as its quantizer leaves it.
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams);
 
+/// Writes the layer's bias; a layer that has none gets one.
+void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias);
+
 /// Adds `shift` (one value per output channel) to the layer's bias when its magnitude is below the threshold. A layer
 /// that had no bias gets one whenever the shift is finite: there is nothing to compare the shift with.
 /// @param magnitude largest |shift / bias| as the algorithm defines it
+/// @param threshold none: every finite shift is accepted
 /// @return whether the bias was changed
-bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude, double threshold);
+bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude,
+                c10::optional<double> threshold);
 
 }  // namespace tsquant

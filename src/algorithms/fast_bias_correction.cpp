@@ -106,6 +106,8 @@ at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& col
 std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTable& qparams) {
   at::NoGradGuard no_grad;
   std::vector<BiasRecord> records;
+  auto threshold = parameters_.threshold;
+  if (!threshold && parameters_.reference == BiasReference::kCollected) threshold = kThreshold;
   for (const auto& collected : layers_) {
     const BiasLayer& layer = collected->layer;
     const auto found = qparams.find(layer.point);
@@ -113,7 +115,7 @@ std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTabl
     const at::Tensor shift = shift_of(model, *collected, found->second);
     if (!shift.defined()) continue;
     BiasRecord record{layer.name, false, largest_relative_shift(shift, bias_of(model, layer, shift.numel()))};
-    record.corrected = shift_bias(model, layer, shift, record.magnitude, parameters_.threshold.value_or(kThreshold));
+    record.corrected = shift_bias(model, layer, shift, record.magnitude, threshold);
     records.push_back(std::move(record));
   }
   return records;

@@ -23,8 +23,8 @@ class FastBiasCorrection {
   /// The statistics it needs, to be collected in the calibration run; pointers stay valid while this object lives.
   std::vector<ExtraTap> taps();
 
-  /// Writes the corrected biases into the model's graph. Layers with a bias whose magnitude is not below the threshold
-  /// (default 2; infinite when an element of the bias is zero) keep it.
+  /// Writes the corrected biases into the model's graph. Layers with a bias whose magnitude (infinite when an element
+  /// of the bias is zero) is not below the threshold keep it.
   std::vector<BiasRecord> apply(Model& model, const QParamTable& qparams);
 
  private:

@@ -16,8 +16,9 @@ void add_choice(CLI::App& app, const std::string& name, std::string& value, cons
 }  // namespace
 
 void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
-  app.add_flag("--smooth-quant,!--no-smooth-quant", args.smooth_quant,
-               "Move the range of activation channels into the weights that read them; default: for transformers")
+  app.add_flag_function(
+         "--smooth-quant,!--no-smooth-quant", [&](int64_t count) { args.smooth_quant = count > 0; },
+         "Move the range of activation channels into the weights that read them; default: for transformers")
       ->group(kGroup);
   const auto alpha = [&](const std::string& kind, double& value) {
     app.add_option("--smooth-quant-alpha-" + kind, value,
@@ -32,7 +33,7 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
   add_choice(app, "--bias-correction", args.bias_correction, "Correct biases for the mean error of the weights",
              {"none", "fast", "accurate"});
   app.add_option("--bias-threshold", args.bias_threshold, "Largest allowed relative change of a bias")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, 1e9))
       ->group(kGroup);
   app.add_flag("--bias-for-all-nodes", args.bias_for_all_nodes, "Give quantized layers without a bias one")
       ->group(kGroup);

@@ -106,9 +106,7 @@ Dataset with_scalars(const Dataset& data, const std::vector<std::string>& scalar
 /// `--weights-bits` and so on.
 void add_params_options(CLI::App& app, const std::string& name, QuantizationParamsArgs& args) {
   const std::string prefix = "--" + name + "-", group = "Quantizer";
-  app.add_option(prefix + "bits", args.bits, "Bits of " + name + "; fewer than 8 need --target-device NPU")
-      ->check(CLI::Range(2, 8))
-      ->group(group);
+  app.add_option(prefix + "bits", args.bits, "Bits of " + name)->check(CLI::Range(2, 8))->group(group);
   app.add_option(prefix + "mode", args.mode, "Zero point of " + name)
       ->check(CLI::IsMember(names_of_values(kModes)))
       ->group(group);

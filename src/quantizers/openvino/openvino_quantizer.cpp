@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "quantizers/openvino/ignored_scope.h"
+#include "quantizers/openvino/recurrent.h"
 #include "quantizers/openvino/view_adapter.h"
 #include "tsquant/error.h"
 
@@ -75,6 +76,7 @@ Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto graph = openvino::make_placement_graph(view);
   const auto placement = openvino::place_quantizers(graph, placement_options(options_), ignored);
   auto annotations = openvino::make_annotations(placement, graph, view);
+  openvino::add_recurrent_points(view, ignored, placement_options(options_), annotations);
   if (options_.mode) set_destination_types(annotations, options_);
   return annotations;
 }

@@ -31,6 +31,7 @@ class Groups {
       if (table.at(node).output) add({node, -1}, *table.at(node).output);
     }
     parents_.resize(places_.size());
+    resolved_.resize(places_.size());
     std::iota(parents_.begin(), parents_.end(), 0);
     share_implicitly();
     for (size_t i = 0; i < places_.size(); ++i) {
@@ -71,13 +72,21 @@ class Groups {
                 view_.node(place.producer).name);
   }
 
-  const QuantizationSpec& resolve(size_t index) const {
-    for (size_t steps = 0; steps <= places_.size(); ++steps) {
-      if (const auto* spec = std::get_if<QuantizationSpec>(specs_[index])) return *spec;
+  /// Follows shared specs to the one that is its own. What was found is kept, so that chains are walked once.
+  const QuantizationSpec& resolve(size_t index) {
+    std::vector<size_t> chain;
+    const QuantizationSpec* spec = nullptr;
+    while (!(spec = resolved_[index])) {
+      chain.push_back(index);
+      if (chain.size() > places_.size()) {
+        throw Error(ErrorCode::kInternal, "shared quantization specs name each other in a circle",
+                    view_.node(places_[index].producer).name);
+      }
+      if ((spec = std::get_if<QuantizationSpec>(specs_[index]))) break;
       index = index_of(std::get<Place>(*specs_[index]));
     }
-    throw Error(ErrorCode::kInternal, "shared quantization specs name each other in a circle",
-                view_.node(places_[index].producer).name);
+    for (const size_t link : chain) resolved_[link] = spec;
+    return *spec;
   }
 
   size_t root_of(size_t index) {
@@ -110,6 +119,7 @@ class Groups {
   std::vector<const Spec*> specs_;
   std::map<Place, size_t> indices_;
   std::vector<size_t> parents_;
+  std::vector<const QuantizationSpec*> resolved_;
 };
 
 class Translator {

@@ -129,6 +129,21 @@ std::string module_part(const std::string& name) {
   return function == std::string::npos ? "" : name.substr(0, function);
 }
 
+/// The attributes that were called one in another until the operator ran, from the call stack that inlining leaves. A
+/// pass that makes a new operator may leave none; then the operator's name tells most of them.
+std::string calls_around(const ViewNode& node) {
+  const auto stack = node.node ? node.node->callstack() : c10::nullopt;
+  if (!stack) return module_part(node.name);
+  std::string calls;
+  for (const auto& entry : (*stack)->vec()) {
+    const auto& info = std::get<torch::jit::kModuleInstanceInfo>(entry);
+    const auto* function = std::get<0>(entry);
+    if (!info || !info->class_type() || (function && function->name().rfind("forward", 0) != 0)) continue;
+    if (info->instance_name() != "SELF") calls += "/" + info->instance_name();
+  }
+  return calls;
+}
+
 }  // namespace
 
 ModulePaths::ModulePaths(const GraphView& view)
@@ -138,7 +153,7 @@ ModulePaths::ModulePaths(const GraphView& view)
   std::string before;
   for (const auto& node : view.nodes()) {
     if (node.kind != NodeKind::kOperator) continue;
-    const auto& candidates = tree.paths_of(module_part(node.name));
+    const auto& candidates = tree.paths_of(calls_around(node));
     const std::string owner = module_of_parameters(view, node, tree);
     const std::string& guide = owner.empty() ? before : owner;
     const std::string caller = *std::max_element(

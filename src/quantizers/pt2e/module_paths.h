@@ -9,9 +9,9 @@ namespace tsquant::pt2e {
 
 /// The submodule that each operator of a view stands in, by its path in the state dict ("layer1.0").
 ///
-/// Node names leave out containers that are only indexed (`blocks` in `self.blocks[0](x)`), so the path is taken from
-/// the operator's parameters, and otherwise found in the module; of several possible paths the one nearest to the
-/// operator before it is taken.
+/// Calls name the attribute that is called, not the containers around it (`0` for `self.blocks[0](x)`), so the path is
+/// taken from the operator's parameters, and otherwise searched in the module; of several possible paths the one
+/// nearest to the operator before it is taken.
 class ModulePaths {
  public:
   explicit ModulePaths(const GraphView& view);

@@ -185,21 +185,27 @@ TEST(BiasCorrection, ThresholdKeepsBiases) {
   }
 }
 
-TEST(BiasCorrection, DefaultThresholdsAreNncfs) {
-  auto tiny = [](Prepared& setup, double value) {
-    auto bias = setup.bias("conv2d").clone();
-    bias[0] = value;
-    set_param(setup.model, setup.view->find("conv2d")->node, 2, bias);
+TEST(BiasCorrection, DefaultThresholds) {
+  // Whether the first layer is corrected when one of its biases is very small.
+  const auto corrected = [](bool fast, c10::optional<BiasReference> reference, double bias) {
+    Prepared prepared(network(""), images(30));
+    auto tensor = prepared.bias("conv2d").clone();
+    tensor[0] = bias;
+    set_param(prepared.model, prepared.view->find("conv2d")->node, 2, tensor);
+    BiasCorrectionParameters parameters;
+    parameters.reference = reference;
+    const auto record = (fast ? prepared.fast(parameters) : prepared.accurate(parameters)).front();
+    EXPECT_GT(record.magnitude, 2);
+    return record.corrected;
   };
-  Prepared fast(network(""), images(30)), accurate(network(""), images(30)), refused(network(""), images(30));
-  tiny(fast, 1e-3);
-  tiny(accurate, 1e-3);
-  tiny(refused, 1e-9);
-  EXPECT_FALSE(fast.fast().front().corrected);  // above 2
-  const auto record = accurate.accurate().front();
-  EXPECT_GT(record.magnitude, 2);
-  EXPECT_TRUE(record.corrected);
-  EXPECT_FALSE(refused.accurate().front().corrected);  // above 1000
+  EXPECT_FALSE(corrected(true, BiasReference::kCollected, 1e-3));  // 2
+  EXPECT_TRUE(corrected(true, c10::nullopt, 1e-3));
+  EXPECT_TRUE(corrected(true, c10::nullopt, 0));
+  for (const auto& reference : {c10::optional<BiasReference>(), c10::make_optional(BiasReference::kCollected)}) {
+    EXPECT_TRUE(corrected(false, reference, 1e-3));
+    EXPECT_FALSE(corrected(false, reference, 1e-9));  // 1000
+  }
+  EXPECT_TRUE(corrected(false, BiasReference::kSimulated, 1e-9));
 }
 
 TEST(BiasCorrection, ThreadsAndBatchesGiveTheSameBiases) {

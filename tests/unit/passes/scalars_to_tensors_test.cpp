@@ -75,11 +75,24 @@ def forward(self, x):
             2u);
 }
 
+/// A trace writes `x * 0.5` as a product with a tensor of type double (`x * 2`: int64) without dimensions.
 TEST(ScalarsToTensors, TensorsWithoutDimensionsOfTraces) {
-  Model model = Model::load(data_file("traces/swin_v2_t.pt"));
-  run_passes(model);
-  EXPECT_TRUE(scalars_to_tensors(model));
-  EXPECT_TRUE(model.module().attr("_tensor_constant_0").toTensor().scalar_type() == at::kFloat);
+  for (const auto& number : {at::scalar_tensor(0.5, at::kDouble), at::scalar_tensor(2, at::kLong)}) {
+    Model model = Model::from(
+        define(returning("torch.relu(torch.linear(x, self.w)) * self.c"), {{"w", at::randn({3, 3})}, {"c", number}}));
+    auto* product = nodes_of_kind(model.graph()->block(), {"aten::mul"}).at(0);
+    {
+      torch::jit::WithInsertPoint guard(product);
+      product->replaceInput(1, model.graph()->insertConstant(number));
+    }
+    const auto x = at::randn({2, 3});
+    const auto before = model.run({{x}, {}}).toTensor();
+    EXPECT_TRUE(scalars_to_tensors(model));
+    const auto buffer = model.module().attr("_tensor_constant_0").toTensor();
+    EXPECT_EQ(buffer.scalar_type(), at::kFloat);
+    EXPECT_EQ(buffer.item<float>(), number.item<float>());
+    EXPECT_TRUE(at::equal(model.run({{x}, {}}).toTensor(), before));
+  }
 }
 
 }  // namespace

@@ -1,0 +1,79 @@
+#include "quantizers/openvino/recurrent.h"
+
+#include <algorithm>
+#include <set>
+
+#include "graph/params.h"
+
+namespace tsquant::openvino {
+
+namespace {
+
+bool is_recurrent(const ViewNode& node) {
+  static const std::set<std::string> types{"lstm",      "gru",      "rnn_tanh",      "rnn_relu",
+                                           "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"};
+  return node.kind == NodeKind::kOperator && types.count(node.type) > 0;
+}
+
+QuantizationSpec weight_spec(const QuantizationParameters& params) {
+  QuantizationSpec spec;
+  spec.num_bits = params.num_bits.value_or(8);
+  spec.mode = params.mode.value_or(QuantizationMode::kSymmetric);
+  if (spec.mode == QuantizationMode::kSymmetric) spec.signedness_to_force = params.signedness_to_force.value_or(true);
+  spec.per_channel = params.per_channel.value_or(true);
+  spec.narrow_range = params.narrow_range.value_or(true);
+  return spec;
+}
+
+QuantizationSpec input_spec(const OpenVINOQuantizerOptions& options) {
+  const auto& params = options.activations_quantization_params;
+  const bool mixed = options.preset ? *options.preset == QuantizationPreset::kMixed : options.model_type.has_value();
+  QuantizationSpec spec;
+  spec.num_bits = params.num_bits.value_or(8);
+  spec.mode = params.mode.value_or(mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric);
+  spec.signedness_to_force = params.signedness_to_force;
+  spec.ch_axis = 1;
+  return spec;
+}
+
+/// True when a quantizer acts on this edge already.
+bool is_quantized(const Annotations& annotations, const GraphView& view, const ViewEdge& edge) {
+  const auto& from = view.node(edge.from).name;
+  const auto& to = view.node(edge.to).name;
+  return std::any_of(annotations.points.begin(), annotations.points.end(), [&](const QuantizationPoint& point) {
+    return point.input_port ? point.node == to && *point.input_port == edge.input_port : point.node == from;
+  });
+}
+
+}  // namespace
+
+void add_recurrent_points(const GraphView& view, const std::vector<bool>& ignored,
+                          const OpenVINOQuantizerOptions& options, Annotations& annotations) {
+  int64_t next_id = 1;
+  for (const auto& point : annotations.points) next_id = std::max(next_id, point.id + 1);
+  for (const ViewNode& node : view.nodes()) {
+    if (!is_recurrent(node) || ignored[node.id]) continue;
+    for (const int64_t id : node.in_edges) {
+      const ViewEdge& edge = view.edge(id);
+      const auto parameter = param_of(view.model(), edge.value);
+      const bool weight = parameter && parameter->tensor.dim() == 2 && parameter->tensor.is_floating_point();
+      const bool input = !parameter && edge.input_port == 0 && (!edge.info.known || edge.info.is_floating());
+      if ((!weight && !input) || is_quantized(annotations, view, edge)) continue;
+      QuantizationPoint point;
+      point.id = next_id++;
+      point.kind = weight ? PointKind::kWeight : PointKind::kActivation;
+      point.node = node.name;
+      point.input_port = edge.input_port;
+      point.spec = weight ? weight_spec(options.weights_quantization_params) : input_spec(options);
+      point.quantized_nodes = {node.name};
+      point.reason = weight ? "weight of " + node.type : "input sequence of " + node.type;
+      annotations.points.push_back(std::move(point));
+    }
+    auto& refusals = annotations.refusals;
+    refusals.erase(std::remove_if(refusals.begin(), refusals.end(),
+                                  [&](const Refusal& refusal) { return refusal.node == node.name; }),
+                   refusals.end());
+  }
+}
+
+}  // namespace tsquant::openvino

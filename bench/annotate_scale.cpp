@@ -1,10 +1,12 @@
 // How does placement grow with the graph? Chains with branches of 1,000, 10,000 and 100,000 operators.
 // usage: bench_annotate_scale [--benchmark_filter=...]; the target is at most 5 s for 100,000 operators, growing
-// linearly.
+// linearly, for every quantizer.
 #include <benchmark/benchmark.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/script.h>
 #include <tsquant/tsquant.h>
+#include <tsquant/x86_inductor_quantizer.h>
+#include <tsquant/xnnpack_quantizer.h>
 
 #include <map>
 #include <memory>
@@ -70,9 +72,8 @@ const tsquant::Model& model_of(int64_t operators) {
   return *model;
 }
 
-void annotate(benchmark::State& state) {
+void annotate_with(benchmark::State& state, const tsquant::Quantizer& quantizer) {
   const tsquant::GraphView view(model_of(state.range(0)));
-  const tsquant::OpenVINOQuantizer quantizer;
   size_t points = 0;
   for (auto _ : state) points = quantizer.annotate(view).points.size();
   state.counters["points"] = static_cast<double>(points);
@@ -80,7 +81,23 @@ void annotate(benchmark::State& state) {
       benchmark::Counter(static_cast<double>(state.range(0)) * 1e-9,
                          benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
+
+void annotate(benchmark::State& state) { annotate_with(state, tsquant::OpenVINOQuantizer()); }
 BENCHMARK(annotate)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
+
+void annotate_x86_inductor(benchmark::State& state) {
+  tsquant::X86InductorQuantizer quantizer;
+  quantizer.set_global(tsquant::get_default_x86_inductor_quantization_config());
+  annotate_with(state, quantizer);
+}
+BENCHMARK(annotate_x86_inductor)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
+
+void annotate_xnnpack(benchmark::State& state) {
+  tsquant::XNNPACKQuantizer quantizer;
+  quantizer.set_global(tsquant::get_symmetric_quantization_config());
+  annotate_with(state, quantizer);
+}
+BENCHMARK(annotate_xnnpack)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 

@@ -19,9 +19,9 @@ MODELS = ["conv_resnet", "tiny_transformer_block", "synthetic_transformer", "mul
 
 
 def read_npy(data):
-    """A one-dimensional little-endian float array of version 1."""
+    """The values of a little-endian array of version 1."""
     header = data[10 : 10 + struct.unpack("<H", data[8:10])[0]].decode()
-    size, code = (4, "f") if "<f4" in header else (8, "d")
+    size, code = {"<f4": (4, "f"), "<f8": (8, "d"), "|i1": (1, "b")}[re.search(r"'descr': '(...)'", header).group(1)]
     body = data[10 + len(header) :]
     return struct.unpack(f"<{len(body) // size}{code}", body)
 
@@ -29,6 +29,13 @@ def read_npy(data):
 def values_of(value, arrays):
     values = value["values"] if "values" in value else read_npy(arrays.read(value["npz"] + ".npy"))
     return [float("%.9g" % v) for v in values]
+
+
+def codes_of(config, alias, arrays):
+    """The integer weight of one operator."""
+    for pair in config["qdq"]:
+        if pair.get("param") and pair["users"][0]["node"] == alias:
+            return [int(v) for v in values_of(pair["quantized_weight"], arrays)]
 
 
 def main():
@@ -47,6 +54,8 @@ def main():
                 biases[re.search(r"-> (\w+)\)", key).group(1)] = values_of(value, arrays)
             records.append({"model": model, "config": config, "fast": config in FAST, "threshold": threshold,
                             "mixed": config.startswith("mixed"), "biases": biases})
+            if model == "conv_resnet":
+                records[-1]["conv2d_codes"] = codes_of(configs[config], "conv2d", arrays)
         for suffix in (".model.pt", ".inputs.pt"):
             if not (out.parent / "numerics" / (model + suffix)).exists():
                 shutil.copy(source / (model + suffix), out)

@@ -1,5 +1,6 @@
 // usage: custom_quantizer MODEL.pt OUT.pt SHAPE [PLUGIN.so]
 // Quantizes with the class of this program, or with the one from a shared library.
+#include <torch/script.h>
 #include <tsquant/load_quantizer.h>
 
 #include <iostream>
@@ -17,8 +18,8 @@ int main(int argc, char** argv) {
     std::stringstream text(argv[3]);
     for (std::string size; std::getline(text, size, ',');) shape.push_back(std::stoll(size));
     std::vector<at::Tensor> samples;
-    at::manual_seed(0);
-    for (int i = 0; i < 16; ++i) samples.push_back(at::randn(shape));
+    torch::manual_seed(0);
+    for (int i = 0; i < 16; ++i) samples.push_back(torch::randn(shape));
 
     auto model = tsquant::Model::load(argv[1]);
     std::unique_ptr<tsquant::Quantizer> quantizer = std::make_unique<LinearOnlyQuantizer>();

@@ -45,11 +45,11 @@ struct IgnoredScope {
 
 /// Overrides of the hardware table (NNCF's QuantizationParameters): each set field filters the candidates.
 struct QuantizationParameters {
-  c10::optional<int64_t> num_bits;
+  c10::optional<int64_t> num_bits;  ///< 2 to 8; a number that the table does not list replaces that of its rows
   c10::optional<QuantizationMode> mode;
   c10::optional<bool> signedness_to_force;
   c10::optional<bool> per_channel;
-  c10::optional<bool> narrow_range;
+  c10::optional<bool> narrow_range;  ///< of symmetric weights: replaces that of the table's rows
   /// Set: quantize to this floating-point format instead of to integers; the other fields must be unset.
   c10::optional<FP8Type> destination_type;
 };

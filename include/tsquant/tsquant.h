@@ -1,8 +1,10 @@
 #pragma once
 
-// Everything a user of the library needs.
+// Everything a user of the library needs, except data_loader.h, which needs all of <torch/torch.h>.
+#include "tsquant/advanced_parameters.h"
 #include "tsquant/annotation.h"
 #include "tsquant/backend.h"
+#include "tsquant/config.h"
 #include "tsquant/dataset.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
@@ -11,7 +13,11 @@
 #include "tsquant/model.h"
 #include "tsquant/observer.h"
 #include "tsquant/openvino_quantizer.h"
+#include "tsquant/quantize.h"
 #include "tsquant/quantize_pt2e.h"
 #include "tsquant/quantize_with_accuracy_control.h"
 #include "tsquant/quantizer.h"
 #include "tsquant/report.h"
+#include "tsquant/strip.h"
+#include "tsquant/x86_inductor_quantizer.h"
+#include "tsquant/xnnpack_quantizer.h"

@@ -111,8 +111,7 @@ class ShiftMeter {
     }
     if (input_->batches() == 0) return {};
     const auto weight = param_of(model_, target_.layer.node->input(target_.layer.weight))->tensor;
-    const auto used = quantized_weight(model_, target_.layer, *target_.qparams);
-    return (input_->response(weight) - input_->response(used)).to(c10::kFloat);
+    return mean_weight_error(*input_, weight, *target_.qparams).to(c10::kFloat);
   }
 
  private:

@@ -63,6 +63,26 @@ at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels)
   return at::zeros({channels}, param_of(model, layer.node->input(layer.weight))->tensor.options());
 }
 
+at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight, const QParams& qparams) {
+  constexpr int64_t kSlice = 64;
+  const auto error_of = [&](const at::Tensor& part, const QParams& q) {
+    return inputs.response(part) - inputs.response(dequantize(quantize(part, q), q));
+  };
+  const bool sliceable = inputs.takes_slices() && (!qparams.per_channel || qparams.axis == 0);
+  if (!sliceable || weight.size(0) <= kSlice) return error_of(weight, qparams);
+  std::vector<at::Tensor> errors;
+  for (int64_t start = 0; start < weight.size(0); start += kSlice) {
+    const int64_t size = std::min(kSlice, weight.size(0) - start);
+    QParams part = qparams;
+    if (qparams.per_channel) {
+      part.scale = qparams.scale.narrow(0, start, size);
+      part.zero_point = qparams.zero_point.narrow(0, start, size);
+    }
+    errors.push_back(error_of(weight.narrow(0, start, size), part));
+  }
+  return at::cat(errors);
+}
+
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams) {
   const auto weight = param_of(model, layer.node->input(layer.weight));
   return dequantize(quantize(weight->tensor, qparams), qparams);

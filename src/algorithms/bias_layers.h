@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "algorithms/kernel_mean.h"
 #include "calibration/calibrator.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/quantize_pt2e.h"
@@ -34,6 +35,10 @@ std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& vie
 
 /// The layer's bias; zeros when it has none. @param channels number of output channels
 at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels);
+
+/// Mean output with float weights minus mean output with quantized weights: float64 [output channels]. Quantizes large
+/// weights in slices, to need little memory.
+at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight, const QParams& qparams);
 
 /// The layer's weight as its quantizer leaves it.
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams);

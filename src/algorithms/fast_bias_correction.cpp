@@ -88,18 +88,16 @@ at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& col
   const BiasLayer& layer = collected.layer;
   const auto weight = param_of(model, layer.node->input(layer.weight));
   if (!weight) return {};
-  const at::Tensor used = quantized_weight(model, layer, qparams);
   if (collected.kernel_mean) {
     const auto& inputs = *collected.kernel_mean;
-    if (inputs.batches() == 0) return {};
-    return (inputs.response(weight->tensor) - inputs.response(used)).to(c10::kFloat);
+    return inputs.batches() > 0 ? mean_weight_error(inputs, weight->tensor, qparams).to(c10::kFloat) : at::Tensor();
   }
   if (collected.input_mean->batches() == 0) return {};
   const auto expected = collected.output_mean->mean();
   const auto input = filled(collected.input_mean->first_shape(), collected.input_mean->mean(), layer.axis);
   const auto bias = bias_of(model, layer, expected.numel()).to(input.dtype());
-  const auto output =
-      run_alone(model, layer.node, {{layer.input, input}, {layer.weight, used.to(input.dtype())}, {layer.bias, bias}});
+  const auto used = quantized_weight(model, layer, qparams).to(input.dtype());
+  const auto output = run_alone(model, layer.node, {{layer.input, input}, {layer.weight, used}, {layer.bias, bias}});
   return output.defined() ? expected - mean_per_channel(output, layer.axis).to(c10::kFloat) : output;
 }
 

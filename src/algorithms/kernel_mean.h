@@ -31,6 +31,9 @@ class KernelMean : public Observer, public Replayable {
   /// Mean output of the layer with these weights and no bias: float64 [output channels], the same bits for every
   /// number of threads.
   at::Tensor response(const at::Tensor& weight) const;
+  /// Whether each output channel reads all input channels with its own slice along axis 0 of the weight, so that
+  /// `response` also takes some of these slices.
+  bool takes_slices() const { return geometry_.groups == 1 && !geometry_.transposed; }
 
  private:
   void add_item(const double* sums, int64_t count, int64_t weight);

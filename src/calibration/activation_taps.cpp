@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "calibration/bounded_input_observer.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -29,6 +30,31 @@ bool is_inside_loop(const TapPoint& tap) {
 void cover_all_iterations(RangeEstimatorParameters& estimator) {
   if (!estimator.min.aggregator_type) estimator.min.aggregator_type = AggregatorType::kMin;
   if (!estimator.max.aggregator_type) estimator.max.aggregator_type = AggregatorType::kMax;
+}
+
+bool is_unset(const StatisticsCollectorParameters& bound) {
+  return !bound.statistics_type && !bound.aggregator_type && !bound.clipping_value;
+}
+
+/// Whether the point quantizes an input of the model by the default rule.
+bool is_default_input(const GraphView& view, const QuantizationPoint& point, const RangeEstimatorParameters& chosen) {
+  if (point.spec.observer != ObserverKind::kDefault || point.spec.per_channel) return false;
+  if (!is_unset(chosen.min) || !is_unset(chosen.max)) return false;
+  const ViewNode& node = node_of(view, point);
+  const ViewEdge* edge = point.input_port ? view.input_edge(node, *point.input_port) : nullptr;
+  return (edge ? view.node(edge->from) : node).kind == NodeKind::kInput;
+}
+
+std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationPoint& point, bool in_loop,
+                                      const CalibrationOptions& options) {
+  auto estimator = options.activations_range_estimator;
+  if (!in_loop && is_default_input(view, point, estimator)) {
+    estimator = RangeEstimatorParameters::mean_minmax();
+    if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
+    return std::make_unique<BoundedInputObserver>(estimator, options.batchwise);
+  }
+  if (in_loop) cover_all_iterations(estimator);
+  return make_observer(point.spec, point.kind, options.batchwise, estimator);
 }
 
 }  // namespace
@@ -66,11 +92,9 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kActivation || point.spec.fixed_scale) continue;
     places.push_back(tap_of(view, point));
-    auto estimator = options.activations_range_estimator;
-    if (is_inside_loop(places.back())) cover_all_iterations(estimator);
     Tap tap;
     tap.point = &point;
-    tap.owned = make_observer(point.spec, point.kind, options.batchwise, estimator);
+    tap.owned = observer_of(view, point, is_inside_loop(places.back()), options);
     tap.observer = tap.owned.get();
     taps_.push_back(std::move(tap));
   }

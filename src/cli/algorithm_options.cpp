@@ -38,7 +38,7 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
   app.add_flag("--bias-for-all-nodes", args.bias_for_all_nodes, "Give quantized layers without a bias one")
       ->group(kGroup);
   add_choice(app, "--bias-reference", args.bias_reference,
-             "Mean output that a layer is compared with; default: simulated for fast, collected for accurate",
+             "Mean output that a layer is compared with; default: simulated for fast, the float model's for accurate",
              {"simulated", "collected"});
   const auto estimators = names_of_values(range_estimator_names());
   add_choice(app, "--range-estimator-activations", args.range_estimator_activations, "How ranges are found",

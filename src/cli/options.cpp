@@ -204,6 +204,17 @@ Sample make_sample(const ShapeArgs& args) {
 
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
   const std::string group = "Quantizer";
+  args.given = [&app, group] {
+    std::vector<std::string> names;
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->get_group() == group && option->count() > 0) names.push_back(option->get_name());
+    }
+    return names;
+  };
+  app.add_option("--quantizer", args.quantizer,
+                 "openvino, x86_inductor, xnnpack, or a shared library with a quantizer of your own")
+      ->group(group)
+      ->capture_default_str();
   const auto choice = [&](const std::string& name, std::string& value, const std::string& help,
                           const std::vector<std::string>& allowed) {
     app.add_option(name, value, help)->check(CLI::IsMember(allowed))->group(group)->capture_default_str();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,14 +38,16 @@ struct QuantizationParamsArgs {
   c10::optional<bool> is_signed, per_channel, narrow_range;
 };
 
-/// Options of OpenVINOQuantizer.
+/// The quantizer, and options of OpenVINOQuantizer.
 struct QuantizerArgs {
+  std::string quantizer = "openvino";
   std::string mode, preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
                                         propagation_rule = "merge_all_in_one";
   std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
   std::vector<std::string> skip_passes;  ///< of the rewrites before the quantizer
   bool lenient_rules = false, quantize_outputs = false;
   QuantizationParamsArgs weights, activations;
+  std::function<std::vector<std::string>()> given;  ///< names of those of these options that the command line has
 };
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args);
 /// @throws Error kInvalidArgument

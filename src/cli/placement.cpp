@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/quantizer_choice.h"
 #include "flows/build_report.h"
 #include "graph/op_table.h"
 #include "passes/passes.h"
@@ -69,6 +70,9 @@ ordered_json quantizers_json(const Annotations& annotations) {
                       {"narrow_range", point.spec.narrow_range},
                       {"unified_scale_group", nullptr}};
     if (point.spec.signedness_to_force) json["signedness_to_force"] = *point.spec.signedness_to_force;
+    if (point.spec.dtype) json["dtype"] = c10::toString(*point.spec.dtype);
+    if (point.spec.quant_min) json["quant_min"] = *point.spec.quant_min;
+    if (point.spec.quant_max) json["quant_max"] = *point.spec.quant_max;
     const auto group = groups.find(point.id);
     if (group != groups.end()) json["unified_scale_group"] = group->second;
     quantizers.push_back(std::move(json));
@@ -80,16 +84,16 @@ ordered_json quantizers_json(const Annotations& annotations) {
 
 Placement place(const std::string& path, const QuantizerArgs& args, const Sample* sample) {
   Placement result;
-  OpenVINOQuantizer quantizer(quantizer_options(args));
+  const auto quantizer = make_quantizer(args);
   result.model = std::make_unique<Model>(Model::load(path));
   PipelineOptions pipeline;
   pipeline.skip = args.skip_passes;
   run_passes(*result.model, pipeline);
-  quantizer.transform_for_annotation(*result.model);
+  quantizer->transform_for_annotation(*result.model);
   const ShapeTable shapes = sample ? record_shapes(*result.model, *sample) : ShapeTable{};
   result.view = std::make_unique<GraphView>(*result.model, shapes);
-  result.annotations = quantizer.annotate(*result.view);
-  quantizer.validate(*result.view, result.annotations);
+  result.annotations = quantizer->annotate(*result.view);
+  quantizer->validate(*result.view, result.annotations);
   describe_nodes(result.report, *result.view, result.annotations);
   return result;
 }

@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/quantizer_choice.h"
 #include "flows/option_names.h"
 #include "tsquant/config.h"
 #include "tsquant/quantize.h"
@@ -45,16 +46,16 @@ void run_within_limit(const Args& args, Model& model, Quantizer& quantizer, cons
   require_limit(result, args.accuracy, args.output);
 }
 
-OpenVINOQuantizerOptions from_arguments(Args& args) {
+std::unique_ptr<Quantizer> from_arguments(Args& args) {
   auto& options = args.options;
   options.form = form_names().at(args.form);
   options.fold_quantize = !args.no_fold;
   apply_algorithm_options(args.algorithms, !args.quantizer.model_type.empty(), options);
-  return quantizer_options(args.quantizer);
+  return make_quantizer(args.quantizer);
 }
 
 /// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
-OpenVINOQuantizerOptions from_config(Args& args) {
+std::unique_ptr<Quantizer> from_config(Args& args) {
   QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, args.data.options.batch_size));
   auto& options = setup.options;
   options.allow_empty = args.options.allow_empty;
@@ -63,22 +64,22 @@ OpenVINOQuantizerOptions from_config(Args& args) {
   options.statistics_in = args.options.statistics_in;
   args.options = options;
   args.warnings = setup.warnings;
-  return setup.quantizer;
+  return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
 }
 
 void run(Args& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
-  OpenVINOQuantizer quantizer(args.config.empty() ? from_arguments(args) : from_config(args));
+  const auto quantizer = args.config.empty() ? from_arguments(args) : from_config(args);
   args.options.skip_passes = args.quantizer.skip_passes;
   args.options.progress = console_progress();
   Model model = Model::load(args.model, capture);
   const DataFile data = open_data(args.data);
   if (args.accuracy.max_drop) {
-    run_within_limit(args, model, quantizer, data.dataset);
+    run_within_limit(args, model, *quantizer, data.dataset);
     return;
   }
-  QuantizedModel result = quantize_pt2e(model, quantizer, data.dataset, args.options);
+  QuantizedModel result = quantize_pt2e(model, *quantizer, data.dataset, args.options);
   stop_if_interrupted();
   add_warnings(args, result.report);
   result.save(args.output);

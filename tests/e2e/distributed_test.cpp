@@ -60,7 +60,7 @@ def forward(self, x):
                                 {"b3", at::randn({10})}});
     module.save(path("model.pt"));
     const auto rows = at::randn({samples, 3, 12, 12}) * at::linspace(0.3, 4, samples).flip(0).reshape({-1, 1, 1, 1});
-    const auto data = torch::pickle_save(rows);
+    const auto data = torch::jit::pickle_save(rows);
     std::ofstream(path("samples.pt"), std::ios::binary).write(data.data(), static_cast<std::streamsize>(data.size()));
   }
 

@@ -32,6 +32,8 @@ QuantizationSpec input_spec(const OpenVINOQuantizerOptions& options) {
   spec.num_bits = params.num_bits.value_or(8);
   spec.mode = params.mode.value_or(mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric);
   spec.signedness_to_force = params.signedness_to_force;
+  // A clipped step changes the state of all later ones, so the range covers every value.
+  spec.observer = ObserverKind::kMinMax;
   spec.ch_axis = 1;
   return spec;
 }

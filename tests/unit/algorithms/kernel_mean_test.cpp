@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 #include <tsquant/tsquant.h>
 
+#include "algorithms/bias_layers.h"
 #include "algorithms/channel_mean.h"
 #include "passes/passes.h"
 #include "support/support.h"
@@ -128,6 +129,22 @@ TEST(KernelMean, MergesSavesAndReplays) {
   EXPECT_THROW(all.set_state({a}), Error);
   EXPECT_THROW(all.observe(at::randn({1, 4, 5, 5})), Error);
   EXPECT_THROW(all.response(at::randn({2, 4, 3, 3})), Error);
+}
+
+TEST(KernelMean, WeightErrorsInSlicesAreThoseOfTheWhole) {
+  KernelMean inputs((KernelGeometry()));
+  inputs.observe(at::randn({4, 20}));
+  const auto weight = at::randn({150, 20});
+  for (const bool per_channel : {true, false}) {
+    QuantizationSpec spec;
+    spec.num_bits = 4;
+    spec.per_channel = per_channel;
+    const auto largest = per_channel ? weight.abs().amax({1}) : weight.abs().max().view({1});
+    const auto q = choose_qparams({-largest, largest}, spec, PointKind::kWeight);
+    const auto expected = inputs.response(weight) - inputs.response(dequantize(quantize(weight, q), q));
+    EXPECT_GT(expected.abs().min().item<double>(), 0);
+    EXPECT_TRUE(at::equal(mean_weight_error(inputs, weight, q), expected));
+  }
 }
 
 TEST(KernelGeometry, IsUnknownForOtherNodesAndComputedArguments) {

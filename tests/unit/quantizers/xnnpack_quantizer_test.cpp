@@ -213,6 +213,20 @@ TEST(XNNPACKQuantizer, module_types_and_names_on_a_real_network) {
   EXPECT_EQ(weights_of(AnnotatedModel(resnet(), by_name, {})), 2u) << "types win over operators";
 }
 
+TEST(XNNPACKQuantizer, cat_obeys_configurations_by_module) {
+  const auto join = define("def forward(self, x, y):\n    return torch.cat([x, y], 1)\n");
+  const auto net = define("def forward(self, x):\n    return torch.linear(self.join.forward(x, x + x), self.w)\n",
+                          {{"w", at::ones({3, 8})}}, {{"join", join}});
+  XNNPACKQuantizer only_join, without_join = by_default();
+  only_join.set_module_name("join", get_symmetric_quantization_config());
+  const Lines cat{"add int8[-128,127] =a", "cat int8[-128,127] =a", "cat:0 int8[-128,127] =a"};
+  EXPECT_EQ(AnnotatedModel(net, only_join, {at::ones({2, 4})}).points(), cat);
+  without_join.set_module_name("join", c10::nullopt);
+  const Lines float_cat{"add int8[-128,127]", "add:0 int8[-128,127] =a", "add:1 int8[-128,127] =a",
+                        "cat int8[-128,127]", "linear int8[-128,127]",   "linear:1 int8[-127,127] w"};
+  EXPECT_EQ(AnnotatedModel(net, without_join, {at::ones({2, 4})}).points(), float_cat) << "cat:0 stays in float";
+}
+
 TEST(XNNPACKQuantizer, modules_in_containers_are_found_by_their_whole_name) {
   const auto block = [] {
     return define("def forward(self, x):\n    return torch.linear(x, self.w) + x\n", {square_weight()});

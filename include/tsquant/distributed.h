@@ -20,9 +20,9 @@ class StatisticsExchange {
   virtual std::vector<std::vector<at::Tensor>> all_gather(const std::vector<at::Tensor>& tensors) = 0;
 };
 
-/// The exchange over LibTorch's c10d with the Gloo backend. (A build without Gloo's headers sends the same bytes through
-/// c10d's FileStore, which is slower.) Every rank gives quantize_pt2e the whole data set, of which it reads its shard
-/// and the first sample, and the same model, quantizer and options; differences are an Error that names them.
+/// The exchange over LibTorch's c10d with the Gloo backend. (A build without Gloo's headers sends the same bytes
+/// through c10d's FileStore, which is slower.) Every rank gives quantize_pt2e the whole data set, of which it reads its
+/// shard and the first sample, and the same model, quantizer and options; differences are an Error that names them.
 ///
 /// ```cpp
 /// tsquant::QuantizePt2eOptions options;

@@ -48,9 +48,16 @@ class KitBias : public ::testing::Test {
   std::string kit_, folder_;
 };
 
-TEST_F(KitBias, RangesWithoutClippingMeetTheBars) {
+/// NNCF's ranges, means of the extrema of each image, clip the brightest images; they bound what biases can reach.
+TEST_F(KitBias, Defaults) {
+  for (const Bar& bar : {Bar{"cifar10_resnet20", 87.48, 98.9}, Bar{"cifar10_mobilenetv2", 84.30, 98.8}}) {
+    expect(bar, measure(bar.model, {}));
+  }
+}
+
+TEST_F(KitBias, HistogramRangesMeetTheBars) {
   for (const Bar& bar : {Bar{"cifar10_resnet20", 87.48, 99.1}, Bar{"cifar10_mobilenetv2", 84.30, 98.9}}) {
-    expect(bar, measure(bar.model, {"--range-estimator-activations", "minmax"}));
+    expect(bar, measure(bar.model, {"--range-estimator-activations", "histogram"}));
   }
 }
 

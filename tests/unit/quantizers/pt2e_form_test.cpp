@@ -86,7 +86,8 @@ TEST(SharedSpecs, need_an_annotated_root) {
     return "";
   };
   EXPECT_NE(message(shared_output("conv2d")).find("the result of " + view.find("conv2d")->name), std::string::npos);
-  EXPECT_NE(message(shared_output("x", "conv2d")).find("the edge from x to " + view.find("conv2d")->name), std::string::npos);
+  EXPECT_NE(message(shared_output("x", "conv2d")).find("the edge from x to " + view.find("conv2d")->name),
+            std::string::npos);
   EXPECT_NE(message(shared_output("conv3d")).find("no node \"conv3d\""), std::string::npos);
 }
 

@@ -13,7 +13,7 @@
 namespace tsquant::openvino {
 
 /// A short list of ids; most nodes have few neighbours.
-using IdList = c10::SmallVector<int, 2>;
+using IdList = c10::SmallVector<int, 4>;
 
 enum class PlacementKind { kInput, kConstant, kOperator, kOutput };
 

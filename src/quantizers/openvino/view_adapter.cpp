@@ -119,6 +119,7 @@ class Translator {
 
   Annotations run() {
     std::vector<const SetupPoint*> points;
+    points.reserve(placement_.setup.points.size());
     for (const auto& point : placement_.setup.points) points.push_back(&point);
     std::stable_sort(points.begin(), points.end(),
                      [](const SetupPoint* a, const SetupPoint* b) { return a->node < b->node; });
@@ -187,7 +188,9 @@ class Translator {
   }
 
   void add_groups() {
+    if (placement_.setup.unified_groups.empty() && parts_.empty()) return;
     std::unordered_set<int64_t> present;
+    present.reserve(result_.points.size());
     for (const auto& point : result_.points) present.insert(point.id);
     for (const auto& group : placement_.setup.unified_groups) {
       std::vector<int64_t> ids;

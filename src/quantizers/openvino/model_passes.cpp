@@ -66,7 +66,11 @@ void apply_transformer_pass(Setup& setup, const PlacementGraph& graph) {
 void apply_spr_pass(Setup& setup, const InferenceGraph& graph) {
   static const int kAdd = metatype_index("PTAddMetatype");
   std::unordered_map<int, int> point_of;
-  for (const auto& point : setup.points) point_of[point.node] = point.id;
+  // NNCF's map also holds the weights, by the same name: in FX graphs it then drops a weight quantizer where the
+  // operand is a convolution. Its OpenVINO graphs have a bias addition between and lose the activation's, as meant.
+  for (const auto& point : setup.points) {
+    if (point.kind == PointKind::kActivation && point.port < 0) point_of[point.node] = point.id;
+  }
   for (size_t i = 0; i < graph.size(); ++i) {
     const int node = static_cast<int>(i);
     if (!graph.present[i] || graph.node(node).metatype != kAdd) continue;

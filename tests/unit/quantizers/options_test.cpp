@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "golden_graph.h"
 #include "quantizers/openvino/hardware_table.h"
 #include "tsquant/error.h"
@@ -189,6 +191,29 @@ TEST(Options, sapphire_rapids_adds_into_one_operand) {
   const size_t both = place(longer.graph, options).setup.points.size();
   options.target_device = TargetDevice::kCpuSpr;
   EXPECT_EQ(place(longer.graph, options).setup.points.size(), both - 1);
+}
+
+TEST(Options, sapphire_rapids_keeps_the_quantizer_of_the_branching_operand_and_all_weights) {
+  GraphMaker maker;
+  const int stem = maker.op("relu", {maker.weighted("conv2d", maker.input(), "stem")});
+  const int branch = maker.weighted("conv2d", stem, "branch");
+  maker.output({maker.weighted("conv2d", maker.op("add", {stem, branch}), "last")});
+  OpenVINOQuantizerOptions options;
+  const auto all = place(maker.graph, options).setup;
+  options.target_device = TargetDevice::kCpuSpr;
+  const auto setup = place(maker.graph, options).setup;
+  const auto places = [](const openvino::Setup& some, PointKind kind) {
+    std::vector<int> nodes;
+    for (const auto& point : some.points) {
+      if (point.kind == kind) nodes.push_back(point.node);
+    }
+    return nodes;
+  };
+  EXPECT_EQ(places(setup, PointKind::kWeight), places(all, PointKind::kWeight));
+  auto expected = places(all, PointKind::kActivation);
+  expected.erase(std::remove(expected.begin(), expected.end(), branch), expected.end());
+  EXPECT_EQ(places(setup, PointKind::kActivation), expected);
+  EXPECT_LT(setup.points.size(), all.points.size());
 }
 
 TEST(Options, a_transformer_leaves_residual_additions_in_float) {

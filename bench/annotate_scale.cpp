@@ -1,5 +1,5 @@
 // How does placement grow with the graph? Chains with branches of 1,000, 10,000 and 100,000 operators, for every
-// quantizer, and a trace of resnet50.
+// quantizer and one that a user writes node by node, and a trace of resnet50.
 // usage: bench_annotate_scale [--benchmark_filter=...] [--benchmark_repetitions=5]; run it from the repository.
 // Exit code 1 when 100,000 operators take over 5 s, resnet50 over 50 ms, or the time per operator grows by more than
 // 1.5 from one size to the next (the fastest repetition counts).
@@ -106,6 +106,33 @@ void annotate_xnnpack(benchmark::State& state) {
 }
 BENCHMARK(annotate_xnnpack)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
 
+/// A quantizer as users write it, node by node: inputs of convolutions, and an addition whose result shares the
+/// quantizer of the convolution above it.
+class NodeByNode : public tsquant::Quantizer {
+ public:
+  tsquant::Annotations annotate(const tsquant::GraphView& view) const override {
+    tsquant::Annotations annotations;
+    for (const auto& node : view.nodes()) {
+      tsquant::QuantizationAnnotation annotation;
+      if (node.type == "conv2d") {
+        annotation.input_qspec_map[0] = annotation.input_qspec_map[1] = tsquant::QuantizationSpec();
+      } else if (node.type == "relu") {
+        annotation.output_qspec = tsquant::QuantizationSpec();
+      } else if (node.type == "add") {
+        annotation.shared_output =
+            tsquant::SharedQuantizationSpec{view.node(view.edge(node.in_edges[1]).from).name, ""};
+      } else {
+        continue;
+      }
+      tsquant::annotate_node(annotations, view, node.name, annotation);
+    }
+    return annotations;
+  }
+};
+
+void annotate_node_by_node(benchmark::State& state) { annotate_with(state, NodeByNode()); }
+BENCHMARK(annotate_node_by_node)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
+
 void annotate_resnet50(benchmark::State& state) {
   const auto model = tsquant::Model::load("tests/data/traces/resnet50.pt");
   const tsquant::OpenVINOQuantizer quantizer;
@@ -146,7 +173,7 @@ bool holds(const std::string& what, double value, double limit) {
 
 bool bars_hold(const FastestRuns& runs) {
   bool held = holds("resnet50, s", runs.seconds("annotate_resnet50"), 0.05);
-  for (const std::string name : {"annotate", "annotate_x86_inductor", "annotate_xnnpack"}) {
+  for (const std::string name : {"annotate", "annotate_x86_inductor", "annotate_xnnpack", "annotate_node_by_node"}) {
     const double small = runs.seconds(name + "/1000"), middle = runs.seconds(name + "/10000"),
                  large = runs.seconds(name + "/100000");
     held &= holds(name + " 100000 operators, s", large, 5);

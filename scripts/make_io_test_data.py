@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """Writes the small files of tests/data/io with numpy and PyTorch, so that the readers are tested on genuine ones."""
+import collections
 import os
+
 import numpy as np
 import torch
 
@@ -21,3 +23,29 @@ torch.save({"images": torch.from_numpy(images), "labels": torch.from_numpy(label
 torch.save((torch.from_numpy(images), torch.from_numpy(labels)), path("tuple.pt"))
 torch.save([torch.from_numpy(images[i : i + 1]) for i in range(4)], path("list.pt"))
 torch.save(torch.from_numpy(images), path("legacy.pt"), _use_new_zipfile_serialization=False)
+
+# What Python writes in a way that LibTorch's reader does not know: containers with one entry, ordered dictionaries.
+single = os.path.join(out, "single")
+os.makedirs(single, exist_ok=True)
+tensor = torch.from_numpy(images)
+one = {
+    "dict": {"images": tensor},
+    "list": [tensor],
+    "tuple": (tensor,),
+    "nested": {"outer": [tensor]},
+    "list_of_dicts": [{"images": tensor[i : i + 1]} for i in range(4)],
+    "list_of_one_dict": [{"images": tensor}],
+    "dict_of_dict": {"outer": {"inner": {"images": tensor}}},
+    "tuple_of_lists": ([tensor], [torch.from_numpy(labels)]),
+    "ordered": collections.OrderedDict(images=tensor),
+    "ordered_two": collections.OrderedDict(a=tensor, b=torch.from_numpy(labels)),
+    "ordered_nested": {"x": collections.OrderedDict(images=tensor)},
+    "shared": {"pair": [(tensor, tensor)]},
+    "int_key": {7: tensor},
+    "bool": {"x": torch.tensor([True, False])},
+    "int": {"x": torch.tensor([3, 4])},
+    "float": {"x": torch.tensor([0.5, -2.0])},
+    "numbers": {"x": [torch.tensor([1.0]), torch.tensor([2.0])], "rate": [0.5], "steps": [123456789012], "on": [True]},
+}
+for name, value in one.items():
+    torch.save(value, os.path.join(single, name + ".pt"))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts all ranks of distributed_calibration on this machine and checks that they made the same model.
-# usage: run.sh PROGRAM RANKS MODEL.pt SAMPLES.pt OUT.pt [default|histogram]
+# usage: run.sh PROGRAM RANKS MODEL.pt SAMPLES.pt OUT.pt [default|minmax|histogram] [TIMEOUT_SECONDS]
 # On several machines: start PROGRAM once per rank, with STORE on a shared file system.
 set -euo pipefail
 [ $# -ge 5 ] || { sed -n 3p "$0" >&2; exit 2; }

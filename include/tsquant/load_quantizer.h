@@ -9,13 +9,13 @@ namespace tsquant {
 
 /// Version of the interface between this library and quantizers in shared libraries. It changes when Quantizer,
 /// Annotations or GraphView change their layout; a library built for another version is refused.
-constexpr int kQuantizerInterfaceVersion = 1;
+constexpr int kQuantizerInterfaceVersion = 2;
 
 /// Opens a shared library and makes the quantizer that it registers with TSQUANT_REGISTER_QUANTIZER. The library stays
 /// open until the process ends, because models may hold code and types from it.
 /// @param path file name as dlopen takes it
 /// @throws Error kInvalidArgument: the file cannot be opened, registers no quantizer, was built for another version of
-///         this interface, or its constructor fails
+///         this interface, or its constructor fails (throws, or its factory returns null)
 std::unique_ptr<Quantizer> load_quantizer(const std::string& path);
 
 }  // namespace tsquant

@@ -85,12 +85,21 @@ struct OpenVINOQuantizerOptions {
 /// Algorithm: nncf/common/quantization/quantizer_propagation and nncf/quantization/algorithms/min_max.
 class OpenVINOQuantizer : public Quantizer {
  public:
+  /// @throws Error kInvalidArgument naming the option: num_bits outside 2..8 for activations or weights; a
+  ///         destination_type without `mode`; with an fp8 `mode`: a field of integer quantization, the mixed preset, a
+  ///         target device other than ANY and CPU, OverflowFix::kEnable or quantize_outputs
   explicit OpenVINOQuantizer(OpenVINOQuantizerOptions options = {});
+  /// Replaces the ignored scope of the options as a whole. Its rules are read by `annotate`, which throws Error
+  /// kInvalidArgument for a pattern that is no regular expression and, unless `scope.validate` is false, for a rule
+  /// that matches nothing and for a sub-graph whose ends are not in the graph.
   void set_ignored_scope(IgnoredScope scope) { options_.ignored_scope = std::move(scope); }
   const OpenVINOQuantizerOptions& options() const { return options_; }
 
-  /// Spells attention that LibTorch computes in one operator (`aten::_scaled_dot_product_attention`,
-  /// `aten::_native_multi_head_attention`, ...) as products and softmax, so that each product can be quantized.
+  /// Spells attention that LibTorch computes in one operator (`aten::_transformer_encoder_layer_fwd`,
+  /// `aten::_native_multi_head_attention`) as the linear layers, norms and products it consists of, so that each can be
+  /// quantized. `aten::_scaled_dot_product_attention` is quantized as a whole, as NNCF does, and is taken apart only
+  /// when its attention weights are read. What cannot be taken apart (nested tensors) stays in float: the model gets a
+  /// warning and the report the reason (code `whole_attention`).
   void transform_for_annotation(Model& model) override;
 
   /// @throws Error kInvalidArgument: an ignored-scope rule matches nothing, or an override leaves no candidate

@@ -50,6 +50,13 @@ class X86InductorQuantizer : public Quantizer {
   X86InductorQuantizer& set_module_name_qconfig(const std::string& module_name,
                                                 const OptionalQuantizationConfig& config);
 
+  /// Takes apart attention that LibTorch computes in one operator (see OpenVINOQuantizer). torchao needs no such
+  /// rewrite, because torch.export shows the layers.
+  void transform_for_annotation(Model& model) override;
+  /// Places quantizers by the configurations set so far; without any, nothing is quantized. The graph is not changed.
+  /// Sharing of parameters (`cat`, pooling) is expressed by unified groups. `mul` is quantized only where the
+  /// view knows that both shapes are equal.
+  /// @throws Error kInvalidArgument: a configuration by module name that no operator stands in
   Annotations annotate(const GraphView& view) const override;
 
  private:

@@ -51,8 +51,12 @@ class XNNPACKQuantizer : public Quantizer {
   /// operator there.
   XNNPACKQuantizer& set_module_name(const std::string& module_name, const OptionalQuantizationConfig& config);
 
-  /// Makes numbers in additions and multiplications tensors, so that `x + 1.0` has two inputs to quantize.
+  /// Takes apart attention that LibTorch computes in one operator (see OpenVINOQuantizer), and makes numbers in
+  /// additions and multiplications tensors, so that `x + 1.0` has two inputs to quantize.
   void transform_for_annotation(Model& model) override;
+  /// Places quantizers by the configurations set so far; without any, nothing is quantized. The graph is not changed.
+  /// Sharing of parameters (`cat`, pooling) is expressed by unified groups.
+  /// @throws Error kInvalidArgument: a configuration by module name or type that no operator stands in
   Annotations annotate(const GraphView& view) const override;
 
  private:

@@ -12,6 +12,7 @@
 #include "algorithms/kernel_mean.h"
 #include "algorithms/layerwise_run.h"
 #include "graph/params.h"
+#include "graph/steady_threads.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -200,7 +201,7 @@ class Correction {
       const Target& target = targets_[i];
       write_biases(as_nncf() ? target.corrected_before : all);
       ShiftMeter meter(target, model_);
-      const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap});
+      const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap}, /*steady=*/true);
       at::Tensor input;
       const auto sink = [&](size_t tap, const at::Tensor& x) {
         if (tap == 0) input = x;
@@ -254,6 +255,7 @@ std::vector<BiasRecord> bias_correction(Model& model, const GraphView& view, con
                                         const QParamTable& qparams, const Dataset& dataset,
                                         const BiasCorrectionParameters& parameters, CalibrationOptions calibration) {
   at::NoGradGuard no_grad;
+  const SteadyThreads steady;
   return Correction(model, view, annotations, qparams, parameters).run(view, dataset, std::move(calibration));
 }
 

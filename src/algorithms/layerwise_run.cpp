@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "graph/sample_team.h"
+#include "graph/steady_convolution.h"
 #include "graph/tap_runner.h"
 
 namespace tsquant {
@@ -103,26 +105,29 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
     }
   }
   for (const Value* output : segment.outputs) graph->registerOutput(copies.at(output));
+  use_steady_convolutions(*graph);
   segment.code = std::make_unique<torch::jit::Code>(graph, "segment");
   return segment;
 }
 
 void LayerwiseRun::advance(size_t index, size_t input,
                            const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) {
-  at::NoGradGuard no_grad;
   current_ = index;
   const Node* layer = layers_.at(index);
   const size_t end = positions_.at(layer) + 1;
   const Value* wanted = layer->input(input);
   const Segment segment = make_segment(done_, end, wanted);
-  for (auto& state : samples_) {
+  const auto run_sample = [&](int64_t sample, Turn& turn) {
+    at::NoGradGuard no_grad_on_this_thread;
+    State& state = samples_[static_cast<size_t>(sample)];
     torch::jit::Stack stack;
     for (const Value* value : segment.inputs) stack.push_back(state.at(value));
     torch::jit::InterpreterState(*segment.code).run(stack);
     for (size_t i = 0; i < segment.outputs.size(); ++i) state[segment.outputs[i]] = std::move(stack[i]);
-    visit(state.at(wanted).toTensor(), state.at(layer->output()).toTensor());
+    turn.in_order(0, false, [&] { visit(state.at(wanted).toTensor(), state.at(layer->output()).toTensor()); });
     for (auto it = state.begin(); it != state.end();) it = last_use(it->first) < end ? state.erase(it) : std::next(it);
-  }
+  };
+  run_samples(static_cast<int64_t>(samples_.size()), /*independent=*/true, run_sample, [](int64_t) {});
   done_ = end;
 }
 

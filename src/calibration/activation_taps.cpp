@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "calibration/bounded_input_observer.h"
+#include "graph/sequence.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -26,7 +27,8 @@ bool is_inside_loop(const TapPoint& tap) {
 }
 
 /// A point in a loop fires once per iteration. Averaging over iterations of different magnitude would clip the large
-/// ones, so the range covers them all unless the user decided otherwise.
+/// ones, so the range covers them all unless the user decided otherwise. The same holds for the samples of a model with
+/// memory: they are steps of one sequence, or sequences whose clipped steps change all later ones.
 void cover_all_iterations(RangeEstimatorParameters& estimator) {
   if (!estimator.min.aggregator_type) estimator.min.aggregator_type = AggregatorType::kMin;
   if (!estimator.max.aggregator_type) estimator.max.aggregator_type = AggregatorType::kMax;
@@ -45,15 +47,15 @@ bool is_default_input(const GraphView& view, const QuantizationPoint& point, con
   return (edge ? view.node(edge->from) : node).kind == NodeKind::kInput;
 }
 
-std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationPoint& point, bool in_loop,
+std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationPoint& point, bool repeats,
                                       const CalibrationOptions& options) {
   auto estimator = options.activations_range_estimator;
-  if (!in_loop && is_default_input(view, point, estimator)) {
+  if (!repeats && is_default_input(view, point, estimator)) {
     estimator = RangeEstimatorParameters::mean_minmax();
     if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
     return std::make_unique<BoundedInputObserver>(estimator, options.batchwise);
   }
-  if (in_loop) cover_all_iterations(estimator);
+  if (repeats) cover_all_iterations(estimator);
   return make_observer(point.spec, point.kind, options.batchwise, estimator);
 }
 
@@ -94,8 +96,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
     places.push_back(tap_of(view, point));
     Tap tap;
     tap.point = &point;
-    tap.owned = observer_of(view, point, is_inside_loop(places.back()), options);
-    tap.observer = tap.owned.get();
+    tap.in_loop = is_inside_loop(places.back());
     taps_.push_back(std::move(tap));
   }
   for (const auto& extra : options.extra_taps) {
@@ -103,9 +104,16 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
     Tap tap;
     tap.observer = extra.observer;
     tap.node = extra.node;
+    tap.in_loop = is_inside_loop(extra.point);
     taps_.push_back(std::move(tap));
   }
   runner_ = std::make_unique<TapRunner>(model, places, /*steady=*/true);
+  const bool has_memory = runner_->stateful() || has_recurrent(view);
+  for (auto& tap : taps_) {
+    if (!tap.point) continue;
+    tap.owned = observer_of(view, *tap.point, tap.in_loop || has_memory, options);
+    tap.observer = tap.owned.get();
+  }
 }
 
 std::string ActivationTaps::place(size_t tap) const {
@@ -149,10 +157,12 @@ void ActivationTaps::run_inplace(const Sample& sample, const Sink& sink) const {
   if (failure) std::rethrow_exception(failure);
 }
 
-void ActivationTaps::observe(const Sample& sample, int64_t index) {
+void ActivationTaps::observe(const Sample& sample, int64_t index, Turn& turn) {
   run(sample, [&](size_t tap, const at::Tensor& x) {
-    taps_[tap].observer->observe(x);
-    require_no_nan(taps_[tap].observer->not_a_number(), x, index);
+    turn.in_order(tap, taps_[tap].in_loop, [&] {
+      taps_[tap].observer->observe(x);
+      require_no_nan(taps_[tap].observer->not_a_number(), x, index);
+    });
   });
 }
 

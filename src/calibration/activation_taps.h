@@ -8,6 +8,7 @@
 
 #include "calibration/calibrator.h"
 #include "calibration/statistics_file.h"
+#include "graph/sample_team.h"
 
 namespace tsquant {
 
@@ -35,8 +36,8 @@ class ActivationTaps {
   /// Runs one sample and gives every floating point tensor at a tap to the sink. What the sink throws is thrown again
   /// after the sample, because errors inside the interpreter would lose their type; an Error gets the tap's place.
   void run(const Sample& sample, const Sink& sink) const;
-  /// Runs one sample and feeds the observers.
-  void observe(const Sample& sample, int64_t index);
+  /// Runs one sample and feeds the observers, each with the samples in their order.
+  void observe(const Sample& sample, int64_t index, Turn& turn);
 
   /// All states in the order of the taps, and back. @throws Error kCalibration when they do not fit
   std::vector<std::pair<std::string, std::vector<at::Tensor>>> states() const;
@@ -50,7 +51,8 @@ class ActivationTaps {
     const QuantizationPoint* point = nullptr;  ///< none for an extra tap
     std::unique_ptr<Observer> owned;
     Observer* observer = nullptr;
-    std::string node;  ///< of an extra tap
+    std::string node;      ///< of an extra tap
+    bool in_loop = false;  ///< a sample may pass it several times
   };
 
   std::string name(size_t tap) const;

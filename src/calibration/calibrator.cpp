@@ -12,6 +12,8 @@
 #include "calibration/sharded_run.h"
 #include "calibration/statistics_cache.h"
 #include "graph/params.h"
+#include "graph/sample_team.h"
+#include "graph/steady_threads.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 
@@ -94,7 +96,8 @@ class Collection {
   void fill(ActivationTaps& taps) {
     report(0);
     // Without taps one sample still proves that the data fit the model.
-    if (taps.empty()) return taps.observe(reader_.get(0), 0);
+    Turn alone;
+    if (taps.empty()) return taps.observe(reader_.get(0), 0, alone);
     if (!options_.cache && !options_.exchange) return collect(taps);
     auto keys = keys_of(model_, annotations_, options_, total_);
     if (options_.exchange) check_ranks(keys);
@@ -136,10 +139,13 @@ class Collection {
     const SampleSource source{[this](int64_t index) { return reader_.get(index); },
                               [this](int64_t done) { report(done); }};
     if (options_.exchange) return run_sharded(taps, total_, source, *options_.exchange);
-    for (int64_t i = 0; i < total_; ++i) {
-      taps.observe(source.get(i), i);
-      report(i + 1);
-    }
+    const auto observe = [&](int64_t index, Turn& turn) {
+      Sample sample;
+      // Sources such as loaders give their items in order only.
+      turn.in_order(taps.size(), false, [&] { sample = source.get(index); });
+      taps.observe(sample, index, turn);
+    };
+    run_samples(total_, !taps.stateful(), observe, source.report);
   }
 
   const Model& model_;
@@ -153,6 +159,7 @@ class Collection {
 
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options) {
+  const SteadyThreads steady;
   StatTable table;
   const int64_t wanted = checked_sample_count(dataset, options.subset_size, table.warnings);
   ActivationTaps taps(model, view, annotations, options);

@@ -56,14 +56,10 @@ Dataset::Dataset(int64_t length, Getter get, int64_t batch_size) {
 
 Dataset Dataset::from_tensors(std::vector<at::Tensor> tensors) {
   const auto length = static_cast<int64_t>(tensors.size());
-  const int64_t batch_size = length > 0 && tensors[0].dim() > 0 ? tensors[0].size(0) : 0;
   auto items = std::make_shared<std::vector<at::Tensor>>(std::move(tensors));
-  return Dataset(
-      length,
-      [items](int64_t i) {
-        return Sample{{(*items)[i]}, {}};
-      },
-      batch_size);
+  return Dataset(length, [items](int64_t i) {
+    return Sample{{(*items)[i]}, {}};
+  });
 }
 
 Dataset Dataset::from_rows(std::vector<at::Tensor> inputs, int64_t batch_size,

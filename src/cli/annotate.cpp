@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/placement.h"
+#include "graph/spec_text.h"
 #include "report/text_table.h"
 
 namespace tsquant::cli {
@@ -20,19 +21,22 @@ struct Args {
 };
 
 void print(const Placement& placement) {
-  TextTable table({"id", "kind", "place", "port", "bits", "mode", "per channel", "group", "why"});
+  std::unordered_map<int64_t, std::string> groups;
+  for (size_t i = 0; i < placement.annotations.unified_scale_groups.size(); ++i) {
+    for (const int64_t id : placement.annotations.unified_scale_groups[i]) groups[id] = std::to_string(i);
+  }
+  TextTable table({"id", "kind", "place", "port", "quantizer", "group", "why"});
   for (const auto& point : placement.annotations.points) {
-    std::string group;
-    for (size_t i = 0; i < placement.annotations.unified_scale_groups.size(); ++i) {
-      const auto& ids = placement.annotations.unified_scale_groups[i];
-      if (std::find(ids.begin(), ids.end(), point.id) != ids.end()) group = std::to_string(i);
-    }
     table.add({std::to_string(point.id), point.kind == PointKind::kWeight ? "weight" : "activation", point.node,
-               point.input_port ? std::to_string(*point.input_port) : "after", std::to_string(point.spec.num_bits),
-               point.spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric",
-               point.spec.per_channel ? "yes" : "no", group, point.reason});
+               point.input_port ? std::to_string(*point.input_port) : "after", spec_text(point.spec), groups[point.id],
+               point.reason});
   }
   std::cout << table.text();
+  TextTable refusals({"no quantizer", "code", "why"});
+  for (const auto& refusal : placement.annotations.refusals) {
+    refusals.add({refusal.node, refusal.code, refusal.reason});
+  }
+  if (!placement.annotations.refusals.empty()) std::cout << "\n" << refusals.text();
 }
 
 void run(const Args& args) {
@@ -46,8 +50,8 @@ void run(const Args& args) {
   if (args.json.empty()) {
     print(placement);
   } else {
-    const bool pt2e = args.form == "pt2e";
-    write_text(args.json, pt2e ? pt2e_json(placement.annotations, *placement.view) : placement_json(placement));
+    const auto json = args.form == "pt2e" ? pt2e_json : to_json;
+    write_text(args.json, json(placement.annotations, *placement.view));
   }
 }
 

@@ -1,3 +1,4 @@
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -38,8 +39,15 @@ int main(int argc, char** argv) {
   } catch (const tsquant::Error& error) {
     fmt::print(stderr, "tsquant: {} error: {}\n", tsquant::to_string(error.code()), error.what());
     return tsquant::cli::exit_code(error.code());
+  } catch (const c10::Error& error) {
+    // Without the backtrace, which is for LibTorch's developers.
+    fmt::print(stderr, "tsquant: internal error: {}\n", error.what_without_backtrace());
+    return 7;
   } catch (const std::exception& error) {
     fmt::print(stderr, "tsquant: internal error: {}\n", error.what());
+    return 7;
+  } catch (...) {
+    fmt::print(stderr, "tsquant: internal error: something that is no exception was thrown\n");
     return 7;
   }
 }

@@ -19,9 +19,7 @@ struct Placement {
 };
 
 /// @param sample for shapes and dtypes; null when they are not known
+/// @throws Error kUnsupportedModel when the model is quantized already
 Placement place(const std::string& path, const QuantizerArgs& quantizer, const Sample* sample);
-
-/// {"nodes", "edges", "quantizers"}: one entry per quantized edge.
-std::string placement_json(const Placement& placement);
 
 }  // namespace tsquant::cli

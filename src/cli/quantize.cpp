@@ -6,6 +6,7 @@
 #include "cli/algorithm_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/more_data.h"
 #include "cli/options.h"
 #include "cli/quantizer_choice.h"
 #include "flows/option_names.h"
@@ -19,6 +20,7 @@ namespace {
 struct Args {
   std::string model, output, config, form = "decomposed", json;
   DataArgs data;
+  std::vector<std::string> more_data;
   QuantizerArgs quantizer;
   AccuracyArgs accuracy;
   AlgorithmArgs algorithms;
@@ -74,12 +76,13 @@ void run(Args& args) {
   args.options.skip_passes = args.quantizer.skip_passes;
   args.options.progress = console_progress();
   Model model = Model::load(args.model, capture);
-  const DataFile data = open_data(args.data);
+  const Dataset data =
+      with_more_data(open_data(args.data).dataset, args.data, args.more_data, args.options.subset_size);
   if (args.accuracy.max_drop) {
-    run_within_limit(args, model, *quantizer, data.dataset);
+    run_within_limit(args, model, *quantizer, data);
     return;
   }
-  QuantizedModel result = quantize_pt2e(model, *quantizer, data.dataset, args.options);
+  QuantizedModel result = quantize_pt2e(model, *quantizer, data, args.options);
   stop_if_interrupted();
   add_warnings(args, result.report);
   result.save(args.output);
@@ -125,6 +128,7 @@ void add_quantize(CLI::App& app) {
   command->add_option("model", args->model, "TorchScript file")->required();
   command->add_option("-o,--output", args->output, "File to write")->required();
   add_data_options(*command, args->data, 1, true);
+  add_more_data_option(*command, args->more_data);
   add_quantizer_options(*command, args->quantizer);
   add_accuracy_options(*command, args->accuracy);
   add_algorithm_options(*command, args->algorithms);

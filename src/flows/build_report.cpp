@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "flows/code_flow.h"
 #include "graph/op_table.h"
 #include "numerics/fp8.h"
 
@@ -17,72 +18,103 @@ std::set<std::string> quantized_names(const Annotations& annotations) {
   return names;
 }
 
-/// Edges that carry a quantizer: all consumers of a point after a node, one edge of a point before an argument.
-std::vector<bool> quantized_edges(const GraphView& view, const Annotations& annotations) {
-  std::vector<bool> edges(view.edges().size(), false);
-  for (const auto& point : annotations.points) {
-    const ViewNode* node = view.find(point.node);
-    if (!node) continue;
-    if (point.input_port) {
-      const ViewEdge* edge = view.input_edge(*node, *point.input_port);
-      if (edge) edges[edge - view.edges().data()] = true;
-    } else {
-      for (int64_t id : node->out_edges) edges[id] = true;
-    }
+/// Decides for each operator what to tell about it.
+class Describer {
+ public:
+  Describer(const GraphView& view, const Annotations& annotations, const std::map<std::string, Refusal>& losses)
+      : view_(view), losses_(losses), names_(quantized_names(annotations)), flow_(view, annotations) {
+    for (const auto& refusal : annotations.refusals) refusals_.emplace(refusal.node, &refusal);
   }
-  return edges;
-}
 
-/// An activation between a quantized operator and a quantizer is computed before the result is rounded to codes.
-bool is_fused(const GraphView& view, const ViewNode& node, const std::set<std::string>& names,
-              const std::vector<bool>& quantized) {
-  static const std::set<std::string> kActivations{
-      "relu", "relu_", "relu6",     "hardtanh",   "hardtanh_",   "leaky_relu", "elu",  "elu_",  "gelu",
-      "silu", "silu_", "hardswish", "hardswish_", "hardsigmoid", "sigmoid",    "tanh", "prelu", "selu"};
-  if (!kActivations.count(node.type) || node.in_edges.empty() || node.out_edges.empty()) return false;
-  if (!names.count(view.node(view.edge(node.in_edges.front()).from).name)) return false;
-  if (quantized[node.in_edges.front()]) return false;
-  return std::all_of(node.out_edges.begin(), node.out_edges.end(), [&](int64_t edge) { return quantized[edge]; });
-}
-
-bool carries_codes(const ViewNode& node, const std::vector<bool>& quantized) {
-  const auto trait = node.op->default_trait;
-  if (trait != QuantizationTrait::kQuantizationAgnostic && trait != QuantizationTrait::kConcat) return false;
-  return !node.in_edges.empty() && quantized[node.in_edges.front()];
-}
-
-}  // namespace
-
-void describe_nodes(Report& report, const GraphView& view, const Annotations& annotations) {
-  const auto names = quantized_names(annotations);
-  const auto edges = quantized_edges(view, annotations);
-  std::map<std::string, const Refusal*> refusals;
-  for (const auto& refusal : annotations.refusals) refusals.emplace(refusal.node, &refusal);
-  for (const auto& node : view.nodes()) {
-    if (node.kind != NodeKind::kOperator) continue;
+  /// To be called in execution order.
+  NodeRecord describe(const ViewNode& node) {
     NodeRecord record;
     record.name = node.name;
     record.fx_name = node.fx_name;
     record.type = node.type;
-    record.quantized = names.count(node.name) > 0;
-    const auto refusal = refusals.find(node.name);
-    if (record.quantized) {
-      record.code = "quantized";
-      record.reason = "reads quantized tensors";
-    } else if (carries_codes(node, edges)) {
-      record.code = "passes_codes";
-      record.reason = "moves quantized values without computing on them";
-    } else if (is_fused(view, node, names, edges)) {
-      record.code = "fused";
-      record.reason = "part of the quantized operator before it";
-    } else if (refusal != refusals.end()) {
-      record.code = refusal->second->code;
-      record.reason = refusal->second->reason;
-    } else {
-      record.code = "not_quantizable";
-      record.reason = "the hardware table has no integer form of this operator";
+    decide(node, record);
+    if (record.code == "fused") names_.insert(node.name);
+    return record;
+  }
+
+ private:
+  static void set(NodeRecord& record, const std::string& code, const std::string& reason) {
+    record.code = code;
+    record.reason = reason;
+  }
+
+  void decide(const ViewNode& node, NodeRecord& record) const {
+    const auto loss = losses_.find(node.name);
+    if (loss != losses_.end()) return set(record, loss->second.code, loss->second.reason);
+    record.quantized = names_.count(node.name) > 0;
+    if (record.quantized) return set(record, "quantized", "reads quantized tensors");
+    const Movement movement = flow_.movement(node);
+    if (movement == Movement::kCodes) {
+      return set(record, "passes_codes", "moves quantized values without computing on them");
     }
-    report.nodes.push_back(std::move(record));
+    const auto refusal = refusals_.find(node.name);
+    // Branches, loops and tuples are no operators that a table could know.
+    if (node.node && node.node->kind().is_prim()) {
+      return set(record, "control_flow", "hands tensors on between blocks and computes nothing");
+    }
+    if (refusal != refusals_.end()) {
+      // What it was to run inside may have lost its quantizers since: in calibration, or to accuracy control.
+      const bool alone = refusal->second->code == "fused" && !follows_quantized(node);
+      if (alone) return set(record, "fused_with_float", "runs inside an operator that stays in float");
+      return set(record, refusal->second->code, refusal->second->reason);
+    }
+    if (is_fused(node)) return set(record, "fused", "part of the quantized operator before it");
+    decide_float(node, movement, record);
+  }
+
+  void decide_float(const ViewNode& node, Movement movement, NodeRecord& record) const {
+    if (movement == Movement::kFloat) return set(record, "float_values", "moves values that are not quantized");
+    if (movement == Movement::kMixed) return set(record, "mixed_scales", "moves quantized values of different scales");
+    if (node.info.known && !node.info.is_floating()) {
+      return set(record, "not_floating", "its result holds no floating-point numbers");
+    }
+    if (node.op->default_trait == QuantizationTrait::kNonQuantizable) {
+      return set(record, "not_quantizable", "the hardware table has no integer form of this operator");
+    }
+    set(record, "not_annotated", "the quantizer asked for no quantized tensor here");
+  }
+
+  /// Whether it reads, without a quantizer between them, from a quantized operator or from what runs inside one.
+  bool follows_quantized(const ViewNode& node) const {
+    return std::any_of(node.in_edges.begin(), node.in_edges.end(), [&](int64_t id) {
+      return !flow_.is_quantized(id) && names_.count(view_.node(view_.edge(id).from).name) > 0;
+    });
+  }
+
+  /// An activation between a quantized operator and a quantizer is computed before the result is rounded to codes.
+  bool is_fused(const ViewNode& node) const {
+    static const std::set<std::string> kActivations{
+        "relu", "relu_", "relu6",     "hardtanh",   "hardtanh_",   "leaky_relu", "elu",  "elu_",  "gelu",
+        "silu", "silu_", "hardswish", "hardswish_", "hardsigmoid", "sigmoid",    "tanh", "prelu", "selu"};
+    if (!kActivations.count(node.type) || node.in_edges.empty() || node.out_edges.empty()) return false;
+    if (!names_.count(view_.node(view_.edge(node.in_edges.front()).from).name)) return false;
+    if (flow_.is_quantized(node.in_edges.front())) return false;
+    return std::all_of(node.out_edges.begin(), node.out_edges.end(),
+                       [&](int64_t edge) { return flow_.is_quantized(edge); });
+  }
+
+  const GraphView& view_;
+  const std::map<std::string, Refusal>& losses_;
+  std::map<std::string, const Refusal*> refusals_;
+  std::set<std::string> names_;  ///< quantized operators, and those so far that run inside one
+  CodeFlow flow_;
+};
+
+}  // namespace
+
+void describe_nodes(Report& report, const GraphView& view, const Annotations& annotations,
+                    const std::map<std::string, Refusal>& losses) {
+  Describer describer(view, annotations, losses);
+  for (const auto& node : view.nodes()) {
+    if (node.kind != NodeKind::kOperator) continue;
+    // The value of a branch that ends in an exception.
+    if (node.node && node.node->kind() == c10::prim::Uninitialized) continue;
+    report.nodes.push_back(describer.describe(node));
   }
 }
 
@@ -90,10 +122,7 @@ void describe_quantizers(Report& report, const Annotations& annotations, const Q
                          const StatTable& stats) {
   for (const auto& point : annotations.points) {
     const auto found = qparams.find(point.id);
-    if (found == qparams.end()) {
-      report.warnings.push_back(fmt::format("no sample reached {}: it stays in float", point.node));
-      continue;
-    }
+    if (found == qparams.end()) continue;
     const QParams& q = found->second;
     QuantizerRecord record;
     record.id = point.id;

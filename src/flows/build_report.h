@@ -6,8 +6,12 @@
 
 namespace tsquant {
 
-/// One record per operator (quantized or why not) and one per quantizer.
-void describe_nodes(Report& report, const GraphView& view, const Annotations& annotations);
+/// One record per operator: quantized, or why not.
+/// @param losses by operator: why it is not quantized although the annotations ask for it (find_absent_points)
+void describe_nodes(Report& report, const GraphView& view, const Annotations& annotations,
+                    const std::map<std::string, Refusal>& losses = {});
+
+/// One record per quantizer that has parameters.
 void describe_quantizers(Report& report, const Annotations& annotations, const QParamTable& qparams,
                          const StatTable& stats);
 

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "flows/check_options.h"
+#include "graph/walk.h"
+#include "report/runnable.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -37,6 +39,15 @@ void check_axis(const QuantizationPoint& point, const GraphView& view) {
 }
 
 }  // namespace
+
+void require_float(const Model& model, const std::string& path) {
+  for (const auto* node : all_nodes(model.graph()->block())) {
+    if (!is_quantized_operator(*node)) continue;
+    throw Error(ErrorCode::kUnsupportedModel,
+                fmt::format("the model is already quantized: it calls {}", node->kind().toQualString()), path,
+                "give the float model that it was made from");
+  }
+}
 
 void check_supported(const GraphView& view, const Annotations& annotations, OutputForm form) {
   for (const auto& point : annotations.points) {

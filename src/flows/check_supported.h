@@ -6,6 +6,11 @@
 
 namespace tsquant {
 
+/// Refuses a model that holds quantized operators: what this library wrote, in any form, or somebody else's.
+/// @param path of the file, for the message
+/// @throws Error kUnsupportedModel naming the first quantized operator
+void require_float(const Model& model, const std::string& path = "forward");
+
 /// Refuses specs that the requested form cannot hold or would compute differently from what the spec says: fp8 outside
 /// the decomposed form, codes wider than a byte, an axis that the tensor does not have.
 /// Specs that a kernel of the lowered form does not take are no error: those operators stay as Q/DQ around float ones,

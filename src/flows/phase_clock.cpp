@@ -1,6 +1,11 @@
 #include "flows/phase_clock.h"
 
+#include <fmt/format.h>
+
+#include <exception>
 #include <fstream>
+
+#include "tsquant/error.h"
 
 namespace tsquant {
 
@@ -28,6 +33,19 @@ void PhaseClock::stop() {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin_;
   report_.phases.push_back({current_, seconds.count(), peak_resident_bytes()});
   current_.clear();
+}
+
+void name_phase_in_errors(const PhaseClock& clock, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    std::throw_with_nested(Error(ErrorCode::kInternal,
+                                 fmt::format("phase {} failed: {}", clock.current(), what.substr(0, what.find('\n'))),
+                                 clock.current(), "please report this with the model"));
+  }
 }
 
 }  // namespace tsquant

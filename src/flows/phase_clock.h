@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 
 #include "tsquant/report.h"
@@ -17,11 +18,17 @@ class PhaseClock {
   ~PhaseClock() { stop(); }
   void start(const std::string& name);
   void stop();
+  /// The phase that runs; empty between phases.
+  const std::string& current() const { return current_; }
 
  private:
   Report& report_;
   std::string current_;
   std::chrono::steady_clock::time_point begin_;
 };
+
+/// Runs `work`. What it throws besides Error (assertions of LibTorch, mostly) becomes an Error kInternal that names the
+/// phase in which it was thrown; the original is nested in it (std::rethrow_if_nested).
+void name_phase_in_errors(const PhaseClock& clock, const std::function<void()>& work);
 
 }  // namespace tsquant

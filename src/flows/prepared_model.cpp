@@ -9,13 +9,16 @@
 #include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
 #include "calibration/statistics_cache.h"
+#include "flows/absent_points.h"
 #include "flows/build_report.h"
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/equalize_channels.h"
+#include "flows/float_types.h"
 #include "flows/phase_clock.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
+#include "graph/steady_threads.h"
 #include "lowering/lowering.h"
 #include "report/compare.h"
 #include "tsquant/error.h"
@@ -42,7 +45,11 @@ PipelineOptions pipeline_options(const QuantizePt2eOptions& options, const Sampl
 
 /// Float-to-float rewrites: ours and the quantizer's.
 void normalise(PreparedModel& prepared, Quantizer& quantizer, const QuantizePt2eOptions& options) {
-  run_passes(*prepared.model, pipeline_options(options, prepared.first, PassPhase::kBeforeAnnotation));
+  try {
+    run_passes(*prepared.model, pipeline_options(options, prepared.first, PassPhase::kBeforeAnnotation));
+  } catch (const Error& error) {
+    rethrow_with_float_types(*prepared.model, error);
+  }
   quantizer.transform_for_annotation(*prepared.model);
 }
 
@@ -51,6 +58,11 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
   prepared.annotations = quantizer.annotate(*prepared.view);
   quantizer.validate(*prepared.view, prepared.annotations);
   check_supported(*prepared.view, prepared.annotations, options.form);
+  const auto other_types = drop_other_float_types(*prepared.view, prepared.annotations);
+  if (!other_types.empty()) {
+    if (prepared.annotations.points.empty() && !options.allow_empty) refuse_float_types(other_types);
+    prepared.report.warnings.push_back(float_type_warning(other_types));
+  }
   describe_nodes(prepared.report, *prepared.view, prepared.annotations);
   require_points(prepared.annotations, prepared.report, options.allow_empty);
 }
@@ -81,6 +93,10 @@ void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationO
   report.warnings.insert(report.warnings.begin(), captured.begin(), captured.end());
   report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
   describe_quantizers(report, prepared.annotations, prepared.qparams, stats);
+  const auto absent = find_absent_points(*prepared.view, prepared.annotations, prepared.qparams);
+  report.warnings.insert(report.warnings.end(), absent.warnings.begin(), absent.warnings.end());
+  report.nodes.clear();
+  describe_nodes(report, *prepared.view, absent.present, absent.losses);
 }
 
 /// The edge that carries the bias of an operator; null when it has none.
@@ -147,31 +163,27 @@ Annotations without_points(const Annotations& annotations, const std::set<int64_
 
 QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Annotations& annotations,
                                   const PreparedModel& prepared, Report report, const QuantizePt2eOptions& options) {
+  const SteadyThreads steady;
   PhaseClock clock(report);
   clock.start("convert");
-  std::vector<Refusal> refusals;
-  insert_qdq(model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
-  apply_refusals(report, refusals);
-  run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
-  convert_form(model, options, report.engine, report);
-  stamp_value_names(model);
-  drop_unread(model);
-  report.quantized_bytes = stored_bytes(model);
+  name_phase_in_errors(clock, [&] {
+    std::vector<Refusal> refusals;
+    insert_qdq(model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
+    apply_refusals(report, refusals);
+    run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
+    convert_form(model, options, report.engine, report);
+    stamp_value_names(model);
+    drop_unread(model);
+    report.quantized_bytes = stored_bytes(model);
+  });
   clock.stop();
   return {model, std::move(report), prepared.first};
 }
 
-}  // namespace
-
-PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
-                            const QuantizePt2eOptions& options) {
-  check_options(options, calibration_dataset);
-  PreparedModel prepared;
+/// The phases up to quantizer parameters and corrected biases.
+void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer& quantizer,
+             const Dataset& calibration_dataset, const QuantizePt2eOptions& options) {
   Report& report = prepared.report;
-  record_options(report, options, calibration_dataset);
-  report.engine = checked_engine(options);
-  PhaseClock clock(report);
-
   clock.start("passes");
   prepared.model = std::make_unique<Model>(options.do_copy ? model.clone() : model);
   report.float_bytes = stored_bytes(*prepared.model);
@@ -201,6 +213,20 @@ PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& c
     report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
   }
   clock.stop();
+}
+
+}  // namespace
+
+PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
+                            const QuantizePt2eOptions& options) {
+  check_options(options, calibration_dataset);
+  require_float(model);
+  const SteadyThreads steady;
+  PreparedModel prepared;
+  record_options(prepared.report, options, calibration_dataset);
+  prepared.report.engine = checked_engine(options);
+  PhaseClock clock(prepared.report);
+  name_phase_in_errors(clock, [&] { prepare(prepared, clock, model, quantizer, calibration_dataset, options); });
   return prepared;
 }
 
@@ -225,7 +251,8 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   const Annotations annotations = without_points(prepared.annotations, removed_points, reverted_operators);
   Report report = prepared.report;
   report.nodes.clear();
-  describe_nodes(report, view, annotations);
+  const auto absent = find_absent_points(view, annotations, prepared.qparams);
+  describe_nodes(report, view, absent.present, absent.losses);
   auto& records = report.quantizers;
   records.erase(std::remove_if(records.begin(), records.end(),
                                [&](const QuantizerRecord& record) { return removed_points.count(record.id) > 0; }),

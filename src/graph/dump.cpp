@@ -2,13 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-
-#include "graph/op_table.h"
+#include "graph/spec_text.h"
 
 namespace tsquant {
 
 namespace {
+
+constexpr const char* kPlainColour = "black";
+constexpr const char* kQuantizedColour = "green4";
+constexpr const char* kGroupColours[] = {"blue", "orange", "purple", "brown", "deeppink", "cyan4"};
+constexpr const char* kFloatColour = "lightgrey";
+constexpr const char* kWeightColour = "steelblue";
 
 /// The quantizer of every edge.
 class QuantizedEdges {
@@ -49,30 +53,13 @@ std::string shape_of(const TensorInfo& info) {
   return info.known ? fmt::format("{}[{}]", c10::toString(info.dtype), fmt::join(info.shape, ",")) : "?";
 }
 
-const char* kind_of(NodeKind kind) {
-  switch (kind) {
-    case NodeKind::kInput:
-      return "input";
-    case NodeKind::kParameter:
-      return "parameter";
-    case NodeKind::kOperator:
-      return "operator";
-    case NodeKind::kOutput:
-      return "output";
-  }
-  return "operator";
-}
-
-/// "8 bits symmetric per channel, group 2"
+/// "#2 8 bits symmetric, group 2"
 std::string describe(const QuantizationPoint& point, int64_t group) {
-  const QuantizationSpec& spec = point.spec;
-  std::string text = fmt::format("#{} {} bits {}{}", point.id, spec.num_bits,
-                                 spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric",
-                                 spec.per_channel ? " per channel" : "");
+  const std::string text = fmt::format("#{} {}", point.id, spec_text(point.spec));
   return group < 0 ? text : text + fmt::format(", group {}", group);
 }
 
-std::string quoted(const std::string& text) {
+std::string dot_string(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') result += '\\';
@@ -81,7 +68,7 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-bool is_float_island(const GraphView& view, const QuantizedEdges& quantized, const ViewNode& node) {
+bool is_float_island(const QuantizedEdges& quantized, const ViewNode& node) {
   if (node.kind != NodeKind::kOperator) return false;
   for (const int64_t edge : node.in_edges) {
     if (quantized.point(edge)) return false;
@@ -93,72 +80,58 @@ bool is_float_island(const GraphView& view, const QuantizedEdges& quantized, con
 }
 
 std::string edge_colour(const QuantizedEdges& quantized, int64_t edge) {
-  static const char* const group_colours[] = {"blue", "orange", "purple", "brown", "deeppink", "cyan4"};
-  if (!quantized.point(edge)) return "black";
+  if (!quantized.point(edge)) return kPlainColour;
   const int64_t group = quantized.group(edge);
-  return group < 0 ? "green4" : group_colours[group % 6];
+  return group < 0 ? kQuantizedColour : kGroupColours[group % std::size(kGroupColours)];
+}
+
+const QuantizationPoint* weight_of(const GraphView& view, const QuantizedEdges& quantized, const ViewNode& node) {
+  for (const int64_t edge : node.in_edges) {
+    const auto* point = quantized.point(edge);
+    if (point && point->kind == PointKind::kWeight && view.edge(edge).to == node.id) return point;
+  }
+  return nullptr;
+}
+
+/// The attributes of a node: what it is, its shape, the codes of its weight.
+std::string node_attributes(const GraphView& view, const QuantizedEdges& quantized, const ViewNode& node, bool any) {
+  const QuantizationPoint* weight = weight_of(view, quantized, node);
+  std::string label = node.name + "\n" + shape_of(node.info), style;
+  if (weight) {
+    label += "\nweight " + describe(*weight, -1);
+    style = fmt::format(", color={}, penwidth=2", kWeightColour);
+  }
+  if (node.kind != NodeKind::kOperator) style += ", shape=ellipse";
+  if (any && is_float_island(quantized, node)) style += fmt::format(", fillcolor={}", kFloatColour);
+  return "label=" + dot_string(label) + style;
+}
+
+/// A frame with one example of each colour.
+std::string legend() {
+  std::string text =
+      "  subgraph cluster_legend {\n    label=\"legend\"; fontsize=12; node [fontsize=10]; edge [fontsize=10];\n";
+  text += fmt::format("    legend_float [label=\"computes in float\", fillcolor={}];\n", kFloatColour);
+  text += fmt::format("    legend_weight [label=\"quantized weight\", color={}, penwidth=2];\n", kWeightColour);
+  const auto edge = [&text](const char* name, const char* colour, const char* label) {
+    text += fmt::format("    legend_{0}_a [label=\"\", shape=point]; legend_{0}_b [label=\"\", shape=point];\n", name);
+    text += fmt::format("    legend_{0}_a -> legend_{0}_b [color={1}, label=\"{2}\"];\n", name, colour, label);
+  };
+  edge("quantized", kQuantizedColour, "quantized");
+  edge("group", kGroupColours[0], "shares its parameters (one colour per group)");
+  edge("plain", kPlainColour, "not quantized");
+  return text + "  }\n";
 }
 
 }  // namespace
-
-std::string dump_text(const GraphView& view, const Annotations* annotations) {
-  const QuantizedEdges quantized(view, annotations);
-  std::string text;
-  for (const ViewNode& node : view.nodes()) {
-    text += node.name;
-    if (node.fx_name != node.name) text += " (" + node.fx_name + ")";
-    text += fmt::format(": {} {}", node.op->metatype, shape_of(node.info));
-    for (const int64_t id : node.in_edges) {
-      const ViewEdge& edge = view.edge(id);
-      text += fmt::format("\n    {} <- {}", edge.input_port, view.node(edge.from).name);
-      if (edge.output_port != 0) text += fmt::format(":{}", edge.output_port);
-      if (const auto* point = quantized.point(id)) text += " {" + describe(*point, quantized.group(id)) + "}";
-    }
-    text += "\n";
-  }
-  return text;
-}
-
-std::string dump_json(const GraphView& view, const Annotations* annotations) {
-  using nlohmann::ordered_json;
-  const QuantizedEdges quantized(view, annotations);
-  ordered_json nodes = ordered_json::array(), edges = ordered_json::array();
-  for (const ViewNode& node : view.nodes()) {
-    ordered_json entry = {{"id", node.id},           {"kind", kind_of(node.kind)}, {"name", node.name},
-                          {"fx_name", node.fx_name}, {"type", node.type},          {"metatype", node.op->metatype}};
-    if (node.info.known) {
-      entry["shape"] = node.info.shape;
-      entry["dtype"] = c10::toString(node.info.dtype);
-    }
-    nodes.push_back(std::move(entry));
-  }
-  for (size_t id = 0; id < view.edges().size(); ++id) {
-    const ViewEdge& edge = view.edges()[id];
-    ordered_json entry = {{"producer", view.node(edge.from).name},
-                          {"consumer", view.node(edge.to).name},
-                          {"output_port", edge.output_port},
-                          {"input_port", edge.input_port}};
-    if (const auto* point = quantized.point(static_cast<int64_t>(id))) {
-      const int64_t group = quantized.group(static_cast<int64_t>(id));
-      entry["quantizer"] = point->id;
-      entry["unified_scale_group"] = group < 0 ? ordered_json(nullptr) : ordered_json(group);
-    }
-    edges.push_back(std::move(entry));
-  }
-  return ordered_json({{"nodes", std::move(nodes)}, {"edges", std::move(edges)}}).dump(1);
-}
 
 std::string dump_dot(const GraphView& view, const Annotations* annotations, bool parameters) {
   const QuantizedEdges quantized(view, annotations);
   const auto is_shown = [&](const ViewNode& node) { return parameters || node.kind != NodeKind::kParameter; };
   std::string text = "digraph model {\n  node [shape=box, style=filled, fillcolor=white];\n";
+  const bool any = annotations && !annotations->points.empty();
+  if (any) text += legend();
   for (const ViewNode& node : view.nodes()) {
-    if (!is_shown(node)) continue;
-    const bool is_float = annotations && !annotations->points.empty() && is_float_island(view, quantized, node);
-    text += fmt::format("  n{} [label={}{}];\n", node.id, quoted(node.name + "\n" + shape_of(node.info)),
-                        is_float                           ? ", fillcolor=lightgrey"
-                        : node.kind == NodeKind::kOperator ? ""
-                                                           : ", shape=ellipse");
+    if (is_shown(node)) text += fmt::format("  n{} [{}];\n", node.id, node_attributes(view, quantized, node, any));
   }
   for (size_t i = 0; i < view.edges().size(); ++i) {
     const auto id = static_cast<int64_t>(i);
@@ -166,7 +139,7 @@ std::string dump_dot(const GraphView& view, const Annotations* annotations, bool
     if (!is_shown(view.node(edge.from))) continue;
     const auto* point = quantized.point(id);
     text += fmt::format("  n{} -> n{} [color={}{}];\n", edge.from, edge.to, edge_colour(quantized, id),
-                        point ? ", label=" + quoted(describe(*point, quantized.group(id))) : "");
+                        point ? ", label=" + dot_string(describe(*point, quantized.group(id))) : "");
   }
   return text + "}\n";
 }

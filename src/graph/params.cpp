@@ -79,6 +79,37 @@ void collect(const ObjectPtr& root, const Value* self, Block* block, Accesses& a
   }
 }
 
+bool calls_forward(const Node* node, const Value* self) {
+  return node->input(0) == self && node->s(c10::attr::name) == "forward";
+}
+
+/// Expands calls of methods, but not those of the module's own forward: what it accesses is decided by its present
+/// graph, which changes. @return whether calls were expanded
+bool inline_helpers(Block* block, const Value* self) {
+  bool expanded = false;
+  for (auto it = block->nodes().begin(); it != block->nodes().end();) {
+    Node* node = *it++;
+    for (Block* inner : node->blocks()) expanded = inline_helpers(inner, self) || expanded;
+    if (node->kind() != c10::prim::CallMethod || calls_forward(node, self)) continue;
+    auto* callee = torch::jit::tryToGraphFunction(node);
+    if (!callee) continue;
+    torch::jit::inlineCallTo(node, callee, callee->graph().get());
+    expanded = true;
+  }
+  return expanded;
+}
+
+void remove_calls_of_forward(Block* block, const Value* self) {
+  for (auto it = block->nodes().begin(); it != block->nodes().end();) {
+    Node* node = *it++;
+    for (Block* inner : node->blocks()) remove_calls_of_forward(inner, self);
+    if (node->kind() != c10::prim::CallMethod || !calls_forward(node, self)) continue;
+    Node* result = node->owningGraph()->createUninitialized(node->output()->type());
+    node->replaceAllUsesWith(result->insertBefore(node));
+    node->destroy();
+  }
+}
+
 /// Reads and writes by the methods other than forward. These methods do not change after capture, so the answer is
 /// kept for as long as the module lives.
 std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
@@ -97,8 +128,11 @@ std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
   for (const auto& method : model.module().get_methods()) {
     if (method.name() == "forward") continue;
     const auto graph = method.graph()->copy();
+    const Value* self = graph->inputs().empty() ? nullptr : graph->inputs()[0];
+    while (inline_helpers(graph->block(), self)) continue;
+    remove_calls_of_forward(graph->block(), self);
     torch::jit::Inline(*graph);
-    if (!graph->inputs().empty()) collect(root, graph->inputs()[0], graph->block(), *accesses);
+    if (self) collect(root, self, graph->block(), *accesses);
   }
   cache.erase(root.get());
   cache.emplace(root.get(), Entry{c10::weak_intrusive_ptr<c10::ivalue::Object>(root), accesses});

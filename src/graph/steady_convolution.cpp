@@ -17,9 +17,7 @@ std::vector<int64_t> expanded(at::IntArrayRef values, int64_t dims) {
 }
 
 bool is_for_onednn(const at::Tensor& x, const at::Tensor& weight) {
-  return at::globalContext().userEnabledMkldnn() && at::hasMKLDNN() && x.device().is_cpu() &&
-         x.layout() == at::kStrided && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
-         x.numel() > 0 && x.dim() == weight.dim();
+  return runs_on_onednn(x, weight) && x.dim() == weight.dim();
 }
 
 at::Tensor conv1d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
@@ -61,9 +59,10 @@ TORCH_LIBRARY_FRAGMENT(tsquant, library) {
       torch::dispatch(DispatchKey::CompositeExplicitAutograd, TORCH_FN(conv3d)));
 }
 
-/// The operator that stands for this node; empty when it is no convolution, or one whose padding is a word.
+/// The operator that stands for this node; empty for other nodes and for convolutions whose padding is a word.
 std::string steady_name(const Node* node) {
   const std::string name = node->kind().toQualString();
+  if (name == "aten::linear") return "tsquant::steady_linear";
   if (name != "aten::conv1d" && name != "aten::conv2d" && name != "aten::conv3d") return "";
   if (!node->input(4)->type()->isSubtypeOf(*c10::ListType::ofInts())) return "";
   return "tsquant::steady_" + name.substr(6);
@@ -81,6 +80,12 @@ void replace(torch::jit::Block* block) {
 }
 
 }  // namespace
+
+bool runs_on_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  return at::globalContext().userEnabledMkldnn() && at::hasMKLDNN() && x.device().is_cpu() &&
+         x.layout() == at::kStrided && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
+         x.numel() > 0;
+}
 
 void use_steady_convolutions(torch::jit::Graph& graph) { replace(graph.block()); }
 

@@ -8,11 +8,17 @@ namespace tsquant {
 /// the two round differently. Statistics, and so the files that tsquant writes, must depend on neither, so what is
 /// measured runs oneDNN's convolution always; its bits are the same for any batch and number of threads.
 ///
-/// Replaces aten::conv1d, conv2d and conv3d, inner blocks included, by operators of this library. For graphs that are
-/// run and thrown away: the operators are not meant to be saved.
+/// The same holds for linear layers: OpenBLAS rounds a row of a large matrix differently from that row alone. They run
+/// as 1x1 convolutions over an image of all rows (steady_linear.cpp), which is also several times faster.
+///
+/// Replaces aten::conv1d, conv2d, conv3d and linear, inner blocks included, by operators of this library. For graphs
+/// that are run and thrown away: the operators are not meant to be saved.
 void use_steady_convolutions(torch::jit::Graph& graph);
 
-/// What runs a node alone: the steady convolution for convolutions, the operator itself for all others.
+/// What runs a node alone: the steady operator for convolutions and linear layers, its own for all others.
 torch::jit::Operation steady_operation(const torch::jit::Node* node);
+
+/// Whether oneDNN computes with these: dense float32 on the CPU.
+bool runs_on_onednn(const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/library.h>
 
+#include "graph/sequence.h"
 #include "graph/steady_convolution.h"
 #include "tsquant/error.h"
 
@@ -29,6 +30,14 @@ at::Tensor tap(const at::Tensor& x, int64_t id) {
 TORCH_LIBRARY_FRAGMENT(tsquant, library) {
   library.def("tap(Tensor(a) x, int id) -> Tensor(a)",
               torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, TORCH_FN(tap)));
+}
+
+/// Nested tensors have no shape to record and carry no quantizer, so no sink sees them.
+at::Tensor pass_nested(const at::Tensor& x, int64_t) { return x; }
+
+TORCH_LIBRARY_IMPL(tsquant, NestedTensorCPU, library) { library.impl("tap", TORCH_FN(pass_nested)); }
+TORCH_LIBRARY_IMPL(tsquant, AutogradNestedTensor, library) {
+  library.impl("tap", torch::CppFunction::makeFallthrough());
 }
 
 class SinkScope {
@@ -88,34 +97,6 @@ void insert_tap(Graph& graph, const TapPoint& point, const Correspondence& map, 
   value->replaceAllUsesAfterNodeWith(tap_node, tap_node->output());
 }
 
-bool has_set_attr(Block* block) {
-  for (Node* node : block->nodes()) {
-    if (node->kind() == c10::prim::SetAttr) return true;
-    for (Block* inner : node->blocks()) {
-      if (has_set_attr(inner)) return true;
-    }
-  }
-  return false;
-}
-
-bool writes_attribute(Block* block, const torch::jit::AliasDb& aliases) {
-  for (Node* node : block->nodes()) {
-    if (node->kind() == c10::prim::GetAttr && !node->output()->type()->cast<c10::ClassType>() &&
-        aliases.hasWriters(node->output())) {
-      return true;
-    }
-    for (Block* inner : node->blocks()) {
-      if (writes_attribute(inner, aliases)) return true;
-    }
-  }
-  return false;
-}
-
-/// A run that changes attributes must work on its own copy of the module.
-bool is_stateful(const std::shared_ptr<Graph>& graph) {
-  return has_set_attr(graph->block()) || writes_attribute(graph->block(), torch::jit::AliasDb(graph));
-}
-
 /// The interpreter wraps an operator's message into a traceback; people need the message.
 std::string operator_message(const std::string& text) {
   const auto at = text.rfind("RuntimeError: ");
@@ -140,7 +121,8 @@ TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool
   map.add(model.graph()->block(), graph->block());
   for (size_t i = 0; i < taps.size(); ++i) insert_tap(*graph, taps[i], map, i);
   if (steady) use_steady_convolutions(*graph);
-  const bool stateful = is_stateful(model.graph());
+  // A run that changes attributes must work on its own copy of the module.
+  const bool stateful = is_stateful(model);
   auto module = stateful ? model.module().deepcopy() : model.module();
   impl_.reset(new Impl{std::move(module), torch::jit::Code(graph, "forward"), stateful});
 }

@@ -2,10 +2,14 @@
 #include <fmt/format.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/csrc/jit/serialization/pickle.h>
+#include <torch/csrc/jit/serialization/unpickler.h>
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 
 #include "io/named_tensors.h"
+#include "io/pickle_rewrite.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -83,6 +87,24 @@ NamedTensors read_module(const std::string& path) {
   return result;
 }
 
+/// As torch::jit::pickle_load, whose reader of the stream cannot be given other bytes.
+c10::IValue read_saved_value(caffe2::serialize::PyTorchStreamReader& archive) {
+  const auto record = archive.getRecord("data.pkl");
+  const std::string pickle =
+      readable_pickle({static_cast<const char*>(std::get<0>(record).get()), std::get<1>(record)});
+  size_t at = 0;
+  const auto read = [&](char* target, size_t length) {
+    length = std::min(length, pickle.size() - at);
+    std::memcpy(target, pickle.data() + at, length);
+    at += length;
+    return length;
+  };
+  const auto read_storage = [&](const std::string& name) { return std::get<0>(archive.getRecord("data/" + name)); };
+  torch::jit::Unpickler unpickler(read, nullptr, nullptr, read_storage, c10::Device(c10::kCPU));
+  unpickler.set_version(archive.version());
+  return unpickler.parse_ivalue();
+}
+
 }  // namespace
 
 NamedTensors read_torch_file(const std::string& path) {
@@ -93,10 +115,13 @@ NamedTensors read_torch_file(const std::string& path) {
     if (!is_zip) {
       if (bytes.empty() || static_cast<unsigned char>(bytes[0]) != 0x80) fail("this is no PyTorch data file", path);
       collect(torch::jit::unpickle(bytes.data(), bytes.size()), "", result);
-    } else if (caffe2::serialize::PyTorchStreamReader(path).hasRecord("constants.pkl")) {
-      result = read_module(path);
     } else {
-      collect(torch::jit::pickle_load(bytes), "", result);
+      caffe2::serialize::PyTorchStreamReader archive(path);
+      if (archive.hasRecord("constants.pkl")) {
+        result = read_module(path);
+      } else {
+        collect(read_saved_value(archive), "", result);
+      }
     }
   } catch (const Error&) {
     throw;

@@ -132,7 +132,9 @@ class Inserter {
   }
 
   bool refuse(const QuantizationPoint& point, const std::string& code, const std::string& reason) {
-    refusals_.push_back({point.node, code, reason});
+    // The operators that wanted the tensor quantized lose by it, not the one that it stands behind.
+    for (const auto& name : point.quantized_nodes) refusals_.push_back({name, code, reason});
+    if (point.quantized_nodes.empty()) refusals_.push_back({point.node, code, reason});
     return false;
   }
 

@@ -126,6 +126,13 @@ Interval nncf_symmetric(const at::Tensor& min, at::Tensor max, bool is_signed, c
   const int64_t levels = (int64_t{1} << spec.num_bits) - (spec.narrow_range ? 1 : 0);
   if (!spec.half_range) return symmetric_interval(min, max, is_signed, levels, spec.narrow_range);
   const int64_t half = int64_t{1} << (spec.num_bits - 1);
+  if (is_signed && !spec.narrow_range) {
+    // NNCF stretches an interval of 7 bits to 8 bits, which moves zero half a level away from level 0 (its tables force
+    // such weights to be narrow, so it never happens there). The scale is NNCF's, the borders are where zero stays
+    // zero.
+    const auto step = symmetric_interval(min, max, is_signed, half, true).high / static_cast<double>(half / 2 - 1);
+    return {step * static_cast<double>(-half), step * static_cast<double>(half - 1)};
+  }
   auto result = symmetric_interval(min, max, is_signed, half, spec.narrow_range);
   const double factor = static_cast<double>(levels - 1) / static_cast<double>(half - 1);
   return {result.low * factor, result.high * factor};

@@ -26,6 +26,7 @@ int64_t spatial_dims(const Model& model, const Node* node) {
 bool canonicalize_convolution(PassContext& ctx) {
   bool changed = false;
   for (Node* node : nodes_of_kind(ctx.model.graph()->block(), {"aten::_convolution", "aten::convolution"})) {
+    ctx.at(node);
     const auto transposed = constant_of(ctx.model, node->input(6));
     const int64_t dims = spatial_dims(ctx.model, node);
     if (!transposed || !transposed->isBool() || dims < 1 || dims > 3) continue;

@@ -46,9 +46,11 @@ Node* make_linear(Model& model, Node* old, Value* x, Value* weight, Value* bias)
 }
 
 // %y = aten::addmm(%b, %x, aten::t(%w), 1, 1)   ->   %y = aten::linear(%x, %w, %b)
-bool convert_addmm(Model& model) {
+bool convert_addmm(PassContext& ctx) {
+  Model& model = ctx.model;
   bool changed = false;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::addmm"})) {
+    ctx.at(node);
     Value* weight = transposed_parameter(model, node->input(2));
     if (!weight || !is_bias(model, node->input(0), weight)) continue;
     if (!is_one(model, node->input(3)) || !is_one(model, node->input(4))) continue;
@@ -71,9 +73,11 @@ Node* bias_addition(const Model& model, Value* product, const Value* weight, siz
 
 // %m = aten::matmul(%x, aten::t(%w)); %y = aten::add(%m, %b, 1)   ->   %y = aten::linear(%x, %w, %b)
 // %m = aten::matmul(%x, aten::t(%w))                              ->   %m = aten::linear(%x, %w, None)
-bool convert_matmul(Model& model) {
+bool convert_matmul(PassContext& ctx) {
+  Model& model = ctx.model;
   bool changed = false;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::matmul", "aten::mm"})) {
+    ctx.at(node);
     Value* weight = transposed_parameter(model, node->input(1));
     if (!weight) continue;
     size_t bias_index = 0;
@@ -119,9 +123,11 @@ bool same_input(const Model& model, const Value* a, const Value* b) {
 // aten::linear(%x, %w, %b)
 //
 // nn.functional.linear of PyTorch before 1.8 chooses between addmm and matmul in TorchScript.
-bool merge_equal_branches(Model& model) {
+bool merge_equal_branches(PassContext& ctx) {
+  Model& model = ctx.model;
   bool changed = false;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"prim::If"})) {
+    ctx.at(node);
     Node* first = single_linear(node->blocks()[0]);
     Node* second = single_linear(node->blocks()[1]);
     if (!first || !second) continue;
@@ -142,12 +148,12 @@ bool merge_equal_branches(Model& model) {
 }  // namespace
 
 bool canonicalize_linear(PassContext& ctx) {
-  bool changed = convert_addmm(ctx.model);
-  changed |= convert_matmul(ctx.model);
+  bool changed = convert_addmm(ctx);
+  changed |= convert_matmul(ctx);
   if (!changed) return false;
   auto graph = ctx.model.graph();
   torch::jit::EliminateDeadCode(graph);
-  if (merge_equal_branches(ctx.model)) torch::jit::EliminateDeadCode(graph);
+  if (merge_equal_branches(ctx)) torch::jit::EliminateDeadCode(graph);
   return true;
 }
 

@@ -145,6 +145,7 @@ bool fold(PassContext& ctx, Node* norm) {
 bool fold_batch_norm(PassContext& ctx) {
   bool changed = false;
   for (Node* norm : nodes_of_kind(ctx.model.graph()->block(), {"aten::batch_norm"})) {
+    ctx.at(norm);
     changed |= fold(ctx, norm);
   }
   return changed;

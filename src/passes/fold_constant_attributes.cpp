@@ -36,16 +36,19 @@ struct ChangedAttributes {
     for (const Node* node : all_nodes(graph.block())) {
       if (node->kind() == c10::prim::SetAttr) {
         keys.emplace(node->input(0)->type().get(), node->s(c10::attr::name));
-      } else if (node->kind() == c10::prim::GetAttr && node->output()->type()->cast<c10::ListType>() &&
-                 !only_read(node->output())) {
+      } else if (node->kind() == c10::prim::GetAttr && is_container(node->output()) && !only_read(node->output())) {
         keys.emplace(node->input()->type().get(), node->s(c10::attr::name));
       }
     }
   }
 
-  // A list attribute changes without SetAttr when it is appended to, or when it escapes.
-  static bool only_read(const Value* list) {
-    for (const auto& use : list->uses()) {
+  static bool is_container(const Value* value) {
+    return value->type()->cast<c10::ListType>() || value->type()->cast<c10::DictType>();
+  }
+
+  // A container attribute changes without SetAttr when it is appended to, or when it escapes.
+  static bool only_read(const Value* container) {
+    for (const auto& use : container->uses()) {
       const auto* schema = use.user->maybeSchema();
       if (!schema || !use.user->kind().is_aten() || schema->is_mutable()) return false;
     }
@@ -90,6 +93,26 @@ bool fold_none_checks(Graph& graph, Node* attribute) {
   return changed;
 }
 
+/// `attribute[key]` and `key in attribute` of a dictionary, for constant keys.
+bool fold_lookups(Graph& graph, Node* attribute, const c10::Dict<c10::IValue, c10::IValue>& dict) {
+  bool changed = false;
+  const auto uses = attribute->output()->uses();
+  for (const auto& use : uses) {
+    Node* lookup = use.user;
+    const bool asks = lookup->kind() == c10::aten::__contains__, gets = lookup->kind() == c10::aten::__getitem__;
+    const auto key = asks || gets ? torch::jit::toIValue(lookup->input(1)) : c10::nullopt;
+    if (!key || use.offset != 0) continue;
+    const auto found = dict.find(*key);
+    if (gets && (found == dict.end() || !is_plain(found->value()))) continue;
+    torch::jit::WithInsertPoint guard(lookup);
+    lookup->output()->replaceAllUsesWith(
+        graph.insertConstant(asks ? c10::IValue(found != dict.end()) : found->value()));
+    lookup->destroy();
+    changed = true;
+  }
+  return changed;
+}
+
 }  // namespace
 
 // %training = prim::GetAttr[name="training"](%dropout)   ->   %training = prim::Constant[value=0]()
@@ -100,6 +123,7 @@ bool fold_constant_attributes(PassContext& ctx) {
   const ChangedAttributes changed_attributes(ctx.model.module());
   bool changed = false;
   for (Node* node : nodes_of_kind(graph->block(), {"prim::GetAttr"})) {
+    ctx.at(node);
     const auto type = node->output()->type();
     if (type->cast<c10::ClassType>() || type->cast<c10::TensorType>() || !node->hasUses()) continue;
     const auto slot = slot_of(ctx.model, node->output());
@@ -110,6 +134,7 @@ bool fold_constant_attributes(PassContext& ctx) {
       changed |= refine_optional(node);
       continue;
     }
+    if (value.isGenericDict()) changed |= fold_lookups(*graph, node, value.toGenericDict());
     if (!is_plain(value)) continue;
     torch::jit::WithInsertPoint guard(node);
     const auto constant = torch::jit::tryInsertConstant(*graph, value, node->sourceRange(), node->scope());

@@ -13,6 +13,10 @@ struct PassContext {
   Model& model;
   std::vector<std::string>& warnings;
   const Sample* sample = nullptr;  ///< lets a pass look at shapes; may be null
+  std::string node = {};           ///< operator that the pass works on, for the error when something throws there
+
+  /// Called by passes before they look at an operator.
+  void at(const torch::jit::Node* operation);
 };
 
 /// One float-to-float rewrite: returns whether the graph changed.
@@ -30,6 +34,10 @@ struct NamedPass {
 /// The passes in the order in which they run (registry.inc).
 const std::vector<NamedPass>& all_passes();
 
+/// Runs one pass and removes what it left unused.
+/// @throws Error kInternal naming the pass and the operator it was at, for everything that LibTorch throws in it
+bool run_pass(const NamedPass& pass, PassContext& context);
+
 struct PipelineOptions {
   PassPhase phase = PassPhase::kBeforeAnnotation;
   std::vector<std::string> skip;   ///< names of passes to leave out; unknown names are an error
@@ -44,8 +52,10 @@ struct PassRecord {
   double seconds = 0;
 };
 
-/// Runs the passes of one phase. @throws Error kInternal naming the pass whose result differs, kInvalidArgument for
-/// unknown names
+/// Runs the passes of one phase.
+/// @throws Error kInternal naming the pass whose result differs, or in which LibTorch threw, with the operator it was
+/// at;
+///         kInvalidArgument for unknown names
 std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options = {});
 
 #define TSQUANT_PASS(name, phase) bool name(PassContext& ctx);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "graph/names.h"
 #include "graph/walk.h"
 #include "passes/compare_outputs.h"
 #include "passes/passes.h"
@@ -27,6 +28,10 @@ Sample copy_of(const Sample& sample) {
   return copy;
 }
 
+std::string advice_for(const std::string& pass) {
+  return "please report this; --skip-pass " + pass + " (skip_passes) leaves the pass out";
+}
+
 /// Compares the model with what it computed before the first pass.
 class Verifier {
  public:
@@ -41,7 +46,7 @@ class Verifier {
   }
 
   void check(const Model& model, const std::string& pass) const {
-    const std::string advice = "please report this; --skip-pass " + pass + " (skip_passes) leaves the pass out";
+    const std::string advice = advice_for(pass);
     try {
       model.graph()->lint();
     } catch (const std::exception& error) {
@@ -107,6 +112,30 @@ const std::vector<NamedPass>& all_passes() {
   return passes;
 }
 
+void PassContext::at(const torch::jit::Node* operation) {
+  node = names_of(operation).name;
+  if (node.empty()) node = operation->kind().toQualString();
+}
+
+bool run_pass(const NamedPass& pass, PassContext& context) {
+  context.node.clear();
+  auto graph = context.model.graph();
+  // WithInsertPoint restores the point that it found, in a destructor: it must not be a node that a pass destroys.
+  graph->setInsertPoint(graph->block());
+  try {
+    const bool changed = pass.run(context);
+    if (changed) torch::jit::EliminateDeadCode(graph);
+    return changed;
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    const std::string what = error.what();
+    std::throw_with_nested(Error(ErrorCode::kInternal,
+                                 fmt::format("pass {} failed: {}", pass.name, what.substr(0, what.find('\n'))),
+                                 context.node.empty() ? pass.name : context.node, advice_for(pass.name)));
+  }
+}
+
 std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options) {
   check_names(options.skip);
   const Verifier verifier(model, options);
@@ -117,9 +146,7 @@ std::vector<PassRecord> run_passes(Model& model, const PipelineOptions& options)
     if (pass.phase != options.phase) continue;
     if (std::find(options.skip.begin(), options.skip.end(), pass.name) != options.skip.end()) continue;
     const auto start = std::chrono::steady_clock::now();
-    PassRecord record{pass.name, pass.run(context), 0};
-    auto graph = model.graph();
-    if (record.changed) torch::jit::EliminateDeadCode(graph);
+    PassRecord record{pass.name, run_pass(pass, context), 0};
     record.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (record.changed) {
       verifier.check(model, pass.name);

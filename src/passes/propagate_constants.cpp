@@ -6,6 +6,7 @@
 #include <torch/csrc/jit/passes/peephole.h>
 
 #include "graph/walk.h"
+#include "passes/identity_tests.h"
 #include "passes/passes.h"
 #include "passes/remove_checks.h"
 
@@ -77,6 +78,7 @@ bool propagate_constants(PassContext& ctx) {
     step |= peephole_without_merging(graph);
     step |= unroll_scalar_loops(graph);
     step |= remove_internal_checks(*graph);
+    step |= fold_identity_tests(*graph);
     torch::jit::LowerSimpleTuples(graph);
     torch::jit::EliminateDeadCode(graph);
     step |= count_nodes(graph) != before;

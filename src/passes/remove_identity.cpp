@@ -29,6 +29,7 @@ bool remove_identity(PassContext& ctx) {
     if (is_idle_dropout(ctx.model, node)) idle.push_back(node);
   }
   for (Node* node : idle) {
+    ctx.at(node);
     node->output()->replaceAllUsesWith(node->input(0));
     node->destroy();
   }

@@ -57,11 +57,13 @@ bool is_unobserved(const AliasDb& aliases, Graph& graph, Node* node) {
 
 /// LibTorch removes a mutation only where it can be moved next to the creation of the tensor. This one handles
 /// `b = f(a); a.add_(1)`, where `f` reads the tensor in between.
-bool remove_unobserved_mutation(const std::shared_ptr<Graph>& graph) {
+bool remove_unobserved_mutation(PassContext& ctx) {
+  const auto graph = ctx.model.graph();
   bool changed = false;
   std::unique_ptr<AliasDb> aliases;
   for (Node* node : all_nodes(graph->block())) {
     if (!is_in_place(node)) continue;
+    ctx.at(node);
     if (!aliases) aliases = std::make_unique<AliasDb>(graph);
     if (!is_unobserved(*aliases, *graph, node)) continue;
     const std::string kind = node->kind().toQualString();
@@ -88,7 +90,7 @@ bool remove_mutation(PassContext& ctx) {
   auto graph = ctx.model.graph();
   bool changed = torch::jit::RemoveListMutation(graph);
   changed |= torch::jit::RemoveTensorMutation(graph);
-  changed |= remove_unobserved_mutation(graph);
+  changed |= remove_unobserved_mutation(ctx);
   return changed;
 }
 

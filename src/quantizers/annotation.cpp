@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "quantizers/annotation_index.h"
 #include "tsquant/error.h"
 #include "tsquant/graph_view.h"
 
@@ -18,9 +19,23 @@ bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
 }
 
 const QuantizationPoint* Annotations::find(int64_t id) const {
-  const auto found = std::find_if(points.begin(), points.end(), [id](const auto& point) { return point.id == id; });
+  // Right for ascending ids; a hit proves itself.
+  auto found = std::lower_bound(points.begin(), points.end(), id,
+                                [](const auto& point, int64_t wanted) { return point.id < wanted; });
+  if (found != points.end() && found->id == id) return &*found;
+  found = std::find_if(points.begin(), points.end(), [id](const auto& point) { return point.id == id; });
   return found == points.end() ? nullptr : &*found;
 }
+
+AnnotationIndex::AnnotationIndex() = default;
+AnnotationIndex::AnnotationIndex(const AnnotationIndex&) {}
+AnnotationIndex::AnnotationIndex(AnnotationIndex&&) noexcept = default;
+AnnotationIndex& AnnotationIndex::operator=(const AnnotationIndex& other) {
+  if (this != &other) tables_.reset();
+  return *this;
+}
+AnnotationIndex& AnnotationIndex::operator=(AnnotationIndex&&) noexcept = default;
+AnnotationIndex::~AnnotationIndex() = default;
 
 namespace {
 
@@ -31,12 +46,17 @@ const ViewNode& node_of(const GraphView& view, const std::string& name, const st
               fmt::format("closest: {}", fmt::join(view.nearest_names(name), ", ")));
 }
 
+}  // namespace
+
 /// Adds points of one node with fresh ids.
 class PointAdder {
  public:
   PointAdder(Annotations& annotations, const GraphView& view, const ViewNode& node)
       : annotations_(annotations), view_(view), node_(node) {
-    for (const auto& point : annotations.points) next_id_ = std::max(next_id_, point.id + 1);
+    auto& tables = annotations.index.tables_;
+    if (!tables) tables = std::make_unique<AnnotationIndex::Tables>();
+    index_ = tables.get();
+    index_->update(annotations_);
   }
 
   int64_t add_input(int64_t port, const QuantizationSpec& spec) {
@@ -55,9 +75,10 @@ class PointAdder {
   const QuantizationPoint& root_of(const SharedQuantizationSpec& shared) const {
     const ViewNode& producer = node_of(view_, shared.producer, node_.name);
     const ViewNode* consumer = shared.consumer.empty() ? nullptr : &node_of(view_, shared.consumer, node_.name);
-    for (const auto& point : annotations_.points) {
-      if (!consumer && point.node == producer.name && !point.input_port) return point;
-      if (!consumer || point.node != consumer->name || !point.input_port) continue;
+    for (const size_t position : index_->at_node[(consumer ? *consumer : producer).name]) {
+      const QuantizationPoint& point = annotations_.points[position];
+      if (!consumer && !point.input_port) return point;
+      if (!consumer || !point.input_port) continue;
       const ViewEdge* edge = view_.input_edge(*consumer, *point.input_port);
       if (edge && edge->from == producer.id) return point;
     }
@@ -69,18 +90,21 @@ class PointAdder {
   }
 
   void join(int64_t root, int64_t member) {
-    for (auto& group : annotations_.unified_scale_groups) {
-      if (std::find(group.begin(), group.end(), root) == group.end()) continue;
-      group.push_back(member);
-      return;
+    auto& groups = annotations_.unified_scale_groups;
+    const auto group = index_->group_with(root, groups);
+    if (group == groups.size()) {
+      groups.push_back({root, member});
+    } else {
+      groups[group].push_back(member);
+      index_->group_of[member] = group;
     }
-    annotations_.unified_scale_groups.push_back({root, member});
+    index_->update(annotations_);
   }
 
  private:
   int64_t add(PointKind kind, c10::optional<int64_t> port, const QuantizationSpec& spec) {
     QuantizationPoint point;
-    point.id = next_id_++;
+    point.id = index_->next_id;
     point.kind = kind;
     point.node = node_.name;
     point.input_port = port;
@@ -88,16 +112,15 @@ class PointAdder {
     point.quantized_nodes = {node_.name};
     point.reason = "annotated by the quantizer";
     annotations_.points.push_back(std::move(point));
+    index_->update(annotations_);
     return annotations_.points.back().id;
   }
 
   Annotations& annotations_;
   const GraphView& view_;
   const ViewNode& node_;
-  int64_t next_id_ = 1;
+  AnnotationIndex::Tables* index_;
 };
-
-}  // namespace
 
 void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
                    const QuantizationAnnotation& annotation) {

@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "graph/op_table.h"
+#include "graph/spec_text.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 
@@ -14,6 +16,46 @@ using Json = nlohmann::ordered_json;
 template <typename T>
 Json or_null(const c10::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
+}
+
+const char* kind_of(NodeKind kind) {
+  switch (kind) {
+    case NodeKind::kInput:
+      return "input";
+    case NodeKind::kParameter:
+      return "parameter";
+    case NodeKind::kOutput:
+      return "output";
+    case NodeKind::kOperator:
+      break;
+  }
+  return "operator";
+}
+
+const char* name_of(ObserverKind kind) {
+  switch (kind) {
+    case ObserverKind::kMinMax:
+      return "min_max";
+    case ObserverKind::kPerChannelMinMax:
+      return "per_channel_min_max";
+    case ObserverKind::kMovingAverageMinMax:
+      return "moving_average_min_max";
+    case ObserverKind::kMovingAveragePerChannelMinMax:
+      return "moving_average_per_channel_min_max";
+    case ObserverKind::kHistogram:
+      return "histogram";
+    case ObserverKind::kDefault:
+      break;
+  }
+  return "default";
+}
+
+Json node_json(const ViewNode& node) {
+  return {{"name", node.name},
+          {"fx_name", node.fx_name},
+          {"kind", kind_of(node.kind)},
+          {"type", node.type},
+          {"metatype", node.op->metatype}};
 }
 
 Json quantizer_json(const QuantizationPoint& point, int64_t group) {
@@ -29,12 +71,11 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
   json["ch_axis"] = point.spec.ch_axis;
   json["narrow_range"] = point.spec.narrow_range;
   json["half_range"] = point.spec.half_range;
-  if (point.spec.destination_type) {
-    json["destination_type"] = *point.spec.destination_type == FP8Type::kE4M3 ? "f8e4m3" : "f8e5m2";
-  }
+  if (point.spec.destination_type) json["destination_type"] = format_text(*point.spec.destination_type);
   if (point.spec.quant_min) json["quant_min"] = *point.spec.quant_min;
   if (point.spec.quant_max) json["quant_max"] = *point.spec.quant_max;
   if (point.spec.dtype) json["dtype"] = c10::toString(*point.spec.dtype);
+  if (point.spec.observer != ObserverKind::kDefault) json["observer"] = name_of(point.spec.observer);
   if (point.spec.fixed_scale) json["fixed_scale"] = *point.spec.fixed_scale;
   if (point.spec.fixed_zero_point) json["fixed_zero_point"] = *point.spec.fixed_zero_point;
   json["unified_scale_group"] = group < 0 ? Json(nullptr) : Json(group);
@@ -79,9 +120,7 @@ std::string to_json(const Annotations& annotations, const GraphView& view) {
   }
   Json json;
   json["nodes"] = Json::array();
-  for (const auto& node : view.nodes()) {
-    json["nodes"].push_back(Json{{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type}});
-  }
+  for (const auto& node : view.nodes()) json["nodes"].push_back(node_json(node));
   json["quantizers"] = Json::array();
   for (const auto& point : annotations.points) {
     const auto group = group_of.find(point.id);

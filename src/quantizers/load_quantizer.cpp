@@ -34,11 +34,17 @@ std::unique_ptr<Quantizer> load_quantizer(const std::string& path) {
            path, "build it again with the headers of this version");
   }
   auto* make = find<Quantizer*()>(library, "tsquant_make_quantizer", path);
+  std::unique_ptr<Quantizer> quantizer;
   try {
-    return std::unique_ptr<Quantizer>(make());
+    quantizer.reset(make());
   } catch (const std::exception& error) {
-    refuse(fmt::format("the quantizer's constructor failed: {}", error.what()), path, "");
+    refuse(fmt::format("the quantizer's constructor failed: {}", error.what()), path,
+           "repair the library; it may need a file or setting that is not there");
   }
+  if (!quantizer) {
+    refuse("the library's factory returned no quantizer", path, "let tsquant_make_quantizer return a new object");
+  }
+  return quantizer;
 }
 
 }  // namespace tsquant

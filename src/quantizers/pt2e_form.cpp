@@ -29,11 +29,17 @@ SharedQuantizationSpec place_of(const QuantizationPoint& point, const GraphView&
 /// By point id: the earliest member of its unified group, for all other members.
 std::unordered_map<int64_t, SharedQuantizationSpec> roots_of(const Annotations& annotations, const GraphView& view) {
   std::unordered_map<int64_t, SharedQuantizationSpec> roots;
+  std::unordered_map<int64_t, const QuantizationPoint*> by_id;
+  if (!annotations.unified_scale_groups.empty()) {
+    for (const auto& point : annotations.points) by_id.emplace(point.id, &point);
+  }
   for (const auto& group : annotations.unified_scale_groups) {
     const QuantizationPoint* root = nullptr;
     for (const int64_t id : group) {
-      const auto* point = annotations.find(id);
-      if (point && (!root || position_of(*point, view) < position_of(*root, view))) root = point;
+      const auto found = by_id.find(id);
+      if (found == by_id.end()) continue;
+      const auto* point = found->second;
+      if (!root || position_of(*point, view) < position_of(*root, view)) root = point;
     }
     for (const int64_t id : group) {
       if (root && id != root->id) roots[id] = place_of(*root, view);

@@ -58,11 +58,15 @@ void check_spec(const QuantizationPoint& point) {
 using PointsById = std::unordered_map<int64_t, const QuantizationPoint*>;
 
 void check_groups(const Annotations& annotations, const PointsById& by_id) {
+  std::unordered_set<int64_t> grouped;
   for (const auto& group : annotations.unified_scale_groups) {
     const QuantizationPoint* first = nullptr;
     for (int64_t id : group) {
       const auto found = by_id.find(id);
       if (found == by_id.end()) refuse(fmt::format("a unified group names point {}, which does not exist", id), "");
+      if (!grouped.insert(id).second) {
+        refuse(fmt::format("point {} is twice in the unified groups", id), found->second->node, "join its groups");
+      }
       if (!first) first = found->second;
       if (!(first->spec == found->second->spec)) {
         refuse(fmt::format("points {} and {} share one scale, but their specs differ", first->id, id),

@@ -18,9 +18,16 @@ bool passes_codes(const NodeRecord& node) { return !node.quantized && node.code 
 
 bool is_fused(const NodeRecord& node) { return !node.quantized && node.code == "fused"; }
 
+/// Stands in a branch that the samples did not take.
+bool is_not_reached(const NodeRecord& node) { return node.code == "not_reached"; }
+
+/// Nothing is known about operators that did not run, and what only connects blocks is no operator.
+bool does_count(const NodeRecord& node) { return !is_not_reached(node) && node.code != "control_flow"; }
+
 std::map<std::string, TypeCounts> count_types(const Report& report) {
   std::map<std::string, TypeCounts> counts;
   for (const auto& node : report.nodes) {
+    if (!does_count(node)) continue;
     auto& type = counts[node.type];
     ++type.total;
     if (node.quantized) {
@@ -76,14 +83,19 @@ std::string kernel_table(const Report& report) {
 }
 
 std::string totals(const Report& report) {
-  int64_t fused = 0, moves = 0;
+  int64_t total = 0, fused = 0, moves = 0, not_reached = 0;
   for (const auto& node : report.nodes) {
+    total += does_count(node);
     fused += is_fused(node);
     moves += passes_codes(node);
+    not_reached += is_not_reached(node);
   }
-  const int64_t in_float = static_cast<int64_t>(report.nodes.size()) - report.quantized_count() - fused - moves;
+  const int64_t in_float = total - report.quantized_count() - fused - moves;
   std::string text = fmt::format("\n{} of {} operators quantized, {} fused, {} move codes, {} in float\n",
-                                 report.quantized_count(), report.nodes.size(), fused, moves, in_float);
+                                 report.quantized_count(), total, fused, moves, in_float);
+  if (not_reached > 0) {
+    text += fmt::format("{} more operators stand in branches that no sample took; they do not count\n", not_reached);
+  }
   text += fmt::format("form {}{}, {} calibration samples\n", report.form,
                       report.engine.empty() ? "" : ", engine " + report.engine, report.samples);
   if (report.float_bytes > 0) {

@@ -24,15 +24,9 @@ void collect(const c10::IValue& value, std::vector<at::Tensor>& tensors) {
   }
 }
 
-bool is_quantized_kind(c10::Symbol kind) {
-  const std::string ns = kind.ns().toUnqualString(), name = kind.toUnqualString();
-  return ns == "quantized" || ns == "quantized_decomposed" || ns == "tsquant" || name == "dequantize" ||
-         name.rfind("quantize_per_", 0) == 0 || name.rfind("fake_quantize_", 0) == 0;
-}
-
 bool has_quantized_operators(const torch::jit::Block* block) {
   for (const auto* node : block->nodes()) {
-    if (is_quantized_kind(node->kind())) return true;
+    if (is_quantized_operator(*node)) return true;
     for (const auto* inner : node->blocks()) {
       if (has_quantized_operators(inner)) return true;
     }
@@ -48,6 +42,12 @@ std::string operator_message(const std::string& text) {
 }
 
 }  // namespace
+
+bool is_quantized_operator(const torch::jit::Node& node) {
+  const std::string ns = node.kind().ns().toUnqualString(), name = node.kind().toUnqualString();
+  return ns == "quantized" || ns == "quantized_decomposed" || ns == "tsquant" || name == "dequantize" ||
+         name.rfind("quantize_per_", 0) == 0 || name.rfind("fake_quantize_", 0) == 0;
+}
 
 Runnable load_runnable(const std::string& path) {
   auto module = load_quantized(path);

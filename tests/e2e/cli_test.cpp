@@ -131,13 +131,15 @@ TEST_F(Program, AnnotateWritesTheAgreedSchema) {
   const auto result = testing::tsquant({"annotate", path("model.pt"), "--input-shape", "1,3,16,16", "--json", "-"});
   ASSERT_EQ(result.code, 0) << result.err;
   const auto placement = result.json();
-  EXPECT_EQ(keys(placement), (std::set<std::string>{"nodes", "edges", "quantizers"}));
-  EXPECT_EQ(keys(placement.at("nodes").at(0)), (std::set<std::string>{"name", "fx_name", "type", "metatype"}));
+  EXPECT_EQ(keys(placement),
+            (std::set<std::string>{"nodes", "edges", "quantizers", "unified_scale_groups", "refusals"}));
+  EXPECT_EQ(keys(placement.at("nodes").at(0)), (std::set<std::string>{"name", "fx_name", "kind", "type", "metatype"}));
   EXPECT_EQ(keys(placement.at("edges").at(0)),
             (std::set<std::string>{"producer", "consumer", "input_port", "quantizer"}));
   EXPECT_EQ(keys(placement.at("quantizers").at(0)),
-            (std::set<std::string>{"id", "kind", "num_bits", "mode", "signedness_to_force", "per_channel",
-                                   "narrow_range", "unified_scale_group"}));
+            (std::set<std::string>{"id", "kind", "node", "input_port", "num_bits", "mode", "signedness_to_force",
+                                   "per_channel", "ch_axis", "narrow_range", "half_range", "unified_scale_group",
+                                   "quantized_nodes", "reason"}));
   std::set<std::string> edges;
   std::set<int64_t> ids;
   for (const auto& q : placement.at("quantizers")) ids.insert(q.at("id").get<int64_t>());
@@ -155,8 +157,8 @@ TEST_F(Program, AnnotateWritesTheAgreedSchema) {
   EXPECT_EQ(edges.size(), placement.at("edges").size());
   const auto outputs = testing::tsquant(
       {"annotate", path("model.pt"), "--input-shape", "1,3,16,16", "--quantize-outputs", "--json", "-"});
-  EXPECT_NE(outputs.out.find("\"output\""), std::string::npos);
-  EXPECT_EQ(result.out.find("\"output\""), std::string::npos);
+  EXPECT_NE(outputs.out.find("\"consumer\": \"output\""), std::string::npos);
+  EXPECT_EQ(result.out.find("\"consumer\": \"output\""), std::string::npos);
 }
 
 TEST_F(Program, InputsMayBeNumbersAndSeveral) {

@@ -16,7 +16,8 @@ namespace tsquant::testing {
 
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err) {
+pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err,
+            int threads = 1) {
   std::vector<std::string> words = arguments;
   words.insert(words.begin(), std::string(TSQUANT_BIN_DIR) + "/tsquant");
   std::vector<char*> argv;
@@ -24,7 +25,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::string& out, c
   argv.push_back(nullptr);
   const pid_t child = fork();
   if (child != 0) return child;
-  setenv("OMP_NUM_THREADS", "1", 1);
+  setenv("OMP_NUM_THREADS", std::to_string(threads).c_str(), 1);
   dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
   dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
   execv(argv[0], argv.data());
@@ -70,9 +71,9 @@ void save_data(const std::string& path, const at::Tensor& images, const at::Tens
 
 }  // namespace
 
-Outcome tsquant(const std::vector<std::string>& arguments) {
+Outcome tsquant(const std::vector<std::string>& arguments, int threads) {
   const std::string folder = temp_dir();
-  return finish(start(arguments, folder + "/out", folder + "/err"), folder + "/out", folder + "/err");
+  return finish(start(arguments, folder + "/out", folder + "/err", threads), folder + "/out", folder + "/err");
 }
 
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds) {

@@ -12,8 +12,8 @@ struct Outcome {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-/// Runs build/bin/tsquant in a fresh process with one thread.
-Outcome tsquant(const std::vector<std::string>& arguments);
+/// Runs build/bin/tsquant in a fresh process whose LibTorch, oneDNN and OpenBLAS start with this many threads.
+Outcome tsquant(const std::vector<std::string>& arguments, int threads = 1);
 
 /// The same, but sends SIGINT this long after the program has installed its handler.
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds);

@@ -54,6 +54,18 @@ void expect_failure(ErrorCode code, const std::vector<std::string>& words, torch
   EXPECT_TRUE(fs::is_empty(folder));
 }
 
+TEST(BadInput, ModelThatIsAlreadyQuantized) {
+  for (const auto form : {OutputForm::kDecomposed, OutputForm::kReference, OutputForm::kFakeQuantize}) {
+    QuantizePt2eOptions options;
+    options.form = form;
+    const std::string path = temp_dir() + "/once.pt";
+    quantize_to(path, linear_module(), rows(), options);
+    expect_failure(ErrorCode::kUnsupportedModel,
+                   {"already quantized: it calls ", "quantize_per_", "give the float model"}, torch::jit::load(path),
+                   rows());
+  }
+}
+
 TEST(BadInput, MissingFile) {
   expect_error(ErrorCode::kModelLoad, {"no such file", "/no/such/model.pt"}, [] { Model::load("/no/such/model.pt"); });
 }

@@ -6,7 +6,9 @@
 
 #include "ir_case.h"
 #include "passes/compare_outputs.h"
+#include "passes/decompose_attention.h"
 #include "passes/passes.h"
+#include "passes/scalars_to_tensors.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -34,6 +36,9 @@ Pass find_pass(const std::string& name) {
   for (const auto& pass : all_passes()) {
     if (name == pass.name) return pass.run;
   }
+  // Rewrites that quantizers ask for before they annotate.
+  if (name == "decompose_attention") return [](PassContext& ctx) { return decompose_attention(ctx.model); };
+  if (name == "scalars_to_tensors") return [](PassContext& ctx) { return scalars_to_tensors(ctx.model); };
   return nullptr;
 }
 

@@ -6,7 +6,7 @@
 #include <regex>
 #include <set>
 
-#include "graph/op_table.h"
+#include "quantizers/openvino/node_roles.h"
 #include "tsquant/error.h"
 
 namespace tsquant::openvino {
@@ -69,8 +69,9 @@ class ScopeMatcher {
     for (const auto& node : view_.nodes()) {
       if (node.kind != NodeKind::kOperator) continue;
       present.insert(node.type);
-      present.insert(node.op->metatype);
-      if (node.type != bare && node.op->metatype != type) continue;
+      const std::string& metatype = placement_row(node).metatype;
+      present.insert(metatype);
+      if (node.type != bare && metatype != type && node.op->metatype != type) continue;
       ignored_[node.id] = found = true;
     }
     if (!found && scope_.validate) refuse("type", type, nearest(type, present));

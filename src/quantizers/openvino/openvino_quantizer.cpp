@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "passes/decompose_attention.h"
+#include "quantizers/openvino/fused_groups.h"
 #include "quantizers/openvino/ignored_scope.h"
 #include "quantizers/openvino/recurrent.h"
+#include "quantizers/openvino/spectrum.h"
 #include "quantizers/openvino/view_adapter.h"
 #include "tsquant/error.h"
 
@@ -22,7 +25,7 @@ void check_mode(const OpenVINOQuantizerOptions& options) {
         std::pair(options.weights_quantization_params, "weights_quantization_params")}) {
     if (!options.mode && params.destination_type) {
       throw Error(ErrorCode::kInvalidArgument, "destination_type needs an fp8 mode", place,
-                  "set mode to kE4M3 or kE5M2");
+                  "set mode to fp8_e4m3 or fp8_e5m2");
     }
     const bool integers =
         params.num_bits || params.mode || params.signedness_to_force || params.per_channel || params.narrow_range;
@@ -61,6 +64,17 @@ void check_bits(const c10::optional<int64_t>& bits, const char* place) {
   throw Error(ErrorCode::kInvalidArgument, fmt::format("num_bits is {}", *bits), place, "choose 2 to 8");
 }
 
+/// Attention that stayed one operator says why, instead of being unknown to the operator table.
+void explain_whole_attention(const GraphView& view, Annotations& annotations) {
+  for (auto& refusal : annotations.refusals) {
+    const ViewNode* node = view.find(refusal.node);
+    const std::string reason = node && node->node ? attention_obstacle(view.model(), node->node) : "";
+    if (reason.empty()) continue;
+    refusal.code = "whole_attention";
+    refusal.reason = "attention in one operator, which is not taken apart: " + reason;
+  }
+}
+
 }  // namespace
 
 OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options_(std::move(options)) {
@@ -69,15 +83,25 @@ OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options
   check_bits(options_.weights_quantization_params.num_bits, "weights_quantization_params");
 }
 
-void OpenVINOQuantizer::transform_for_annotation(Model&) {}
+// Numbers stay numbers: NNCF's FX graphs hold them as literals too, and a tensor in their place would be one more input
+// to quantize (scalars_to_tensors is XNNPACK's rewrite).
+void OpenVINOQuantizer::transform_for_annotation(Model& model) { decompose_attention(model); }
 
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);
+  const auto spectra = openvino::find_spectra(view);
+  auto left_out = ignored;
+  for (const auto& spectrum : spectra) {
+    for (const int64_t node : spectrum.nodes) left_out[node] = true;
+  }
   const auto graph = openvino::make_placement_graph(view);
-  const auto placement = openvino::place_quantizers(graph, placement_options(options_), ignored);
+  const auto placement = openvino::place_quantizers(graph, placement_options(options_), left_out);
   auto annotations = openvino::make_annotations(placement, graph, view);
+  openvino::describe_fused(view, placement.fused, annotations);
   openvino::add_recurrent_points(view, ignored, placement_options(options_), annotations);
+  openvino::describe_spectra(view, spectra, ignored, placement_options(options_), annotations);
   if (options_.mode) set_destination_types(annotations, options_);
+  explain_whole_attention(view, annotations);
   return annotations;
 }
 

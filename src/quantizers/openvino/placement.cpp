@@ -73,7 +73,7 @@ void check_overflow_fix(const PlacementGraph& graph, const Placement& placement)
     if (point.kind != PointKind::kWeight || !placement.half_range[point.node]) continue;
     if (point.config().mode == QuantizationMode::kSymmetric) continue;
     throw Error(ErrorCode::kInvalidArgument, "the overflow fix needs symmetric weights", graph.name_of(point.node),
-                "use symmetric weights or OverflowFix::kDisable");
+                "use symmetric weights, or set overflow_fix to disable");
   }
 }
 
@@ -151,6 +151,7 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   placement.half_range = half_range_nodes(graph, placement.setup, overflow_fix_of(options));
   check_overflow_fix(graph, placement);
   placement.fates = describe_fates(sites, placement.setup, ignored, by_pattern, lonely);
+  placement.fused = fused;
   return placement;
 }
 

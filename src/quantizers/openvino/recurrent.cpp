@@ -1,19 +1,13 @@
 #include "quantizers/openvino/recurrent.h"
 
 #include <algorithm>
-#include <set>
 
 #include "graph/params.h"
+#include "graph/sequence.h"
 
 namespace tsquant::openvino {
 
 namespace {
-
-bool is_recurrent(const ViewNode& node) {
-  static const std::set<std::string> types{"lstm",      "gru",      "rnn_tanh",      "rnn_relu",
-                                           "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"};
-  return node.kind == NodeKind::kOperator && types.count(node.type) > 0;
-}
 
 QuantizationSpec weight_spec(const QuantizationParameters& params) {
   QuantizationSpec spec;
@@ -27,10 +21,11 @@ QuantizationSpec weight_spec(const QuantizationParameters& params) {
 
 QuantizationSpec input_spec(const OpenVINOQuantizerOptions& options) {
   const auto& params = options.activations_quantization_params;
-  const bool mixed = options.preset ? *options.preset == QuantizationPreset::kMixed : options.model_type.has_value();
   QuantizationSpec spec;
   spec.num_bits = params.num_bits.value_or(8);
-  spec.mode = params.mode.value_or(mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric);
+  // What goes into a gate is seldom centred (embeddings, rectified features), and its error adds up over the steps. A
+  // preset for speed has no say: these operators compute in float. fp8 has no zero points.
+  spec.mode = params.mode.value_or(options.mode ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric);
   spec.signedness_to_force = params.signedness_to_force;
   // A clipped step changes the state of all later ones, so the range covers every value.
   spec.observer = ObserverKind::kMinMax;

@@ -6,6 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "quantizers/openvino/node_roles.h"
+
 namespace tsquant::openvino {
 
 namespace {
@@ -223,15 +225,25 @@ class Translator {
 
 PlacementGraph make_placement_graph(const GraphView& view) {
   PlacementGraph graph;
+  const auto taken = taken_from_inputs(view);
+  static const int kInputNoop = metatype_index("PTInputNoopMetatype");
+  const auto is_tensor = [](const torch::jit::Value* value) {
+    return value->type()->isSubtypeOf(*c10::TensorType::get());
+  };
   graph.nodes.reserve(view.nodes().size());
-  for (const auto& node : view.nodes()) graph.add_node(kind_of(node.kind), &node.name, metatype_index(*node.op));
+  for (const auto& node : view.nodes()) {
+    const bool passed = taken[node.id] && is_tensor(node.value);
+    graph.add_node(passed ? PlacementKind::kInput : kind_of(node.kind), &node.name,
+                   passed ? kInputNoop : metatype_index(placement_row(node)));
+  }
   graph.edges.reserve(view.edges().size());
   for (const auto& edge : view.edges()) {
+    if (graph.nodes[edge.to].kind == PlacementKind::kInput) continue;
     const int id = graph.add_edge(static_cast<int>(edge.from), static_cast<int>(edge.to),
                                   static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
     if (edge.info.known) graph.edges[id].shape = &edge.info.shape;
     // Quantizers stand on tensors only: a container (dictionary, list, optional) stops them like integers do.
-    if (!edge.value->type()->isSubtypeOf(*c10::TensorType::get())) graph.edges[id].integer = true;
+    graph.edges[id].integer = !is_tensor(edge.value);
   }
   return graph;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "passes/decompose_attention.h"
 #include "quantizers/pt2e/config.h"
 #include "quantizers/pt2e/module_paths.h"
 #include "quantizers/x86_inductor/recipe.h"
@@ -98,6 +99,8 @@ X86InductorQuantizer& X86InductorQuantizer::set_module_name_qconfig(const std::s
   set(module_name_configs_, module_name, config);
   return *this;
 }
+
+void X86InductorQuantizer::transform_for_annotation(Model& model) { decompose_attention(model); }
 
 Annotations X86InductorQuantizer::annotate(const GraphView& view) const {
   pt2e::AnnotationTable table(view);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "passes/decompose_attention.h"
 #include "passes/scalars_to_tensors.h"
 #include "quantizers/pt2e/config.h"
 #include "quantizers/pt2e/module_paths.h"
@@ -85,7 +86,10 @@ XNNPACKQuantizer& XNNPACKQuantizer::set_module_name(const std::string& module_na
   return *this;
 }
 
-void XNNPACKQuantizer::transform_for_annotation(Model& model) { scalars_to_tensors(model); }
+void XNNPACKQuantizer::transform_for_annotation(Model& model) {
+  decompose_attention(model);
+  scalars_to_tensors(model);
+}
 
 Annotations XNNPACKQuantizer::annotate(const GraphView& view) const {
   pt2e::AnnotationTable table(view);

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
@@ -45,9 +46,10 @@ std::string bytes_of(const std::string& path) {
 }
 
 /// Quantizes and returns the bytes of the written file.
-std::string quantized(const std::string& model_path, const Dataset& data, const QuantizePt2eOptions& options) {
+std::string quantized(const std::string& model_path, const Dataset& data, const QuantizePt2eOptions& options,
+                      const OpenVINOQuantizerOptions& placement = {}) {
   auto model = Model::load(model_path);
-  OpenVINOQuantizer quantizer;
+  OpenVINOQuantizer quantizer(placement);
   const auto result = quantize_pt2e(model, quantizer, data, options);
   const auto path = temp_dir() + "/q.pt";
   result.save(path);
@@ -68,9 +70,10 @@ struct Fixture {
     result.progress = [this](const std::string&, int64_t, int64_t) { return ++progress > 0; };
     return result;
   }
-  Error failure(const QuantizePt2eOptions& options, const std::string& model_path, const Dataset& samples) {
+  Error failure(const QuantizePt2eOptions& options, const std::string& model_path, const Dataset& samples,
+                const OpenVINOQuantizerOptions& placement = {}) {
     try {
-      quantized(model_path, samples, options);
+      quantized(model_path, samples, options, placement);
     } catch (const Error& error) {
       return error;
     }
@@ -86,6 +89,75 @@ TEST(StatisticsOptions, ASecondRunFromTheFileIsBitwiseEqual) {
   f.progress = 0;
   EXPECT_EQ(quantized(f.model, f.data, f.options(file)), plain);
   EXPECT_EQ(f.progress, 2) << "no sample is run";
+}
+
+/// Counts the convolutions that calibration runs on this thread (steady_convolution.h).
+class ConvolutionCount {
+ public:
+  ConvolutionCount()
+      : handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(&count).scopes({at::RecordScope::FUNCTION}))) {
+    total_ = 0;
+  }
+  ~ConvolutionCount() { at::removeCallback(handle_); }
+  int64_t total() const { return total_; }
+
+ private:
+  static std::unique_ptr<at::ObserverContext> count(const at::RecordFunction& function) {
+    if (std::string(function.name()) == "tsquant::steady_conv2d") ++total_;
+    return nullptr;
+  }
+
+  static inline int64_t total_ = 0;
+  at::CallbackHandle handle_;
+};
+
+TEST(StatisticsOptions, TheModelIsNotRunWhenStatisticsAreRead) {
+  Fixture f;
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto convolutions = [&](const QuantizePt2eOptions& options) {
+    const ConvolutionCount count;
+    quantized(f.model, f.data, options);
+    return count.total();
+  };
+  const auto file = f.folder + "/stats.pt";
+  EXPECT_EQ(convolutions(f.options("", file)), 2 * 9) << "two convolutions, nine samples";
+  EXPECT_EQ(convolutions(f.options(file)), 0);
+  QuantizePt2eOptions cached;
+  cached.statistics_path = f.folder + "/cache";
+  EXPECT_EQ(convolutions(cached), 2 * 9);
+  EXPECT_EQ(convolutions(cached), 0);
+  at::set_num_threads(threads);
+}
+
+TEST(StatisticsOptions, DamagedFilesAreNamed) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  quantized(f.model, f.data, f.options("", file));
+  const auto whole = bytes_of(file);
+  const auto write = [&](const std::string& bytes) { std::ofstream(file, std::ios::binary) << bytes; };
+  // Cut off at the end and in the middle, and empty.
+  std::vector<std::string> damaged{whole.substr(0, whole.size() - 10), whole.substr(0, whole.size() / 2), ""};
+  for (const auto& bytes : damaged) {
+    write(bytes);
+    const auto error = f.failure(f.options(file), f.model, f.data);
+    EXPECT_EQ(error.code(), ErrorCode::kCalibration) << error.what();
+    EXPECT_EQ(error.message(), "the statistics file is damaged or no archive");
+    EXPECT_EQ(error.place(), file);
+  }
+  write(whole);
+  EXPECT_NO_THROW(quantized(f.model, f.data, f.options(file)));
+}
+
+TEST(StatisticsOptions, ARunThatFailsLeavesTheOldFile) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  quantized(f.model, f.data, f.options("", file));
+  const auto before = bytes_of(file);
+  auto tensors = images();
+  tensors[5][0][0][0][0] = NAN;
+  EXPECT_EQ(f.failure(f.options("", file), f.model, Dataset::from_tensors(tensors)).code(), ErrorCode::kCalibration);
+  EXPECT_EQ(bytes_of(file), before);
 }
 
 TEST(StatisticsOptions, CoversEveryCollectionOfTheFlow) {
@@ -137,6 +209,9 @@ TEST(StatisticsOptions, AMismatchNamesTheKey) {
   options = f.options(file);
   options.fast_bias_correction = c10::nullopt;
   expect_key(f.failure(options, f.model, f.data), "extra_statistics");
+  OpenVINOQuantizerOptions mixed;
+  mixed.preset = QuantizationPreset::kMixed;
+  expect_key(f.failure(f.options(file), f.model, f.data, mixed), "points");
 }
 
 TEST(StatisticsOptions, TheFolderIsReadAndWritten) {
@@ -181,6 +256,45 @@ TEST(StatisticsOptions, AMissingFileIsNamed) {
 at::Tensor large_images(int64_t count) {
   at::manual_seed(3);
   return at::randn({count, 3, 64, 96}) * at::linspace(0.5, 3, count).reshape({count, 1, 1, 1});
+}
+
+/// Sizes that no vector divides, so that the threads' shares of element-wise work end in the middle of one.
+const char* kMixedNet = R"(
+def forward(self, x):
+    y = torch.sigmoid(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
+    z = torch.flatten(y, 2).transpose(1, 2)
+    z = torch.silu(torch.linear(z, self.w2, self.b2))
+    a = torch.softmax(torch.matmul(z, z.transpose(1, 2)), 1)
+    return torch.linear(torch.matmul(a, z).mean([1]), self.w3, self.b3)
+)";
+
+TEST(StatisticsOptions, ThreadsChangeNeitherTheFileNorTheBiases) {
+  at::manual_seed(1);
+  const auto folder = temp_dir();
+  define(kMixedNet, {{"w1", at::randn({7, 3, 3, 3})},
+                     {"b1", at::randn({7})},
+                     {"w2", at::randn({37, 7})},
+                     {"b2", at::randn({37})},
+                     {"w3", at::randn({10, 37})},
+                     {"b3", at::randn({10})}})
+      .save(folder + "/model.pt");
+  const int threads = at::get_num_threads();
+  const auto data = Dataset::from_rows({at::randn({10, 3, 33, 39})}, 1);
+  for (const c10::optional<bool>& fast : {c10::optional<bool>(true), c10::optional<bool>(false)}) {
+    for (const bool smooth : {false, true}) {
+      QuantizePt2eOptions options;
+      options.fast_bias_correction = fast;
+      options.smooth_quant = smooth;
+      std::vector<std::string> files;
+      for (const int count : {1, 2, 3}) {
+        at::set_num_threads(count);
+        files.push_back(quantized(folder + "/model.pt", data, options));
+      }
+      EXPECT_TRUE(files[1] == files[0]) << "fast " << *fast << ", smooth " << smooth;
+      EXPECT_TRUE(files[2] == files[0]) << "fast " << *fast << ", smooth " << smooth;
+    }
+  }
+  at::set_num_threads(threads);
 }
 
 TEST(StatisticsOptions, ThreadsDoNotChangeTheFile) {

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "graph/verify.h"
 #include "support/support.h"
 #include "tsquant/error.h"
@@ -24,6 +22,7 @@ class Dump : public ::testing::Test {
     input.id = 1;
     input.node = "x";
     weight.id = 7;
+    weight.kind = PointKind::kWeight;
     weight.node = "conv2d";
     weight.input_port = 1;
     weight.spec.per_channel = true;
@@ -36,37 +35,35 @@ class Dump : public ::testing::Test {
   Annotations annotations_;
 };
 
-TEST_F(Dump, TextShowsNamesShapesAndQuantizers) {
-  const std::string text = dump_text(view_, &annotations_);
-  EXPECT_NE(text.find("/conv2d/0 (conv2d): PTConv2dMetatype Float[1,1,2,2]\n"
-                      "    0 <- x {#1 8 bits symmetric, group 0}\n"
-                      "    1 <- w {#7 8 bits symmetric per channel}\n"),
-            std::string::npos)
-      << text;
-  EXPECT_EQ(dump_text(view_).find('{'), std::string::npos);
-}
-
-TEST_F(Dump, JsonHasOneQuantizerPerEdge) {
-  const auto json = nlohmann::json::parse(dump_json(view_, &annotations_));
-  EXPECT_EQ(json["nodes"].size(), view_.nodes().size());
-  std::map<std::string, int> quantizers;
-  for (const auto& edge : json["edges"]) {
-    if (edge.contains("quantizer")) {
-      quantizers[edge["producer"].get<std::string>() + ">" + edge["consumer"].get<std::string>()] = edge["quantizer"];
-    }
-  }
-  EXPECT_EQ(quantizers, (std::map<std::string, int>{{"x>/conv2d/0", 1}, {"w>/conv2d/0", 7}, {"x>/add/0", 1}}));
-}
-
-TEST_F(Dump, DotColoursGroupsAndFloatIslands) {
+TEST_F(Dump, DotColoursGroupsFloatIslandsAndWeights) {
   const std::string dot = dump_dot(view_, &annotations_);
   const auto id = [&](const std::string& name) { return "n" + std::to_string(view_.find(name)->id); };
-  EXPECT_NE(dot.find(id("x") + " -> " + id("conv2d") + " [color=blue"), std::string::npos) << dot;
+  EXPECT_NE(dot.find(id("x") + " -> " + id("conv2d") + " [color=blue, label=\"#1 8 bits symmetric, group 0\"]"),
+            std::string::npos)
+      << dot;
+  EXPECT_NE(dot.find(id("conv2d") + " -> " + id("tanh") + " [color=black]"), std::string::npos);
   EXPECT_NE(dot.find(id("tanh") + " [label=\"/tanh/0\\nFloat[1,1,2,2]\", fillcolor=lightgrey]"), std::string::npos);
+  EXPECT_NE(dot.find(id("conv2d") +
+                     " [label=\"/conv2d/0\\nFloat[1,1,2,2]\\nweight #7 8 bits symmetric, per channel (axis 0)\", "
+                     "color=steelblue, penwidth=2]"),
+            std::string::npos)
+      << dot;
   EXPECT_EQ(dot.find(id("w") + " ->"), std::string::npos);
   const std::string all = dump_dot(view_, &annotations_, true);
   EXPECT_NE(all.find(id("w") + " -> " + id("conv2d") + " [color=green4"), std::string::npos) << all;
-  EXPECT_EQ(dump_dot(view_).find("lightgrey"), std::string::npos);
+}
+
+TEST_F(Dump, LegendExplainsTheColours) {
+  const std::string dot = dump_dot(view_, &annotations_);
+  EXPECT_NE(dot.find("subgraph cluster_legend"), std::string::npos);
+  EXPECT_NE(dot.find("[color=green4, label=\"quantized\"]"), std::string::npos) << dot;
+  EXPECT_NE(dot.find("[color=blue, label=\"shares its parameters (one colour per group)\"]"), std::string::npos);
+  EXPECT_NE(dot.find("[label=\"computes in float\", fillcolor=lightgrey]"), std::string::npos);
+  EXPECT_NE(dot.find("[label=\"quantized weight\", color=steelblue, penwidth=2]"), std::string::npos);
+  // Without decisions there is nothing to explain.
+  const std::string plain = dump_dot(view_);
+  EXPECT_EQ(plain.find("legend"), std::string::npos);
+  EXPECT_EQ(plain.find("lightgrey"), std::string::npos);
 }
 
 TEST(Verify, ReportsBrokenGraphs) {

@@ -103,6 +103,21 @@ TEST(Params, SetParamSeesReadersInOtherMethods) {
   EXPECT_TRUE(model.run(sample(at::ones({2}))).toTensor().equal(at::full({2}, 8.f)));
 }
 
+/// What another method reads by calling forward, directly or through a helper, is read by the present forward.
+TEST(Params, CallsOfForwardAreNoReaders) {
+  auto module = define("def forward(self, x):\n  return torch.mul(x, self.scale)\n",
+                       {{"scale", at::full({2}, 2.f)}, {"shift", at::full({2}, 1.f)}});
+  module.define("def helper(self, x):\n  return self.forward(x) + self.shift\n");
+  module.define("def twice(self, x):\n  for i in range(2):\n    x = self.helper(x)\n  return x\n");
+  Model model = Model::from(module);
+  EXPECT_TRUE(unread_tensors(model).empty()) << "helper reads the shift";
+  set_param(model, first(model, "aten::mul"), 1, at::full({2}, 8.f));
+  EXPECT_TRUE(model.module().attr("scale").toTensor().equal(at::full({2}, 8.f))) << "stored in its slot";
+  EXPECT_TRUE(model.finished_module().get_method("twice")({at::ones({2})}).toTensor().equal(at::full({2}, 73.f)));
+  // A call of forward leaves no optimised copy of the old graph behind.
+  EXPECT_TRUE(model.module().forward({at::ones({2})}).toTensor().equal(at::full({2}, 8.f)));
+}
+
 TEST(Params, SetParamDoesNotTouchTheCallersModule) {
   auto module = define("def forward(self, x):\n  return torch.mul(x, self.scale)\n", {{"scale", at::full({2}, 2.f)}});
   Model model = Model::from(module);

@@ -6,11 +6,13 @@
 
 #include "graph/tap_runner.h"
 #include "support/support.h"
+#include "tsquant/error.h"
 
 namespace tsquant {
 namespace {
 
-/// Shapes at which LibTorch's choice depends on the batch (small images) or on the threads (1x1 filters).
+/// Shapes at which LibTorch's choice depends on the batch (small images) or on the threads (1x1 filters), and linear
+/// layers, of which OpenBLAS computes other blocks for other numbers of rows.
 struct Case {
   std::string name, source;
   std::vector<int64_t> weight, input;
@@ -24,6 +26,9 @@ const std::vector<Case>& cases() {
       {"no bias", "torch.conv2d(x, self.w, None, [1, 1], [1, 1])", {16, 16, 3, 3}, {12, 16, 16, 16}},
       {"1d", "torch.conv1d(x, self.w, self.b, [2], [1], [2])", {16, 8, 3}, {12, 8, 50}},
       {"3d", "torch.conv3d(x, self.w, self.b, [1, 2, 1], [1, 0, 1])", {16, 4, 3, 3, 3}, {12, 4, 6, 7, 8}},
+      {"linear", "torch.linear(x, self.w, self.b)", {384, 128}, {12, 65, 128}},
+      {"linear of vectors", "torch.linear(x, self.w, None)", {10, 64}, {12, 64}},
+      {"transposed rows", "torch.linear(x.transpose(1, 2), self.w, self.b)", {33, 24}, {12, 24, 17}},
       {"padding by name", "torch.conv2d(x, self.w, self.b, [1, 1], \"same\")", {16, 16, 3, 3}, {12, 16, 16, 16}},
       {"double", "torch.conv2d(x.double(), self.w.double(), None)", {4, 4, 3, 3}, {12, 4, 8, 8}}};
   return all;
@@ -50,7 +55,7 @@ TEST(SteadyConvolution, ComputesWhatLibTorchComputes) {
 
 TEST(SteadyConvolution, BitsDependNeitherOnTheBatchNorOnTheThreads) {
   const int threads = at::get_num_threads();
-  for (size_t i = 0; i < 6; ++i) {
+  for (size_t i = 0; i < 9; ++i) {
     const auto& c = cases()[i];
     const auto model = model_of(c);
     const auto x = torch::randn(c.input);
@@ -81,6 +86,28 @@ def forward(self, x):
   EXPECT_EQ(model.graph()->toString().find("steady"), std::string::npos);
   const auto x = torch::randn({1, 4, 6, 6});
   EXPECT_TRUE(at::allclose(run(model, x, true), run(model, x, false), 1e-4, 1e-3));
+}
+
+TEST(SteadyConvolution, LinearLayersOfOtherShapesAndTypes) {
+  const auto linear = [](const at::Tensor& x, const at::Tensor& w) {
+    const auto model =
+        Model::from(testing::define("def forward(self, x):\n    return torch.linear(x, self.w)\n", {{"w", w}}));
+    return run(model, x, true);
+  };
+  const auto w = torch::randn({5, 7});
+  for (const auto& x : {torch::randn({7}), torch::randn({2, 3, 4, 7}), torch::empty({0, 7})}) {
+    const auto y = linear(x, w), expected = at::linear(x, w);
+    EXPECT_EQ(y.sizes(), expected.sizes());
+    EXPECT_TRUE(at::allclose(y, expected, 1e-5, 1e-5));
+  }
+  EXPECT_EQ(linear(torch::randn({2, 7}, at::kDouble), w.to(at::kDouble)).scalar_type(), at::kDouble);
+  try {
+    linear(torch::randn({2, 6}), w);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kDataset);
+    EXPECT_NE(error.message().find("[2, 6] is not 7"), std::string::npos) << error.what();
+  }
 }
 
 TEST(SteadyConvolution, RunsANodeAlone) {

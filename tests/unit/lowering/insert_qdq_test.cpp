@@ -225,6 +225,17 @@ TEST(InsertQdq, TensorWrittenLaterIsRefused) {
   EXPECT_EQ(count_kind(model, "aten::quantize_per_tensor"), 0u);
 }
 
+TEST(InsertQdq, RefusalIsAboutTheOperatorsThatAskedForTheQuantizer) {
+  Model model = Model::from(
+      define("def forward(self, x):\n    y = torch.tanh(x)\n    z = torch.relu(y)\n    y.add_(1)\n    return y + z\n"));
+  auto plan = Plan().add(PointKind::kActivation, only(model, "tanh"), -1, per_tensor(0.02, 128));
+  plan.annotations.points[0].quantized_nodes = {"/relu/0", "/add_/0"};
+  const auto refusals = insert(model, plan);
+  ASSERT_EQ(refusals.size(), 2u);
+  EXPECT_EQ(refusals[0].node, "/relu/0");
+  EXPECT_EQ(refusals[1].node, "/add_/0");
+}
+
 TEST(InsertQdq, IntegerTensorIsRefused) {
   Model model = Model::from(define("def forward(self, x):\n    return torch.mul(x, 2)\n"));
   const Sample sample{{at::arange(4)}, {}};

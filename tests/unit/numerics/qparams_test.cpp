@@ -110,6 +110,24 @@ TEST(QParams, OptionsChangeTheLevels) {
   EXPECT_EQ(choose_qparams(range_of(-1, 3), spec, PointKind::kActivation).quant_max, 254);
 }
 
+TEST(QParams, SignedSymmetricWeightsHaveZeroAtLevelZero) {
+  for (const bool narrow : {true, false}) {
+    for (const bool half_range : {true, false}) {
+      QuantizationSpec spec;
+      spec.signedness_to_force = true;
+      spec.per_channel = true;
+      spec.narrow_range = narrow;
+      spec.half_range = half_range;
+      const auto largest = torch::tensor({1.0f, 0.3f, 7.0f});
+      const auto q = choose_qparams({-largest, largest}, spec, PointKind::kWeight);
+      EXPECT_TRUE(at::equal(q.zero_point, at::zeros({3}, at::kLong))) << narrow << half_range << q.zero_point;
+      EXPECT_EQ(q.quant_min, narrow ? -127 : -128);
+      const double steps = half_range ? (narrow ? 63.5 : 63) : 127;  // of the largest magnitude
+      expect_close(q.scale.to(at::kDouble), largest.to(at::kDouble) / steps, "scale");
+    }
+  }
+}
+
 TEST(QParams, PlainMinMaxObserversStillCoverTheNegativeSide) {
   QuantizationSpec spec;
   spec.observer = ObserverKind::kMinMax;

@@ -81,6 +81,49 @@ TEST(Pipeline, VerifiesWithTheSampleAndNamesThePass) {
   }
 }
 
+/// What LibTorch throws in a pass.
+bool failing_pass(PassContext& ctx) {
+  for (auto* node : nodes_of_kind(ctx.model.graph()->block(), {"aten::relu"})) {
+    ctx.at(node);
+    node->removeInput(0);
+    TORCH_INTERNAL_ASSERT(node->inputs().size() == 1, "an operator lost its input\nsecond line");
+  }
+  return true;
+}
+
+TEST(Pipeline, WhatLibTorchThrowsInAPassNamesPassAndOperator) {
+  Model model = Model::from(define(kSource));
+  PassContext context{model, model.warnings()};
+  try {
+    run_pass({"failing_pass", failing_pass, PassPhase::kBeforeAnnotation}, context);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInternal);
+    EXPECT_EQ(error.place(), "/relu/0");
+    EXPECT_NE(error.message().find("pass failing_pass failed: "), std::string::npos) << error.message();
+    EXPECT_EQ(error.message().find('\n'), std::string::npos);
+    EXPECT_NE(error.advice().find("--skip-pass failing_pass"), std::string::npos);
+    EXPECT_THROW(std::rethrow_if_nested(error), c10::Error);
+  }
+}
+
+/// Leaves the graph's insertion point at a node that is gone: LibTorch's guards restore it when they end.
+bool careless_pass(PassContext& ctx) {
+  auto* node = nodes_of_kind(ctx.model.graph()->block(), {"aten::relu"}).at(0);
+  ctx.model.graph()->setInsertPoint(node);
+  node->output()->replaceAllUsesWith(node->input(0));
+  node->destroy();
+  return true;
+}
+
+TEST(Pipeline, TheNextPassFindsAValidInsertionPoint) {
+  Model model = Model::from(define(kSource));
+  PassContext context{model, model.warnings()};
+  EXPECT_TRUE(run_pass({"careless_pass", careless_pass, PassPhase::kBeforeAnnotation}, context));
+  for (const auto& pass : all_passes()) EXPECT_NO_THROW(run_pass(pass, context)) << pass.name;
+  EXPECT_NO_THROW(model.graph()->lint());
+}
+
 TEST(Pipeline, DumpsTheGraphAfterEachChange) {
   Model model = Model::from(define(kSource));
   PipelineOptions options;
@@ -89,8 +132,8 @@ TEST(Pipeline, DumpsTheGraphAfterEachChange) {
   options.phase = PassPhase::kAfterInsertion;
   run_passes(model, options);
   EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/000_fold_constant_attributes.ir"));
-  EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/006_remove_identity.ir"));
-  EXPECT_FALSE(std::filesystem::exists(options.dump_dir + "/005_fold_batch_norm.ir"));
+  EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/007_remove_identity.ir"));
+  EXPECT_FALSE(std::filesystem::exists(options.dump_dir + "/006_fold_batch_norm.ir"));
 }
 
 TEST(Pipeline, StatefulModelIsVerifiedAndKeepsItsState) {

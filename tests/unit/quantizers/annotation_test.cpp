@@ -88,6 +88,83 @@ TEST(AnnotateNode, refuses_unknown_places) {
             std::string::npos);
 }
 
+Model chain_model() {
+  return Model::from(define(R"(
+def forward(self, x):
+    a = torch.relu(x)
+    b = torch.relu(a)
+    return torch.relu(b)
+)"));
+}
+
+QuantizationAnnotation result_spec() {
+  QuantizationAnnotation annotation;
+  annotation.output_qspec = QuantizationSpec();
+  return annotation;
+}
+
+QuantizationAnnotation shares(const std::string& producer) {
+  QuantizationAnnotation annotation;
+  annotation.shared_output = SharedQuantizationSpec{producer, ""};
+  return annotation;
+}
+
+// Ids, roots and groups come from what earlier calls found; each edit by hand must be seen by the next call.
+TEST(AnnotateNode, sees_what_was_edited_between_calls) {
+  const Model model = chain_model();
+  const GraphView view(model);
+  Annotations annotations;
+  annotate_node(annotations, view, "relu", result_spec());
+  annotations.points.push_back(annotations.points.back());
+  annotations.points.back().id = 40;
+  annotations.points.back().node = view.find("relu_1")->name;
+  annotate_node(annotations, view, "relu_2", shares("relu_1"));
+  EXPECT_EQ(annotations.points.back().id, 41);
+  EXPECT_EQ(annotations.unified_scale_groups, (std::vector<std::vector<int64_t>>{{40, 41}}));
+  Nothing().validate(view, annotations);
+
+  annotations.points.resize(1);
+  annotations.unified_scale_groups.clear();
+  EXPECT_NE(error_of([&] { annotate_node(annotations, view, "relu_2", shares("relu_1")); }).find("not annotated"),
+            std::string::npos);
+  annotate_node(annotations, view, "relu_1", shares("relu"));
+  EXPECT_EQ(annotations.points.back().id, 2);
+
+  // The group is replaced by another one: the count stays the same.
+  annotations.unified_scale_groups = {{7, 8}};
+  annotate_node(annotations, view, "relu_2", shares("relu"));
+  EXPECT_EQ(annotations.unified_scale_groups, (std::vector<std::vector<int64_t>>{{7, 8}, {1, 3}}));
+}
+
+TEST(AnnotateNode, a_copy_goes_its_own_way) {
+  const Model model = chain_model();
+  const GraphView view(model);
+  Annotations first;
+  annotate_node(first, view, "relu", result_spec());
+  Annotations second = first;
+  annotate_node(first, view, "relu_1", shares("relu"));
+  annotate_node(second, view, "relu_2", shares("relu"));
+  EXPECT_EQ(first.points.back().node, view.find("relu_1")->name);
+  EXPECT_EQ(second.points.back().node, view.find("relu_2")->name);
+  EXPECT_EQ(second.points.back().id, 2);
+  // A chain of shared specs stays one group.
+  annotate_node(first, view, "relu_2", shares("relu_1"));
+  EXPECT_EQ(first.unified_scale_groups, (std::vector<std::vector<int64_t>>{{1, 2, 3}}));
+  second = std::move(first);
+  EXPECT_EQ(second.find(3), &second.points[2]);
+}
+
+TEST(Annotations, find_needs_no_order) {
+  Annotations annotations;
+  for (const int64_t id : {5, 2, 9, 1, 7}) {
+    annotations.points.emplace_back();
+    annotations.points.back().id = id;
+  }
+  for (const auto& point : annotations.points) EXPECT_EQ(annotations.find(point.id), &point);
+  EXPECT_EQ(annotations.find(3), nullptr);
+  EXPECT_EQ(Annotations().find(1), nullptr);
+}
+
 /// A valid set of annotations that a test then breaks.
 Annotations valid_annotations(const GraphView& view) {
   QuantizationAnnotation annotation;
@@ -127,6 +204,10 @@ TEST(Validate, names_each_inconsistency) {
        [](auto& a) {
          a.unified_scale_groups = {{1, 8}};
        }},
+      {"point 2 is twice in the unified groups",
+       [](auto& a) {
+         a.unified_scale_groups = {{1, 2}, {2}};
+       }},
       {"points 1 and 2 share one scale, but their specs differ", [](auto& a) { a.points[1].spec.per_channel = true; }}};
   Nothing().validate(view, valid_annotations(view));
   for (const auto& [message, damage] : cases) {
@@ -152,6 +233,41 @@ TEST(AnnotationsJson, lists_quantizers_and_the_edges_they_act_on) {
   EXPECT_EQ(json["quantizers"][1]["signedness_to_force"], true);
   EXPECT_TRUE(json["quantizers"][0]["signedness_to_force"].is_null());
   EXPECT_EQ(to_json(annotations, view), to_json(annotations, view));
+}
+
+TEST(AnnotationsJson, shows_every_field_that_is_set) {
+  const Model model = linear_model();
+  const GraphView view(model);
+  const std::vector<std::pair<std::string, std::function<void(QuantizationSpec&)>>> changes = {
+      {"num_bits", [](auto& s) { s.num_bits = 4; }},
+      {"mode", [](auto& s) { s.mode = QuantizationMode::kAsymmetric; }},
+      {"signedness_to_force", [](auto& s) { s.signedness_to_force = true; }},
+      {"per_channel", [](auto& s) { s.per_channel = true; }},
+      {"ch_axis", [](auto& s) { s.ch_axis = 1; }},
+      {"narrow_range", [](auto& s) { s.narrow_range = true; }},
+      {"half_range", [](auto& s) { s.half_range = true; }},
+      {"dtype", [](auto& s) { s.dtype = c10::kChar; }},
+      {"quant_min", [](auto& s) { s.quant_min = -127; }},
+      {"quant_max", [](auto& s) { s.quant_max = 127; }},
+      {"observer", [](auto& s) { s.observer = ObserverKind::kHistogram; }},
+      {"fixed_scale", [](auto& s) { s.fixed_scale = 0.5; }},
+      {"fixed_zero_point", [](auto& s) { s.fixed_zero_point = 3; }},
+      {"destination_type", [](auto& s) { s.destination_type = FP8Type::kE4M3; }}};
+  auto annotations = valid_annotations(view);
+  const auto plain = nlohmann::json::parse(to_json(annotations, view))["quantizers"][0];
+  for (const auto& [field, change] : changes) {
+    auto changed = annotations;
+    change(changed.points[0].spec);
+    const auto json = nlohmann::json::parse(to_json(changed, view))["quantizers"][0];
+    ASSERT_TRUE(json.contains(field)) << field;
+    EXPECT_NE(json[field], plain.value(field, nlohmann::json())) << field;
+  }
+  annotations.points[0].reason = "because";
+  annotations.refusals.push_back({"linear", "ignored", "named by a rule"});
+  const auto json = nlohmann::json::parse(to_json(annotations, view));
+  EXPECT_EQ(json["quantizers"][0]["reason"], "because");
+  EXPECT_EQ(json["refusals"][0]["reason"], "named by a rule");
+  EXPECT_EQ(json["unified_scale_groups"][0].size(), 2u);
 }
 
 }  // namespace

@@ -43,6 +43,9 @@ TEST(LoadQuantizer, SaysWhatIsWrongWithALibrary) {
   EXPECT_NE(message_of("/nonexistent/q.so").find("cannot be opened"), std::string::npos);
   EXPECT_NE(message_of(std::string(TSQUANT_LIB_DIR) + "/libtsquant_ops.so").find("registers no quantizer"),
             std::string::npos);
+  EXPECT_NE(message_of(TSQUANT_NULL_PLUGIN).find("factory returned no quantizer"), std::string::npos);
+  EXPECT_NE(message_of(TSQUANT_THROWING_PLUGIN).find("constructor failed: settings.json is missing"),
+            std::string::npos);
   EXPECT_NE(message_of(TSQUANT_OLD_PLUGIN).find("version 0 of the quantizer interface"), std::string::npos);
 }
 

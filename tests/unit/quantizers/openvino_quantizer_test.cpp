@@ -129,6 +129,10 @@ TEST(OpenVINOQuantizerTest, unmatched_rules_are_errors_that_offer_the_nearest_na
   EXPECT_NE(error_of({{}, {"("}, {}, {}}).find("no regular expression"), std::string::npos);
   IgnoredScope backwards;
   backwards.subgraphs = {{{"/sin/0"}, {"/relu/0"}}};
+  IgnoredScope misspelt;
+  misspelt.subgraphs = {{{"/relu/0"}, {"/sine/0"}}};
+  EXPECT_NE(error_of(misspelt).find("sub-graph end matches no node (at /sine/0); closest: /sin/0"), std::string::npos)
+      << error_of(misspelt);
   EXPECT_NE(error_of(backwards).find("sub-graph matches no node (at /sin/0 -> /relu/0)"), std::string::npos);
 }
 
@@ -141,10 +145,21 @@ TEST(OpenVINOQuantizerTest, unmatched_rules_pass_without_validation) {
 
 TEST(OpenVINOQuantizerTest, refuses_unsupported_bit_widths) {
   OpenVINOQuantizerOptions options;
+  const auto message = [&] {
+    try {
+      OpenVINOQuantizer quantizer(options);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      return std::string(error.what());
+    }
+    return std::string();
+  };
   options.weights_quantization_params.num_bits = 16;
-  EXPECT_THROW(OpenVINOQuantizer{options}, Error);
-  options.weights_quantization_params.num_bits = 1;
-  EXPECT_THROW(OpenVINOQuantizer{options}, Error);
+  EXPECT_EQ(message(), "num_bits is 16 (at weights_quantization_params); choose 2 to 8");
+  options.weights_quantization_params.num_bits = 2;
+  EXPECT_EQ(message(), "");
+  options.activations_quantization_params.num_bits = 1;
+  EXPECT_EQ(message(), "num_bits is 1 (at activations_quantization_params); choose 2 to 8");
 }
 
 TEST(OpenVINOQuantizerTest, operators_inside_branches_are_quantized) {

@@ -110,6 +110,24 @@ TEST_P(Recurrent, CellsInALoopAreQuantized) {
   EXPECT_LT(((got - expected).norm() / expected.norm()).item<double>(), 0.03);
 }
 
+/// Embeddings and rectified features are not centred; the preset is for integer operators.
+TEST(RecurrentOptions, InputIsAsymmetricUnlessTheUserSaysOtherwise) {
+  const auto model = Model::from(lstm());
+  const GraphView view(model);
+  const auto input_mode = [&](const OpenVINOQuantizerOptions& options) {
+    const auto points = OpenVINOQuantizer(options).annotate(view).points;
+    return std::find_if(points.begin(), points.end(), [](const auto& p) { return p.kind == PointKind::kActivation; })
+        ->spec.mode;
+  };
+  OpenVINOQuantizerOptions options;
+  EXPECT_EQ(input_mode(options), QuantizationMode::kAsymmetric);
+  options.activations_quantization_params.mode = QuantizationMode::kSymmetric;
+  EXPECT_EQ(input_mode(options), QuantizationMode::kSymmetric);
+  OpenVINOQuantizerOptions fp8;
+  fp8.mode = FP8Type::kE4M3;
+  EXPECT_EQ(input_mode(fp8), QuantizationMode::kSymmetric);
+}
+
 TEST(RecurrentOptions, Decide) {
   OpenVINOQuantizerOptions options;
   options.weights_quantization_params.per_channel = false;

@@ -42,6 +42,22 @@ Report example() {
   return report;
 }
 
+TEST(Report, WhatDidNotRunAndWhatOnlyConnectsDoesNotCount) {
+  Report report = example();
+  const std::string before = report.summary();
+  EXPECT_NE(before.find("1 of 4 operators quantized, 0 fused, 1 move codes, 2 in float\n"), std::string::npos)
+      << before;
+  EXPECT_EQ(before.find("more operators"), std::string::npos);
+  report.nodes.push_back({"if/0", "if", "if", false, "control_flow", "hands on", ""});
+  report.nodes.push_back({"linear/0", "linear", "linear", false, "not_reached", "no sample", ""});
+  const std::string after = report.summary();
+  EXPECT_NE(after.find("1 of 4 operators quantized, 0 fused, 1 move codes, 2 in float\n"
+                       "1 more operators stand in branches that no sample took; they do not count\n"),
+            std::string::npos)
+      << after;
+  EXPECT_EQ(after.find("linear"), std::string::npos) << after;
+}
+
 TEST(Report, SurvivesJson) {
   const Report report = example(), copy = Report::from_json(report.to_json());
   EXPECT_EQ(copy.to_json(), report.to_json());

@@ -1,0 +1,129 @@
+// The same model, data and options give the same file for any number of threads, and the same quantizers for any batch
+// size where the statistics are taken per item. Needs the kit.
+#include <gtest/gtest.h>
+#include <tsquant/tsquant.h>
+
+#include "e2e/program.h"
+#include "flows/bitwise_equal.h"
+#include "io/data_files.h"
+#include "support/support.h"
+
+namespace tsquant {
+namespace {
+
+constexpr const char* kNormalize = "0.485,0.456,0.406:0.229,0.224,0.225";
+
+struct Case {
+  std::string model;
+  bool text = false;  ///< windows of characters; otherwise images
+  std::vector<std::string> options = {};
+};
+
+class KitDeterminism : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    kit_ = testing::kit_dir();
+    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
+    folder_ = testing::temp_dir();
+  }
+
+  /// The bytes of the file that the program writes.
+  std::string quantized(const Case& c, int threads) const {
+    const std::string out = folder_ + "/q.pt";
+    std::vector<std::string> arguments{"quantize", kit_ + "/models/" + c.model + ".pt", "-o", out, "--subset-size"};
+    const std::vector<std::string> text{"8", "--data", kit_ + "/data/tinyshakespeare_calib.pt", "--inputs", "tokens"};
+    const std::vector<std::string> images{
+        "25", "--data", kit_ + "/data/cifar10_calib.pt", "--inputs", "images", "--normalize", kNormalize};
+    for (const auto* list : {c.text ? &text : &images, &c.options}) {
+      arguments.insert(arguments.end(), list->begin(), list->end());
+    }
+    const auto outcome = testing::tsquant(arguments, threads);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return testing::bytes_of(out);
+  }
+
+  Dataset images(int64_t batch_size) const {
+    DataOptions options;
+    options.inputs = {"images"};
+    options.scale = 255;
+    options.mean = {0.485, 0.456, 0.406};
+    options.stddev = {0.229, 0.224, 0.225};
+    options.batch_size = batch_size;
+    options.limit = 100;
+    return load_data(kit_ + "/data/cifar10_calib.pt", options).dataset;
+  }
+  Dataset text(int64_t batch_size) const {
+    DataOptions options;
+    options.inputs = {"tokens"};
+    options.window = 128;
+    options.batch_size = batch_size;
+    options.limit = 20;
+    return load_data(kit_ + "/data/tinyshakespeare_calib.pt", options).dataset;
+  }
+
+  std::string kit_, folder_;
+};
+
+TEST_F(KitDeterminism, ThreadsDoNotChangeTheFile) {
+  const std::vector<std::string> accurate{"--bias-correction", "accurate"}, transformer{"--model-type", "transformer"};
+  const std::vector<Case> cases{
+      {"cifar10_resnet20"},
+      {"cifar10_resnet20", false, accurate},
+      {"cifar10_mobilenetv2"},
+      {"cifar10_mobilenetv2", false, accurate},
+      {"cifar10_mobilenetv2", false, {"--channel-alignment", "--range-estimator-activations", "histogram"}},
+      {"cifar10_vit", false, {"--model-type", "transformer", "--smooth-quant"}},
+      {"cifar10_vit", false, {"--model-type", "transformer", "--bias-correction", "accurate"}},
+      {"cifar10_vit", false, {"--range-estimator-activations", "mean_quantile"}},
+      {"charlm_llama", true, transformer},
+      {"charlm_llama", true, accurate}};
+  for (const auto& c : cases) {
+    const auto one = quantized(c, 1);
+    ASSERT_FALSE(one.empty()) << c.model;
+    EXPECT_TRUE(quantized(c, 2) == one) << c.model << " with " << ::testing::PrintToString(c.options);
+  }
+}
+
+/// What quantization made of a data set, and its output on one sample.
+struct Result {
+  std::vector<QuantizerRecord> quantizers;
+  c10::IValue output;
+};
+
+Result quantize(const std::string& path, const Dataset& data, const Sample& probe,
+                const RangeEstimatorParameters& estimator) {
+  auto model = Model::load(path);
+  OpenVINOQuantizerOptions placement;
+  if (path.find("cifar10_resnet") == std::string::npos) placement.model_type = ModelType::kTransformer;
+  OpenVINOQuantizer quantizer(placement);
+  QuantizePt2eOptions options;
+  options.form = OutputForm::kReference;
+  options.batchwise_statistics = true;
+  options.activations_range_estimator_params = estimator;
+  const auto result = quantize_pt2e(model, quantizer, data, options);
+  return {result.report.quantizers, result.model.run(probe)};
+}
+
+void expect_equal(const Result& a, const Result& b, const std::string& what) {
+  ASSERT_EQ(a.quantizers.size(), b.quantizers.size()) << what;
+  for (size_t i = 0; i < a.quantizers.size(); ++i) {
+    EXPECT_EQ(a.quantizers[i].scale, b.quantizers[i].scale) << what << a.quantizers[i].node;
+    EXPECT_EQ(a.quantizers[i].zero_point, b.quantizers[i].zero_point) << what << a.quantizers[i].node;
+  }
+  EXPECT_TRUE(bitwise_equal(a.output, b.output)) << what << ": biases";
+}
+
+TEST_F(KitDeterminism, BatchesDoNotChangeStatisticsPerItem) {
+  for (const std::string name : {"cifar10_resnet20", "cifar10_mobilenetv2", "cifar10_vit", "charlm_llama"}) {
+    const bool is_text = name == "charlm_llama";
+    const auto one = is_text ? text(1) : images(1), fifty = is_text ? text(10) : images(50);
+    for (const auto& estimator : {RangeEstimatorParameters{}, RangeEstimatorParameters::minmax(),
+                                  RangeEstimatorParameters::mean_no_outliers_minmax()}) {
+      const auto path = kit_ + "/models/" + name + ".pt";
+      expect_equal(quantize(path, one, one.get(0), estimator), quantize(path, fifty, one.get(0), estimator), name);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tsquant

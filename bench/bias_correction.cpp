@@ -1,7 +1,7 @@
 // What does bias correction bring? Agreement with the float model (and top-1) on the kit's image models, for none, fast
 // and accurate correction, per-channel and per-tensor weights, 8 and 4 bits.
-// usage: bench_bias_correction KIT_DIR [--ranges minmax|histogram] [MODEL...]
-// --ranges: how activation ranges are found, instead of NNCF's means of extrema. Prints a Markdown table.
+// usage: bench_bias_correction KIT_DIR [--ranges minmax|mean_minmax|histogram] [MODEL...]
+// --ranges: how activation ranges are found, instead of the default. Prints a Markdown table.
 // Exit code 1 when a correction costs more than 0.1 points, or brings less than 1 point at 4 bits.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "io/data_files.h"
 #include "report/evaluate.h"
+#include "tsquant/data_files.h"
 
 namespace {
 
@@ -45,6 +45,7 @@ struct Score {
 tsquant::RangeEstimatorParameters ranges_of(const std::string& name) {
   static const std::map<std::string, tsquant::RangeEstimatorParameters> kRanges{
       {"minmax", tsquant::RangeEstimatorParameters::minmax()},
+      {"mean_minmax", tsquant::RangeEstimatorParameters::mean_minmax()},
       {"histogram", tsquant::RangeEstimatorParameters::histogram()}};
   return kRanges.at(name);
 }
@@ -113,7 +114,7 @@ bool print_rows(const std::string& name, const std::string& folder, const Kit& k
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::cerr << "usage: bench_bias_correction KIT_DIR [--ranges minmax|histogram] [MODEL...]\n";
+    std::cerr << "usage: bench_bias_correction KIT_DIR [--ranges minmax|mean_minmax|histogram] [MODEL...]\n";
     return 2;
   }
   at::set_num_threads(1);

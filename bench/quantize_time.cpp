@@ -177,9 +177,16 @@ int main(int argc, char** argv) {
 
   float_passes(argv[1], data, 1);  // what the process loads and keeps for its first run is nobody's peak
   std::vector<Round> rounds;
-  for (int64_t left = argc > 6 ? std::stoll(argv[6]) : kDefaultRounds; left > 0; --left) {
+  for (int64_t left = std::max<int64_t>(argc > 6 ? std::stoll(argv[6]) : kDefaultRounds, 1); left > 0; --left) {
     rounds.push_back(measure(argv[1], data, options));
   }
+  // Later rounds find a heap that earlier ones left in pieces: the smallest float peak and the largest of quantization.
+  int64_t float_peak = rounds.front().passes.peak_bytes, peak = 0;
+  for (const auto& round : rounds) {
+    float_peak = std::min(float_peak, round.passes.peak_bytes);
+    peak = std::max(peak, round.total.peak_bytes);
+  }
+  for (auto& round : rounds) round.passes.peak_bytes = float_peak, round.total.peak_bytes = peak;
   std::vector<Round> sorted = rounds;
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.ratio() < b.ratio(); });
   const auto model_bytes = static_cast<int64_t>(std::filesystem::file_size(argv[1]));

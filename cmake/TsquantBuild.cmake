@@ -42,6 +42,9 @@ find_package(Threads REQUIRED)
 # One interface target with everything our own code is compiled with.
 add_library(tsquant_compile INTERFACE)
 target_link_libraries(tsquant_compile INTERFACE ${TORCH_LIBRARIES})
+# at::parallel_for is a template: without this our copies of it run on one thread.
+find_package(OpenMP REQUIRED)
+target_link_libraries(tsquant_compile INTERFACE OpenMP::OpenMP_CXX)
 target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
 if(TSQUANT_SANITIZE)
   target_compile_options(tsquant_compile INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)

@@ -43,7 +43,7 @@ struct AdvancedAccuracyRestorerParameters {
   std::string intermediate_model_dir = "";
   RestoreMode restore_mode = RestoreMode::kActivationsAndWeights;
   /// When the limit is missed with symmetric activations, try the mixed preset before anything is reverted, and keep it
-  /// when it is better. Only with OpenVINOQuantizer.
+  /// when it is better. An Error kInvalidArgument with another quantizer than OpenVINOQuantizer, or with an fp8 mode.
   bool convert_to_mixed_preset = false;
 };
 

@@ -33,7 +33,8 @@ struct AdvancedQuantizationParameters {
   RangeEstimatorParameters activations_range_estimator_params = {};  ///< unset fields: the default of each tensor
   RangeEstimatorParameters weights_range_estimator_params = {};
   AdvancedBiasCorrectionParameters bias_correction_params = {};
-  /// SmoothQuant runs for ModelType::kTransformer unless both values are negative.
+  /// SmoothQuant runs for ModelType::kTransformer unless both values are negative. Other models get a warning when
+  /// they are changed.
   AdvancedSmoothQuantParameters smooth_quant_alphas = {};
   /// Deprecated: replaces `smooth_quant_alphas.matmul`; negative: switches SmoothQuant off. Leaves a warning in the
   /// report.

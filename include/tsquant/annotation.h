@@ -24,10 +24,14 @@ enum class FP8Type {
 
 /// How the range of a tensor is found from data.
 enum class ObserverKind {
-  kDefault,              ///< NNCF's rule: min/max for weights and per-channel; mean of per-sample min/max otherwise
-  kMinMax,               ///< smallest and largest value seen
-  kPerChannelMinMax,     ///< the same for each slice along ch_axis
-  kMovingAverageMinMax,  ///< exponential average of per-batch min and max (averaging_constant 0.01)
+  /// Weights and per-channel activations: min and max, as in NNCF. Per-tensor activations, the model's inputs among
+  /// them: NNCF's mean of the samples' minima and maxima, but from 20 samples on (items with batchwise_statistics) the
+  /// range that covers 95 of 100 samples: the 95 % quantiles of their extrema, unless a quantile lies on the other side
+  /// of zero than the mean. In loops and in models with memory the smallest and largest value of all.
+  kDefault,
+  kMinMax,                         ///< smallest and largest value seen
+  kPerChannelMinMax,               ///< the same for each slice along ch_axis
+  kMovingAverageMinMax,            ///< exponential average of per-batch min and max (averaging_constant 0.01)
   kMovingAveragePerChannelMinMax,  ///< the same for each slice along ch_axis
   kHistogram,                      ///< range that minimises the expected squared quantization error
 };

@@ -69,9 +69,10 @@ class DataSource {
   virtual int64_t batch_size() const { return 0; }
   /// min(number of items, limit), without reading further than that.
   virtual int64_t count(int64_t limit) { return std::min(length().value_or(0), limit); }
-  /// The item as it is, and the call it stands for. The index is inside the range; the same index gives the same item
-  /// again; several threads may ask at the same time.
+  /// The item as it is. The index is inside the range; the same index gives the same item again; several threads may
+  /// ask at the same time.
   virtual std::any item(int64_t index) = 0;
+  /// The call that the item with this index stands for; under the same conditions as `item`.
   virtual Sample sample(int64_t index) = 0;
 };
 

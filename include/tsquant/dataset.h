@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -81,9 +82,18 @@ class Dataset {
               }
             }};
   }
+  /// The same for indices in braces, also for a single one: `get_data({99})` or `get_data({{99}})`.
+  template <typename Item = std::any>
+  DataRange<Item> get_data(std::initializer_list<int64_t> indices) const {
+    return get_data<Item>(Indices(std::vector<int64_t>(indices)));
+  }
   /// The samples that the transform function makes of these items.
   DataRange<Sample> get_inference_data(Indices indices = c10::nullopt) const {
     return {source_, std::move(indices), &read_sample};
+  }
+  /// The same for indices in braces: `get_inference_data({99})` or `get_inference_data({{99}})`.
+  DataRange<Sample> get_inference_data(std::initializer_list<int64_t> indices) const {
+    return get_inference_data(Indices(std::vector<int64_t>(indices)));
   }
   /// Number of items; none for sources that would have to be read to the end first.
   c10::optional<int64_t> get_length() const { return source_->length(); }

@@ -13,7 +13,9 @@ namespace tsquant {
 class StatisticsExchange {
  public:
   virtual ~StatisticsExchange() = default;
+  /// The number of this process, from 0 to size() - 1.
   virtual int64_t rank() const = 0;
+  /// The number of processes.
   virtual int64_t size() const = 0;
   /// Gives every rank the tensors of all ranks, in rank order. Shapes may differ between ranks; the number of tensors
   /// and their dtypes may not. @throws Error kCalibration when a rank is lost or the ranks do not match

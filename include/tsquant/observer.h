@@ -27,10 +27,12 @@ class Observer {
   virtual void observe(const at::Tensor& x) = 0;
   /// Adds the statistics of another observer of the same kind, for threads and machines.
   virtual void merge(const Observer& other) = 0;
-  /// @throws Error kCalibration when nothing was observed
+  /// @throws Error kCalibration when nothing was observed; kInvalidArgument when a range estimator's lower bound came
+  ///         out above its upper one
   virtual Range range() const = 0;
-  /// Tensors of the state, in a fixed order, for saving; `set_state` restores them.
+  /// Tensors of the state, in a fixed order, for saving.
   virtual std::vector<at::Tensor> state() const = 0;
+  /// Restores what `state` of an observer of the same kind returned. @throws Error kInternal for other tensors
   virtual void set_state(const std::vector<at::Tensor>& state) = 0;
 
   /// Number of values that were NaN or infinite.
@@ -43,7 +45,9 @@ class Observer {
  protected:
   /// The three counters as one int64 tensor, for state().
   at::Tensor counters() const;
+  /// Takes over what `counters` returned. @param counters int64 [3]
   void set_counters(const at::Tensor& counters);
+  /// Adds the three counters of another observer, for merge().
   void add_counters(const Observer& other);
 
   int64_t non_finite_ = 0;

@@ -34,7 +34,7 @@ struct QuantizeOptions {
 struct QuantizeSetup {
   OpenVINOQuantizerOptions quantizer;
   QuantizePt2eOptions options;
-  std::vector<std::string> warnings;  ///< deprecated options, for the report
+  std::vector<std::string> warnings;  ///< deprecated options and those without effect, for the report
 };
 
 /// Translates by the rules of nncf.quantize: SmoothQuant only for transformers, channel alignment and bias correction

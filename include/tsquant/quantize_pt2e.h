@@ -76,7 +76,10 @@ struct QuantizePt2eOptions {
   bool smooth_quant = false;  ///< run SmoothQuant before the quantizer annotates
   SmoothQuantParameters smooth_quant_params = {};
   bool channel_alignment = false;  ///< run ChannelAlignment before the quantizer annotates
-  RangeEstimatorParameters activations_range_estimator_params = {};  ///< unset fields: NNCF's defaults
+  /// Unset fields: what ObserverKind::kDefault says. As soon as one field is set, the others are NNCF's defaults: the
+  /// rule that covers 95 of 100 samples, for the model's inputs too, is for estimators of which nothing was chosen
+  /// (RangeEstimatorParameters::mean_minmax() gives NNCF's ranges for per-tensor activations).
+  RangeEstimatorParameters activations_range_estimator_params = {};
   RangeEstimatorParameters weights_range_estimator_params = {};
   bool allow_empty = false;                   ///< accept a model in which nothing could be quantized
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
@@ -104,13 +107,17 @@ struct QuantizedModel {
 
 /// Post-training quantization (nncf.experimental.torch.fx.quantize_pt2e).
 ///
+/// The same model, data and options give the same file for any number of threads (at::set_num_threads): each operator
+/// runs on one thread, and up to 16 samples, but no more than there are threads, are at work at a time.
+///
 /// ```cpp
 /// auto model = tsquant::Model::load("model.pt");
 /// tsquant::OpenVINOQuantizer quantizer;
 /// auto result = tsquant::quantize_pt2e(model, quantizer, data);
 /// result.save("model_int8.pt");
 /// ```
-/// @throws Error kInvalidArgument (subset_size < 1, unknown engine), kDataset (empty, wrong shape or dtype),
+/// @throws Error kInvalidArgument (subset_size < 1, unknown engine, parameters of an algorithm that is switched off,
+///         range estimators that no observer of this quantizer reads), kDataset (empty, wrong shape or dtype),
 ///         kCalibration (NaN or Inf in the data), kUnsupportedModel (nothing quantized and !allow_empty),
 ///         kBackendUnavailable, kCancelled
 QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,

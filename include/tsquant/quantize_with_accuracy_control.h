@@ -116,9 +116,10 @@ struct AccuracyControlResult {
 ///
 /// @param quantizer asked again for each candidate when options are tuned
 /// @param options   of quantization; with `do_copy` false, `model` becomes the result
-/// @throws Error as quantize_pt2e; kInvalidArgument: negative max_drop, sizes below 1, values or outputs of a wrong
-///         number, a metric of the float model that is not finite; kDataset: no validation data; kIo: the folder for
-///         intermediate models cannot be written. What the validation function throws is passed on.
+/// @throws Error as quantize_pt2e; kInvalidArgument: an `exchange` in the options, convert_to_mixed_preset with another
+///         quantizer than OpenVINOQuantizer or with an fp8 mode, negative max_drop, sizes below 1, values or outputs of
+///         a wrong number, a metric of the float model that is not finite; kDataset: no validation data; kIo: the
+///         folder for intermediate models cannot be written. What the validation function throws is passed on.
 AccuracyControlResult quantize_pt2e_with_accuracy_control(Model& model, Quantizer& quantizer,
                                                           const Dataset& calibration_dataset,
                                                           const Dataset& validation_dataset,

@@ -23,7 +23,9 @@ enum class AggregatorType {
   kMedian,            ///< keeps one number per sample and channel until the end
   kMeanNoOutliers,    ///< mean of the samples inside the [p, 1 - p] quantiles over samples; keeps them like kMedian
   kMedianNoOutliers,  ///< median of the same samples
-  kHistogram,         ///< both bounds from a histogram of all values; per-tensor only, otherwise min/max is used
+  /// Both bounds from a histogram of all values. Per tensor only: a tensor with a range per channel gets min and max,
+  /// with a warning in the report, as in NNCF.
+  kHistogram,
 };
 
 /// One bound of a range. Unset fields take the default of the tensor they are used for.
@@ -35,7 +37,8 @@ struct StatisticsCollectorParameters {
   double quantile_outlier_prob = 1e-4;  ///< for quantile statistics and no-outliers aggregators; [0, 0.5]
 };
 
-/// How the range of a tensor is estimated (NNCF's RangeEstimatorParameters).
+/// How the range of a tensor is estimated (NNCF's RangeEstimatorParameters). Bounds that come out the wrong way round,
+/// the lower one above the upper one, are an Error kInvalidArgument that names the quantizer.
 struct RangeEstimatorParameters {
   StatisticsCollectorParameters min;
   StatisticsCollectorParameters max;
@@ -44,6 +47,7 @@ struct RangeEstimatorParameters {
   static RangeEstimatorParameters minmax();         ///< smallest and largest value of all samples
   static RangeEstimatorParameters mean_minmax();    ///< mean over samples of each sample's minimum and maximum
   static RangeEstimatorParameters median_minmax();  ///< median instead of mean
+  /// mean over the samples whose extreme lies inside the quantiles, see kMeanNoOutliers
   static RangeEstimatorParameters mean_no_outliers_minmax();
   static RangeEstimatorParameters mean_quantile();  ///< mean over samples of each sample's quantiles
   static RangeEstimatorParameters histogram();      ///< smallest expected squared quantization error

@@ -14,6 +14,9 @@ struct NodeRecord {
   std::string code;    ///< "quantized", or the stable word of the refusal ("ignored", "no_quantizable_input", ...)
   std::string reason;  ///< sentence for people
   std::string kernel;  ///< lowered form: operator that runs it, or why it stayed as Q/DQ
+  /// Layers with a quantized weight: what bias correction did, "corrected" or "kept: ..." with the reason; empty when
+  /// there was none.
+  std::string bias = "";
 };
 
 /// One quantizer with its parameters.
@@ -46,6 +49,7 @@ struct Report {
   int64_t samples = 0;
   int64_t float_bytes = 0, quantized_bytes = 0;  ///< bytes of parameters and constants before and after
 
+  /// Number of operators that are quantized.
   int64_t quantized_count() const;
   /// @param per_channel false: the form stored in archives, without phases (the same input must give the same bytes)
   ///                    and without lists of scales and zero points with more than one entry

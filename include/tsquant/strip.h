@@ -21,15 +21,16 @@ enum class StripFormat {
 ///
 /// Works on models in decomposed, reference and fake-quantize form and on any TorchScript module that calls LibTorch's
 /// fake quantizes, such as one trained with torch.ao's FakeQuantize. Scales and zero points must be constants or
-/// tensors that nothing writes. Quantizers that cannot be converted stay; `warnings()` of the result names them.
+/// tensors that nothing writes. Quantizers that cannot be converted stay; `warnings()` of the result names them, and
+/// says when the model has no quantizers at all.
 ///
 /// ```cpp
 /// auto model = tsquant::Model::load("qat.pt");
 /// tsquant::strip(model, /*do_copy=*/true, tsquant::StripFormat::kDq).save("compressed.pt");
 /// ```
 /// @param do_copy false: the given model is edited, and returned
-/// @throws Error kUnsupportedModel: kNative with fp8 quantizers or integer kernels of the lowered form, which no fake
-///         quantize expresses; kDq with more than 256 levels
+/// @throws Error kUnsupportedModel: integer kernels of the lowered form, whose weights are packed; kNative with fp8
+///         quantizers, which no fake quantize expresses; kDq with more than 256 levels
 Model strip(Model& model, bool do_copy = true, StripFormat strip_format = StripFormat::kNative);
 
 }  // namespace tsquant

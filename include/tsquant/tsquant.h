@@ -5,6 +5,7 @@
 #include "tsquant/annotation.h"
 #include "tsquant/backend.h"
 #include "tsquant/config.h"
+#include "tsquant/data_files.h"
 #include "tsquant/dataset.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"

@@ -11,8 +11,6 @@ namespace {
 
 constexpr size_t kBias = 2, kStride = 3, kPadding = 4, kDilation = 5;
 
-bool is_linear(const ViewNode& node) { return node.op && node.op->metatype == "PTLinearMetatype"; }
-
 bool is_convolution(const ViewNode& node) {
   if (node.kind != NodeKind::kOperator || !node.op) return false;
   return node.type == "conv1d" || node.type == "conv2d" || node.type == "conv3d";
@@ -59,13 +57,10 @@ class PairFinder {
     return constant && constant->isNone();
   }
 
-  bool is_layer(const ViewNode& node) const {
-    return (is_linear(node) || is_convolution(node)) && own_weight(node) && has_known_bias(node);
-  }
+  bool is_layer(const ViewNode& node) const { return is_convolution(node) && own_weight(node) && has_known_bias(node); }
 
   bool is_consumer(const ViewNode& node) const {
     if (!is_layer(node)) return false;
-    if (is_linear(node)) return true;
     const auto* inputs = node.node;
     if (!all_equal(model_, inputs->input(kStride), 1) || !all_equal(model_, inputs->input(kPadding), 0) ||
         !all_equal(model_, inputs->input(kDilation), 1)) {
@@ -76,7 +71,7 @@ class PairFinder {
     return all_equal(model_, inputs->input(general ? 8 : 6), 1);
   }
 
-  int64_t channel_axis(const ViewNode& node) const { return is_linear(node) ? -1 : 1 - own_weight(node)->dim(); }
+  int64_t channel_axis(const ViewNode& node) const { return 1 - own_weight(node)->dim(); }
 
   bool is_read_once(const ViewNode& node) const {
     return node.out_edges.size() == 1 && node.value && node.value->uses().size() == 1;

@@ -30,7 +30,6 @@ std::unique_ptr<RangeEstimatorObserver> channel_extrema(int64_t axis) {
 void collect(const Model& model, const GraphView& view, const Dataset& dataset, std::vector<AlignmentPair>& pairs,
              CalibrationOptions calibration) {
   calibration.collection = "channel_alignment";
-  calibration.collection = "channel_alignment";
   calibration.extra_taps.clear();
   for (auto& pair : pairs) {
     pair.extrema = channel_extrema(pair.axis);

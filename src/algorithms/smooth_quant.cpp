@@ -47,7 +47,6 @@ std::unique_ptr<RangeEstimatorObserver> channel_maxima(int64_t axis) {
 void collect(const Model& model, const GraphView& view, const Dataset& dataset, std::vector<SmoothGroup>& groups,
              CalibrationOptions calibration) {
   calibration.collection = "smooth_quant";
-  calibration.collection = "smooth_quant";
   calibration.extra_taps.clear();
   for (auto& group : groups) {
     group.maxima = channel_maxima(group.axis);

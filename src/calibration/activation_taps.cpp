@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "calibration/bounded_input_observer.h"
+#include "calibration/covering_observer.h"
 #include "graph/sequence.h"
 #include "tsquant/error.h"
 
@@ -38,22 +38,18 @@ bool is_unset(const StatisticsCollectorParameters& bound) {
   return !bound.statistics_type && !bound.aggregator_type && !bound.clipping_value;
 }
 
-/// Whether the point quantizes an input of the model by the default rule.
-bool is_default_input(const GraphView& view, const QuantizationPoint& point, const RangeEstimatorParameters& chosen) {
-  if (point.spec.observer != ObserverKind::kDefault || point.spec.per_channel) return false;
-  if (!is_unset(chosen.min) || !is_unset(chosen.max)) return false;
-  const ViewNode& node = node_of(view, point);
-  const ViewEdge* edge = point.input_port ? view.input_edge(node, *point.input_port) : nullptr;
-  return (edge ? view.node(edge->from) : node).kind == NodeKind::kInput;
+/// Whether nobody said how the range is found.
+bool is_default(const QuantizationPoint& point, const RangeEstimatorParameters& chosen) {
+  return point.spec.observer == ObserverKind::kDefault && !point.spec.per_channel && is_unset(chosen.min) &&
+         is_unset(chosen.max);
 }
 
-std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationPoint& point, bool repeats,
-                                      const CalibrationOptions& options) {
+std::unique_ptr<Observer> observer_of(const QuantizationPoint& point, bool repeats, const CalibrationOptions& options) {
   auto estimator = options.activations_range_estimator;
-  if (!repeats && is_default_input(view, point, estimator)) {
+  if (!repeats && is_default(point, estimator)) {
     estimator = RangeEstimatorParameters::mean_minmax();
     if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
-    return std::make_unique<BoundedInputObserver>(estimator, options.batchwise);
+    return std::make_unique<CoveringObserver>(estimator, options.batchwise);
   }
   if (repeats) cover_all_iterations(estimator);
   return make_observer(point.spec, point.kind, options.batchwise, estimator);
@@ -111,7 +107,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
   const bool has_memory = runner_->stateful() || has_recurrent(view);
   for (auto& tap : taps_) {
     if (!tap.point) continue;
-    tap.owned = observer_of(view, *tap.point, tap.in_loop || has_memory, options);
+    tap.owned = observer_of(*tap.point, tap.in_loop || has_memory, options);
     tap.observer = tap.owned.get();
   }
 }

@@ -82,13 +82,24 @@ void require_equal_keys(const std::map<std::string, std::string>& theirs,
       if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
     }
   }
-  std::vector<std::string> differences;
+  const std::string prefix = kSettingPrefix;
+  std::vector<std::string> differences, settings;
+  bool digests_differ = false;
   for (const auto& name : names) {
     const auto a = theirs.find(name), b = ours.find(name);
     const std::string their = a == theirs.end() ? "none" : a->second, our = b == ours.end() ? "none" : b->second;
-    if (their != our) differences.push_back(fmt::format("{} is \"{}\" instead of \"{}\"", name, their, our));
+    if (their == our) continue;
+    const bool is_setting = name.rfind(prefix, 0) == 0;
+    digests_differ = digests_differ || name == "model" || name == "points" || name == "extra_statistics";
+    if (name != "points" && name != "extra_statistics") {
+      (is_setting ? settings : differences)
+          .push_back(fmt::format("{} is \"{}\" instead of \"{}\"", is_setting ? name.substr(prefix.size()) : name,
+                                 their, our));
+    }
   }
-  if (differences.empty()) return;
+  if (differences.empty() && !digests_differ) return;
+  if (digests_differ) differences.insert(differences.end(), settings.begin(), settings.end());
+  if (differences.empty()) differences.emplace_back("the quantizers and algorithms observe other tensors");
   throw Error(ErrorCode::kCalibration, fmt::format("{} differ: {}", whose, fmt::join(differences, "; ")), place,
               "use the same model, data and settings, or collect the statistics again");
 }

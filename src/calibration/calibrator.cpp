@@ -73,13 +73,16 @@ std::map<std::string, std::string> keys_of(const Model& model, const Annotations
     extra.add(tap.node);
     extra.add(std::string(typeid(*tap.observer).name()));
   }
-  return {{"collection", options.collection},
-          {"model", fingerprint(model)},
-          {"subset_size", fmt::to_string(total)},
-          {"batchwise_statistics", options.batchwise ? "true" : "false"},
-          {"activations_range_estimator_params", describe(options.activations_range_estimator)},
-          {"points", fingerprint(annotations)},
-          {"extra_statistics", fmt::format("{} {}", options.extra_taps.size(), extra.text())}};
+  std::map<std::string, std::string> keys{
+      {"collection", options.collection},
+      {"model", fingerprint(model)},
+      {"subset_size", fmt::to_string(total)},
+      {"batchwise_statistics", options.batchwise ? "true" : "false"},
+      {"activations_range_estimator_params", describe(options.activations_range_estimator)},
+      {"points", fingerprint(annotations)},
+      {"extra_statistics", fmt::format("{} {}", options.extra_taps.size(), extra.text())}};
+  for (const auto& [name, value] : options.settings) keys[kSettingPrefix + name] = value;
+  return keys;
 }
 
 /// One run over the data: read from the cache, or collected here or by several processes together.

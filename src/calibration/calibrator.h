@@ -42,6 +42,8 @@ struct CalibrationOptions {
   std::vector<ExtraTap> extra_taps = {};
   /// Name of this run in statistics files; each run of a flow has its own.
   std::string collection = "activations";
+  /// Options that decide what is observed, by name: they explain why statistics of another run do not fit.
+  std::map<std::string, std::string> settings = {};
   std::shared_ptr<StatisticsCache> cache = nullptr;        ///< none: statistics are always collected
   std::shared_ptr<StatisticsExchange> exchange = nullptr;  ///< none: this process alone
 };

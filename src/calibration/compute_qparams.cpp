@@ -13,21 +13,32 @@ std::string place_of(const QuantizationPoint& point) {
   return point.input_port ? point.node + " input " + std::to_string(*point.input_port) : point.node;
 }
 
-QParams params_of(const QuantizationPoint& point, const Range& range) {
+/// Errors of `compute` with the place of the quantizer.
+template <typename Compute>
+auto at_point(const QuantizationPoint& point, const Compute& compute) -> decltype(compute()) {
   try {
-    return choose_qparams(range, point.spec, point.kind);
+    return compute();
   } catch (const Error& error) {
     throw Error(error.code(), error.message(), error.place().empty() ? place_of(point) : error.place(), error.advice());
   }
 }
 
+QParams params_of(const QuantizationPoint& point, const Range& range) {
+  return at_point(point, [&] { return choose_qparams(range, point.spec, point.kind); });
+}
+
+Range range_of(const QuantizationPoint& point, const Observer& observer) {
+  return at_point(point, [&] { return observer.range(); });
+}
+
 /// Min of mins and max of maxes over the members that were reached; undefined when none was.
-Range joint_range(const std::vector<int64_t>& group, const StatTable& stats) {
+Range joint_range(const Annotations& annotations, const std::vector<int64_t>& group, const StatTable& stats) {
   Range joint;
   for (int64_t id : group) {
     const auto found = stats.observers.find(id);
-    if (found == stats.observers.end()) continue;
-    const auto range = found->second->range();
+    const auto* point = annotations.find(id);
+    if (found == stats.observers.end() || !point) continue;
+    const auto range = range_of(*point, *found->second);
     if (!joint.min.defined()) {
       joint = range;
     } else {
@@ -50,7 +61,7 @@ QParamTable compute_qparams(const Annotations& annotations, const StatTable& sta
     grouped.insert(group.begin(), group.end());
     const auto* first = group.empty() ? nullptr : annotations.find(group.front());
     if (!first) continue;
-    const auto range = joint_range(group, stats);
+    const auto range = joint_range(annotations, group, stats);
     if (!range.min.defined() && !first->spec.fixed_scale) continue;
     const auto params = params_of(*first, range);
     for (int64_t id : group) table[id] = params;
@@ -61,7 +72,7 @@ QParamTable compute_qparams(const Annotations& annotations, const StatTable& sta
     if (point.spec.fixed_scale) {
       table[point.id] = params_of(point, {});
     } else if (found != stats.observers.end()) {
-      table[point.id] = params_of(point, found->second->range());
+      table[point.id] = params_of(point, range_of(point, *found->second));
     }
   }
   return table;

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "calibration/fingerprint.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -37,6 +38,19 @@ double row_quantile(const float* row, int64_t count, double q, bool magnitudes) 
     for (float& x : values) x = std::fabs(x);
   }
   return quantile(values, q);
+}
+
+/// Freely chosen statistics may cross. What differs by no more than rounding does not count: quantiles of constant data
+/// are interpolated.
+void refuse_crossed_bounds(const at::Tensor& low, const at::Tensor& high, const RangeEstimatorParameters& params) {
+  constexpr double kRounding = 1e-5;
+  const auto crossed = low - high > at::maximum(low.abs(), high.abs()) * kRounding;
+  if (!crossed.any().item<bool>()) return;
+  const auto first = crossed.to(c10::kByte).argmax();
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the range estimator {} gives a lower bound of {:g} above the upper bound of {:g}",
+                          describe(params), low.take(first).item<double>(), high.take(first).item<double>()),
+              "", "choose statistics whose lower bound is the smaller one, with the same clipping for both");
 }
 
 }  // namespace
@@ -150,7 +164,7 @@ Range RangeEstimatorObserver::range() const {
   if (batches_ == 0) throw Error(ErrorCode::kCalibration, "no values were observed");
   // A channel that never had a finite value gets the empty range at zero.
   const auto low = at::nan_to_num(min_.result(), 0.0), high = at::nan_to_num(max_.result(), 0.0);
-  // Freely chosen statistics may cross, for example when only the upper bound is clipped; the upper bound wins.
+  refuse_crossed_bounds(low, high, params_);
   return {at::minimum(low, high), high};
 }
 

@@ -16,9 +16,11 @@ namespace {
 
 using Keys = std::map<std::string, std::string>;
 
+/// Settings only explain differences of other keys, so they do not decide which file it is.
 std::string file_name(const Keys& keys) {
   Digest digest;
   for (const auto& [key, value] : keys) {
+    if (key.rfind(kSettingPrefix, 0) == 0) continue;
     digest.add(key);
     digest.add(value);
   }

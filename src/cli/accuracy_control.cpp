@@ -73,7 +73,15 @@ DataFile validation_data(const DataArgs& calibration, const AccuracyArgs& args) 
   if (!args.labels.empty()) validation.options.labels = args.labels;
   validation.options.batch_size = args.batch_size;
   validation.options.limit = args.limit;
-  return open_data(validation);
+  try {
+    return open_data(validation);
+  } catch (const Error& error) {
+    if (args.data.empty()) throw;
+    std::string advice = error.advice();
+    const size_t option = advice.find("--data");
+    if (option != std::string::npos) advice.replace(option, std::string("--data").size(), "--validation-data");
+    throw Error(error.code(), error.message(), error.place(), advice);
+  }
 }
 
 }  // namespace
@@ -94,7 +102,8 @@ void add_accuracy_options(CLI::App& app, AccuracyArgs& args) {
           ->check(CLI::IsMember({"top1", "agreement", "perplexity"})));
   add(app.add_option("--validation-batch-size", args.batch_size, "Samples per call of the model")
           ->check(CLI::PositiveNumber));
-  add(app.add_option("--validation-limit", args.limit, "Use only the first samples"));
+  add(app.add_option("--validation-limit", args.limit, "Use only the first samples; 0: all")
+          ->check(CLI::NonNegativeNumber));
   add(app.add_option("--ranking-subset-size", args.ranking_subset_size,
                      "Validation batches that rank the operators; default: --subset-size"));
   add(app.add_option("--ranking-workers", args.ranking_workers, "Operators ranked at the same time"));
@@ -153,7 +162,9 @@ void require_limit(const AccuracyControlResult& result, const AccuracyArgs& args
   throw Error(ErrorCode::kAccuracyLimit,
               fmt::format("the {} drops by {:.6g} ({}), {:.6g} more than allowed", args.metric, result.drop,
                           args.drop_type, result.drop - *args.max_drop),
-              output, "the best model found was written; allow a larger drop or try --tune");
+              output,
+              std::string("the best model found was written; allow a larger drop") +
+                  (args.advanced.tune_hyperparams ? "" : " or try --tune"));
 }
 
 }  // namespace tsquant::cli

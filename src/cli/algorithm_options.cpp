@@ -1,6 +1,9 @@
 #include "cli/algorithm_options.h"
 
+#include <fmt/format.h>
+
 #include "flows/option_names.h"
+#include "tsquant/error.h"
 
 namespace tsquant::cli {
 
@@ -13,6 +16,24 @@ void add_choice(CLI::App& app, const std::string& name, std::string& value, cons
   app.add_option(name, value, help)->check(CLI::IsMember(allowed))->group(kGroup)->capture_default_str();
 }
 
+void refuse_if(bool given, const std::string& option, const std::string& why, const std::string& advice) {
+  if (given) throw Error(ErrorCode::kInvalidArgument, fmt::format("{} has no effect {}", option, why), option, advice);
+}
+
+/// Arguments of an algorithm that does not run would be ignored.
+void refuse_unused(const AlgorithmArgs& args, bool transformer) {
+  if (args.bias_correction == "none") {
+    const std::string why = "with --bias-correction none", advice = "leave one of them out";
+    refuse_if(args.bias_threshold.has_value(), "--bias-threshold", why, advice);
+    refuse_if(args.bias_for_all_nodes, "--bias-for-all-nodes", why, advice);
+    refuse_if(!args.bias_reference.empty(), "--bias-reference", why, advice);
+  }
+  if (args.smooth_quant.value_or(transformer)) return;
+  const std::string why = "without SmoothQuant", advice = "add --smooth-quant or --model-type transformer";
+  refuse_if(args.smooth_quant_matmul.has_value(), "--smooth-quant-alpha-matmul", why, advice);
+  refuse_if(args.smooth_quant_convolution.has_value(), "--smooth-quant-alpha-convolution", why, advice);
+}
+
 }  // namespace
 
 void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
@@ -20,14 +41,15 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
          "--smooth-quant,!--no-smooth-quant", [&](int64_t count) { args.smooth_quant = count > 0; },
          "Move the range of activation channels into the weights that read them; default: for transformers")
       ->group(kGroup);
-  const auto alpha = [&](const std::string& kind, double& value) {
+  const auto alpha = [&](const std::string& kind, c10::optional<double>& value, double by_default) {
     app.add_option("--smooth-quant-alpha-" + kind, value,
-                   "How much of the range moves, from 0 to 1; negative: layers of this kind are left out")
-        ->group(kGroup)
-        ->capture_default_str();
+                   fmt::format("How much of the range moves, from 0 to 1; negative: layers of this kind are left out; "
+                               "default: {:g}",
+                               by_default))
+        ->group(kGroup);
   };
-  alpha("matmul", args.smooth_quant_params.matmul);
-  alpha("convolution", args.smooth_quant_params.convolution);
+  alpha("matmul", args.smooth_quant_matmul, SmoothQuantParameters().matmul);
+  alpha("convolution", args.smooth_quant_convolution, SmoothQuantParameters().convolution);
   app.add_flag("--channel-alignment", args.channel_alignment, "Align the channel ranges of consecutive layers")
       ->group(kGroup);
   add_choice(app, "--bias-correction", args.bias_correction, "Correct biases for the mean error of the weights",
@@ -52,9 +74,11 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
 }
 
 void apply_algorithm_options(const AlgorithmArgs& args, bool transformer, QuantizePt2eOptions& options) {
-  const auto& alphas = args.smooth_quant_params;
+  refuse_unused(args, transformer);
+  auto& alphas = options.smooth_quant_params;
+  if (args.smooth_quant_matmul) alphas.matmul = *args.smooth_quant_matmul;
+  if (args.smooth_quant_convolution) alphas.convolution = *args.smooth_quant_convolution;
   options.smooth_quant = args.smooth_quant.value_or(transformer && (alphas.matmul >= 0 || alphas.convolution >= 0));
-  options.smooth_quant_params = alphas;
   options.channel_alignment = args.channel_alignment;
   options.fast_bias_correction =
       args.bias_correction == "none" ? c10::optional<bool>() : c10::optional<bool>(args.bias_correction == "fast");

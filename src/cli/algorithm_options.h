@@ -9,8 +9,8 @@ namespace tsquant::cli {
 
 /// Options of the algorithms around the quantizer: statistics, SmoothQuant, channel alignment, bias correction.
 struct AlgorithmArgs {
-  c10::optional<bool> smooth_quant;  ///< none: for transformers
-  SmoothQuantParameters smooth_quant_params;
+  c10::optional<bool> smooth_quant;                                     ///< none: for transformers
+  c10::optional<double> smooth_quant_matmul, smooth_quant_convolution;  ///< none: the library's defaults
   bool channel_alignment = false;
   std::string bias_correction = "fast";
   std::string bias_reference;  ///< empty: that of the algorithm
@@ -22,6 +22,7 @@ struct AlgorithmArgs {
 };
 void add_algorithm_options(CLI::App& app, AlgorithmArgs& args);
 /// Sets the fields of `options` that the arguments speak about.
+/// @throws Error kInvalidArgument: arguments of an algorithm that the others switch off
 void apply_algorithm_options(const AlgorithmArgs& args, bool transformer, QuantizePt2eOptions& options);
 
 /// Where statistics are kept; these options go together with a configuration file.

@@ -162,7 +162,9 @@ void add_data_options(CLI::App& app, DataArgs& args, int64_t batch_size, bool re
       ->group(group);
   app.add_option("--image-size", args.options.image_size, "Folder of images: resize to this height and width")
       ->group(group);
-  app.add_option("--limit", args.options.limit, "Use only the first samples")->group(group);
+  app.add_option("--limit", args.options.limit, "Use only the first samples; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
   app.add_option("--scalar", args.scalars,
                  "Number or truth value as a further argument of every call: 16000, or rate=16000 by name; repeat it")
       ->allow_extra_args(false)

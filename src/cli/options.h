@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "io/data_files.h"
+#include "tsquant/data_files.h"
 #include "tsquant/model.h"
 #include "tsquant/openvino_quantizer.h"
 

@@ -20,7 +20,8 @@ void add_report(CLI::App& app) {
   command->callback([args] {
     const std::string text = read_extra_file(args->model, "tsquant_report.json");
     if (text.empty()) {
-      throw Error(ErrorCode::kModelLoad, "the archive holds no report", args->model, "it was not written by tsquant");
+      throw Error(ErrorCode::kModelLoad, "the archive holds no report", args->model,
+                  "tsquant quantize and tsquant strip write reports, training programs do not");
     }
     const Report report = Report::from_json(text);
     if (args->json.empty()) {

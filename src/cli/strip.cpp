@@ -3,6 +3,9 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "flows/check_options.h"
+#include "io/archive_info.h"
+#include "lowering/lowering.h"
 #include "tsquant/strip.h"
 
 namespace tsquant::cli {
@@ -16,11 +19,25 @@ struct Args {
   std::string model, output, format = "native";
 };
 
+/// What the file says about itself, with a note of what was done to it; nothing for files that other programs wrote.
+std::unordered_map<std::string, std::string> extra_files(const Args& args, const Model& result) {
+  const std::string text = read_extra_file(args.model, "tsquant_report.json");
+  if (text.empty()) return {};
+  Report report = Report::from_json(text);
+  report.options["strip"] = args.format;
+  if (args.format == "native") report.form = form_name(OutputForm::kFakeQuantize);
+  report.quantized_bytes = stored_bytes(result);
+  report.warnings.insert(report.warnings.end(), result.warnings().begin(), result.warnings().end());
+  return {{"tsquant_report.json", report.to_json(/*per_channel=*/false)},
+          {"tsquant_form", report.form},
+          {"tsquant_engine", report.engine}};
+}
+
 void run(const Args& args) {
   Model model = Model::load(args.model);
   const Model result = strip(model, /*do_copy=*/false, kFormats.at(args.format));
   for (const auto& warning : result.warnings()) log_line("warning: " + warning);
-  result.save(args.output);
+  result.save(args.output, extra_files(args, result));
   std::cout << "wrote " << args.output << std::endl;
 }
 

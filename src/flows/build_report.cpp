@@ -53,8 +53,8 @@ class Describer {
       return set(record, "passes_codes", "moves quantized values without computing on them");
     }
     const auto refusal = refusals_.find(node.name);
-    // Branches, loops and tuples are no operators that a table could know.
-    if (node.node && node.node->kind().is_prim()) {
+    // Branches, loops and tuples are no operators that a table could know; elements of a list stand for their list.
+    if (node.node && node.node->kind().is_prim() && node.type != "__getitem__") {
       return set(record, "control_flow", "hands tensors on between blocks and computes nothing");
     }
     if (refusal != refusals_.end()) {

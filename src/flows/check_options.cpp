@@ -23,6 +23,41 @@ const char* form_name(OutputForm form) {
   return "unknown";
 }
 
+namespace {
+
+/// Parameters of an algorithm that does not run would be ignored.
+[[noreturn]] void refuse_unused(const std::string& parameter, const std::string& algorithm) {
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is set, but {}", parameter, algorithm), parameter,
+              "leave it out, or switch the algorithm on");
+}
+
+void check_bias_correction(const QuantizePt2eOptions& options) {
+  const auto& params = options.bias_correction_params;
+  if (params.threshold && !(*params.threshold >= 0)) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("the threshold of bias correction is {}", *params.threshold),
+                "bias_correction_params.threshold", "use 0 or more");
+  }
+  if (options.fast_bias_correction) return;
+  const std::string none = "biases are not corrected (fast_bias_correction is none or disable_bias_correction is true)";
+  if (params.threshold) refuse_unused("bias_correction_params.threshold", none);
+  if (params.apply_for_all_nodes) refuse_unused("bias_correction_params.apply_for_all_nodes", none);
+  if (params.reference) refuse_unused("bias_correction_params.reference", none);
+}
+
+void check_smoothing(const QuantizePt2eOptions& options) {
+  check_smooth_quant(options.smooth_quant_params);
+  if (options.smooth_quant) return;
+  const SmoothQuantParameters& given = options.smooth_quant_params;
+  const SmoothQuantParameters unset;
+  const std::string off = "smooth_quant is false";
+  if (given.convolution >= 0 && given.convolution != unset.convolution) {
+    refuse_unused("smooth_quant_params.convolution", off);
+  }
+  if (given.matmul >= 0 && given.matmul != unset.matmul) refuse_unused("smooth_quant_params.matmul", off);
+}
+
+}  // namespace
+
 void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
   if (options.subset_size < 1) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("subset_size is {}", options.subset_size), "subset_size",
@@ -33,7 +68,8 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
                 fmt::format("an engine was named, but the {} form runs on none", form_name(options.form)), "engine",
                 "ask for the lowered form or leave the engine out");
   }
-  check_smooth_quant(options.smooth_quant_params);
+  check_bias_correction(options);
+  check_smoothing(options);
   if (dataset.count(1) == 0) {
     throw Error(ErrorCode::kDataset, "the calibration data set is empty", "calibration_dataset",
                 "give at least one sample");
@@ -49,22 +85,6 @@ std::string checked_engine(const QuantizePt2eOptions& options) {
                 fmt::format("engines of this build: {}", fmt::join(engines, ", ")));
   }
   return engine;
-}
-
-void record_options(Report& report, const QuantizePt2eOptions& options, const Dataset& dataset) {
-  report.version = TSQUANT_VERSION;
-  report.form = form_name(options.form);
-  report.options["subset_size"] = std::to_string(options.subset_size);
-  report.options["fold_quantize"] = options.fold_quantize ? "true" : "false";
-  report.options["smooth_quant"] = options.smooth_quant ? "true" : "false";
-  report.options["channel_alignment"] = options.channel_alignment ? "true" : "false";
-  if (options.smooth_quant) {
-    report.options["smooth_quant_alpha"] = fmt::format(
-        "convolution {:g}, matmul {:g}", options.smooth_quant_params.convolution, options.smooth_quant_params.matmul);
-  }
-  report.options["data_length"] = dataset.get_length() ? std::to_string(*dataset.get_length()) : "unknown";
-  report.options["batch_size"] = std::to_string(dataset.batch_size());
-  report.options["skip_passes"] = fmt::format("{}", fmt::join(options.skip_passes, ","));
 }
 
 }  // namespace tsquant

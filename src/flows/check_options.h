@@ -17,7 +17,4 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset);
 /// @throws Error kBackendUnavailable
 std::string checked_engine(const QuantizePt2eOptions& options);
 
-/// Writes the options into the report.
-void record_options(Report& report, const QuantizePt2eOptions& options, const Dataset& dataset);
-
 }  // namespace tsquant

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "graph/params.h"
@@ -42,33 +43,39 @@ std::string other_float_type(const GraphView& view, const QuantizationPoint& poi
 }  // namespace
 
 std::vector<std::string> drop_other_float_types(const GraphView& view, Annotations& annotations) {
-  std::set<std::string> types, refused;
+  std::set<std::string> types;
   std::set<int64_t> dropped;
-  std::vector<QuantizationPoint> kept;
-  std::vector<Refusal> refusals;
-  for (auto& point : annotations.points) {
+  std::map<std::string, Refusal> refused;
+  for (const auto& point : annotations.points) {
     const std::string type = other_float_type(view, point);
-    if (type.empty()) {
-      kept.push_back(std::move(point));
-      continue;
-    }
+    if (type.empty()) continue;
     types.insert(type);
     dropped.insert(point.id);
     for (const auto& name : point.quantized_nodes) {
-      if (!refused.insert(name).second) continue;
-      refusals.push_back({name, "not_float32", fmt::format("reads {} tensors; {}", type, kAdvice)});
+      refused.emplace(name, Refusal{name, "not_float32", fmt::format("reads {} tensors; {}", type, kAdvice)});
     }
   }
-  annotations.points = std::move(kept);
-  // This reason is more precise than what the quantizer may have said about the same operator.
-  auto& all = annotations.refusals;
-  all.erase(std::remove_if(all.begin(), all.end(), [&](const auto& r) { return refused.count(r.node) > 0; }),
-            all.end());
-  all.insert(all.end(), refusals.begin(), refusals.end());
-  for (auto& group : annotations.unified_scale_groups) {
-    group.erase(std::remove_if(group.begin(), group.end(), [&](int64_t id) { return dropped.count(id) > 0; }),
-                group.end());
+  if (dropped.empty()) return {};
+  const auto is_refused = [&](const std::string& name) { return refused.count(name) > 0; };
+  // The other arguments of these operators need no quantizer either.
+  for (auto& point : annotations.points) {
+    auto& nodes = point.quantized_nodes;
+    const auto kept = std::remove_if(nodes.begin(), nodes.end(), is_refused);
+    if (kept == nodes.begin() && !nodes.empty()) dropped.insert(point.id);
+    nodes.erase(kept, nodes.end());
   }
+  const auto is_dropped = [&](int64_t id) { return dropped.count(id) > 0; };
+  auto& points = annotations.points;
+  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_dropped(point.id); }),
+               points.end());
+  for (auto& group : annotations.unified_scale_groups) {
+    group.erase(std::remove_if(group.begin(), group.end(), is_dropped), group.end());
+  }
+  // This reason is more precise than what the quantizer may have said about the same operator.
+  auto& refusals = annotations.refusals;
+  refusals.erase(std::remove_if(refusals.begin(), refusals.end(), [&](const auto& r) { return is_refused(r.node); }),
+                 refusals.end());
+  for (const auto& entry : refused) refusals.push_back(entry.second);
   return {types.begin(), types.end()};
 }
 

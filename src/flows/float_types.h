@@ -11,7 +11,8 @@
 namespace tsquant {
 
 /// Takes out the points whose tensor is known to hold floating-point numbers other than float32: LibTorch's quantize
-/// operators take nothing else. The operators that asked for them get a refusal with the code "not_float32".
+/// operators take nothing else. The operators that asked for them get a refusal with the code "not_float32", and points
+/// that serve no other operator go too.
 /// @return the types that were found, for example {"float64"}; empty when every point stays
 std::vector<std::string> drop_other_float_types(const GraphView& view, Annotations& annotations);
 

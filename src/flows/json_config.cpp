@@ -32,6 +32,8 @@ const OptionNames<AggregatorType> kAggregators = {{"min", AggregatorType::kMin},
 const OptionNames<QuantizationMode> kModes = {{"symmetric", QuantizationMode::kSymmetric},
                                               {"asymmetric", QuantizationMode::kAsymmetric}};
 const OptionNames<FP8Type> kDestinations = {{"f8e4m3", FP8Type::kE4M3}, {"f8e5m2", FP8Type::kE5M2}};
+const OptionNames<BiasReference> kReferences = {{"simulated", BiasReference::kSimulated},
+                                                {"collected", BiasReference::kCollected}};
 
 /// Sets `target` when the object has the key. The schema has checked types and names before.
 template <typename Target>
@@ -106,9 +108,10 @@ class ConfigReader {
     read_estimator(object, "activations_range_estimator_params", advanced.activations_range_estimator_params);
     read_estimator(object, "weights_range_estimator_params", advanced.weights_range_estimator_params);
     if (object.contains("bias_correction_params")) {
-      read(object.at("bias_correction_params"), "apply_for_all_nodes",
-           advanced.bias_correction_params.apply_for_all_nodes);
-      read(object.at("bias_correction_params"), "threshold", advanced.bias_correction_params.threshold);
+      const json& source = object.at("bias_correction_params");
+      read(source, "apply_for_all_nodes", advanced.bias_correction_params.apply_for_all_nodes);
+      read(source, "threshold", advanced.bias_correction_params.threshold);
+      read(source, "reference", kReferences, advanced.bias_correction_params.reference);
     }
     if (object.contains("smooth_quant_alphas")) {
       read(object.at("smooth_quant_alphas"), "convolution", advanced.smooth_quant_alphas.convolution);

@@ -64,6 +64,7 @@ std::string allowed(const json& part) {
   std::string text = part.contains("type") ? names_in(part.at("type").is_array() ? part.at("type") : json{part["type"]})
                                            : std::string("any value");
   if (part.contains("minimum")) text += " from " + part.at("minimum").dump();
+  if (part.contains("exclusiveMinimum")) text += " above " + part.at("exclusiveMinimum").dump();
   if (part.contains("maximum")) text += " up to " + part.at("maximum").dump();
   return text;
 }

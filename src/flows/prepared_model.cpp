@@ -16,6 +16,8 @@
 #include "flows/equalize_channels.h"
 #include "flows/float_types.h"
 #include "flows/phase_clock.h"
+#include "flows/record_options.h"
+#include "flows/remarks.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
 #include "graph/steady_threads.h"
@@ -58,6 +60,7 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
   prepared.annotations = quantizer.annotate(*prepared.view);
   quantizer.validate(*prepared.view, prepared.annotations);
   check_supported(*prepared.view, prepared.annotations, options.form);
+  check_observers(prepared.annotations, options, prepared.report);
   const auto other_types = drop_other_float_types(*prepared.view, prepared.annotations);
   if (!other_types.empty()) {
     if (prepared.annotations.points.empty() && !options.allow_empty) refuse_float_types(other_types);
@@ -67,8 +70,10 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
   require_points(prepared.annotations, prepared.report, options.allow_empty);
 }
 
-CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
+CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset,
+                                       const Report& report) {
   CalibrationOptions calibration;
+  calibration.settings = deciding_options(report);
   calibration.subset_size = options.subset_size;
   calibration.batchwise = options.batchwise_statistics.value_or(dataset.batch_size() > 1);
   calibration.inplace = options.inplace_statistics;
@@ -137,6 +142,14 @@ void apply_refusals(Report& report, const std::vector<Refusal>& refusals) {
   }
 }
 
+void note_biases(Report& report, const std::map<std::string, std::string>& notes,
+                 const std::set<std::string>& reverted) {
+  for (auto& node : report.nodes) {
+    const auto note = notes.find(node.name);
+    if (note != notes.end() && node.quantized && !reverted.count(node.name)) node.bias = note->second;
+  }
+}
+
 void convert_form(Model& model, const QuantizePt2eOptions& options, const std::string& engine, Report& report) {
   duplicate_dequantize(model);
   if (options.form == OutputForm::kDecomposed) to_decomposed_form(model);
@@ -189,7 +202,7 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   report.float_bytes = stored_bytes(*prepared.model);
   prepared.first = calibration_dataset.get(0);
   normalise(prepared, quantizer, options);
-  CalibrationOptions calibration = calibration_options(options, calibration_dataset);
+  CalibrationOptions calibration = calibration_options(options, calibration_dataset, report);
   equalize_channels(*prepared.model, report, clock, calibration_dataset, options, calibration);
 
   clock.start("annotate");
@@ -201,6 +214,7 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
                                      options.bias_correction_params);
   if (fast) calibration.extra_taps = fast_correction.taps();
   measure(prepared, calibration_dataset, calibration);
+  warn_about_batches(quantizer, calibration.batchwise, report);
   keep_biases(prepared);
 
   if (options.fast_bias_correction) {
@@ -209,7 +223,8 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
                               : bias_correction(*prepared.model, *prepared.view, prepared.annotations, prepared.qparams,
                                                 calibration_dataset, options.bias_correction_params, calibration);
     const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
-    report.options["bias_correction"] = fast ? "fast" : "accurate";
+    prepared.bias_notes = bias_notes(*prepared.view, prepared.annotations, records);
+    note_biases(report, prepared.bias_notes, {});
     report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
   }
   clock.stop();
@@ -223,7 +238,7 @@ PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& c
   require_float(model);
   const SteadyThreads steady;
   PreparedModel prepared;
-  record_options(prepared.report, options, calibration_dataset);
+  record_options(prepared.report, quantizer, options, calibration_dataset);
   prepared.report.engine = checked_engine(options);
   PhaseClock clock(prepared.report);
   name_phase_in_errors(clock, [&] { prepare(prepared, clock, model, quantizer, calibration_dataset, options); });
@@ -253,6 +268,7 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   report.nodes.clear();
   const auto absent = find_absent_points(view, annotations, prepared.qparams);
   describe_nodes(report, view, absent.present, absent.losses);
+  note_biases(report, prepared.bias_notes, reverted_operators);
   auto& records = report.quantizers;
   records.erase(std::remove_if(records.begin(), records.end(),
                                [&](const QuantizerRecord& record) { return removed_points.count(record.id) > 0; }),

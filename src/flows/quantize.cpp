@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
+#include "algorithms/smooth_quant.h"
 #include "flows/option_names.h"
 #include "tsquant/error.h"
 
@@ -78,30 +77,24 @@ void apply_smooth_quant(QuantizeSetup& setup, const QuantizeOptions& options) {
     alphas.matmul = *alpha < 0 ? -1 : *alpha;
     if (*alpha < 0) alphas.convolution = -1;
   }
-  setup.options.smooth_quant_params = alphas;
-  setup.options.smooth_quant =
-      options.model_type == ModelType::kTransformer && (alphas.convolution >= 0 || alphas.matmul >= 0);
+  if (options.model_type == ModelType::kTransformer) {
+    setup.options.smooth_quant_params = alphas;
+    setup.options.smooth_quant = alphas.convolution >= 0 || alphas.matmul >= 0;
+    return;
+  }
+  check_smooth_quant(alphas);
+  const AdvancedSmoothQuantParameters unset;
+  const auto wanted = [](double alpha, double by_default) { return alpha >= 0 && alpha != by_default; };
+  if (advanced.smooth_quant_alpha.value_or(-1) >= 0 || wanted(alphas.convolution, unset.convolution) ||
+      wanted(alphas.matmul, unset.matmul)) {
+    setup.warnings.push_back(fmt::format("{} has no effect: SmoothQuant runs for the model type transformer only",
+                                         advanced.smooth_quant_alpha ? "smooth_quant_alpha" : "smooth_quant_alphas"));
+  }
 }
 
-/// Ranges per item of a batch are wrong where dimension 0 is not the batch.
-void warn_about_batches(QuantizedModel& result, const Dataset& data, const QuantizeOptions& options) {
-  const bool batchwise = options.advanced_parameters.batchwise_statistics.value_or(data.batch_size() > 1);
-  if (!batchwise) return;
-  const auto& nodes = result.report.nodes;
-  const bool embeds = std::any_of(nodes.begin(), nodes.end(), [](const NodeRecord& node) {
-    return node.type == "embedding" || node.type == "embedding_bag";
-  });
-  if (!embeds && options.model_type != ModelType::kTransformer) return;
-  result.report.warnings.push_back(
-      "statistics per item of a batch can be inaccurate for this model, because the batch need not be dimension 0 "
-      "everywhere: when accuracy suffers, switch batchwise_statistics off or calibrate with batches of one");
-}
-
-void add_remarks(QuantizedModel& result, const QuantizeSetup& setup, const Dataset& data,
-                 const QuantizeOptions& options) {
+void add_remarks(QuantizedModel& result, const QuantizeSetup& setup) {
   auto& warnings = result.report.warnings;
   warnings.insert(warnings.end(), setup.warnings.begin(), setup.warnings.end());
-  warn_about_batches(result, data, options);
 }
 
 }  // namespace
@@ -145,7 +138,7 @@ QuantizedModel quantize(Model& model, const Dataset& calibration_dataset, const 
   const QuantizeSetup setup = make_quantize_setup(options);
   OpenVINOQuantizer quantizer(setup.quantizer);
   auto result = quantize_pt2e(model, quantizer, calibration_dataset, setup.options);
-  add_remarks(result, setup, calibration_dataset, options);
+  add_remarks(result, setup);
   return result;
 }
 
@@ -158,7 +151,7 @@ AccuracyControlResult quantize_with_accuracy_control(Model& model, const Dataset
   OpenVINOQuantizer quantizer(setup.quantizer);
   auto result = quantize_pt2e_with_accuracy_control(model, quantizer, calibration_dataset, validation_dataset,
                                                     validation_fn, control, setup.options);
-  add_remarks(result.quantized, setup, calibration_dataset, options);
+  add_remarks(result.quantized, setup);
   return result;
 }
 

@@ -2,10 +2,11 @@
 
 namespace tsquant {
 
+namespace {
+
 // The NNCF half follows the keys of nncf/config/schemata/algo/quantization.py that post-training quantization uses; the
 // other half has the names of nncf.quantize's arguments.
-const nlohmann::json& quantize_config_schema() {
-  static const auto schema = nlohmann::json::parse(R"json({
+constexpr const char* kSchema = R"json({
   "type": "object",
   "additionalProperties": false,
   "required": ["compression"],
@@ -100,7 +101,8 @@ const nlohmann::json& quantize_config_schema() {
               "additionalProperties": false,
               "properties": {
                 "apply_for_all_nodes": {"type": "boolean"},
-                "threshold": {"type": "number", "minimum": 0}
+                "threshold": {"type": "number", "minimum": 0},
+                "reference": {"enum": ["simulated", "collected"]}
               }
             },
             "smooth_quant_alphas": {
@@ -169,7 +171,7 @@ const nlohmann::json& quantize_config_schema() {
         "aggregator_type": {
           "enum": ["min", "max", "mean", "median", "mean_no_outliers", "median_no_outliers", "histogram"]
         },
-        "clipping_value": {"type": "number", "minimum": 0},
+        "clipping_value": {"type": "number", "exclusiveMinimum": 0},
         "quantile_outlier_prob": {"type": "number", "minimum": 0, "maximum": 0.5}
       }
     },
@@ -182,7 +184,12 @@ const nlohmann::json& quantize_config_schema() {
       }
     }
   }
-})json");
+})json";
+
+}  // namespace
+
+const nlohmann::json& quantize_config_schema() {
+  static const auto schema = nlohmann::json::parse(kSchema);
   return schema;
 }
 

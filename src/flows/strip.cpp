@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
@@ -13,6 +14,7 @@
 #include "lowering/fake_quantize_nodes.h"
 #include "lowering/lowering.h"
 #include "report/compare.h"
+#include "report/runnable.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -179,23 +181,38 @@ void decomposed_to_native(Model& model) {
   torch::jit::EliminateDeadCode(graph);
 }
 
-/// Operators of tsquant and integer kernels have no fake quantize that computes the same.
-void require_native(const Model& model) {
+bool is_fp8_quantizer(const Node* node) {
+  const std::string name = node->kind().toQualString();
+  return name == "tsquant::quantize_fp8" || name == "tsquant::dequantize_fp8";
+}
+
+/// Integer kernels hold packed weights and no quantizers that could be converted; an fp8 quantizer has no fake quantize
+/// that computes the same.
+void require_quantizers(const Model& model, StripFormat format) {
   for (const Node* node : all_nodes(model.graph()->block())) {
     const std::string space = node->kind().ns().toUnqualString();
-    if (space != "tsquant" && space != "quantized") continue;
-    throw Error(ErrorCode::kUnsupportedModel,
-                fmt::format("{} has no counterpart among LibTorch's fake quantizes", node->kind().toQualString()),
+    const bool fp8 = is_fp8_quantizer(node);
+    if ((space != "tsquant" && space != "quantized") || (fp8 && format != StripFormat::kNative)) continue;
+    const char* reason = fp8 ? "has no counterpart among LibTorch's fake quantizes"
+                             : "is an integer kernel, from which no quantizer can be stripped";
+    throw Error(ErrorCode::kUnsupportedModel, fmt::format("{} {}", node->kind().toQualString(), reason),
                 node->outputs().empty() ? "" : "%" + node->output(0)->debugName(),
                 "strip models with integer quantizers in decomposed, reference or fake-quantize form");
   }
 }
 
+void warn_if_float(Model& model) {
+  const auto nodes = all_nodes(model.graph()->block());
+  if (std::any_of(nodes.begin(), nodes.end(), [](const Node* node) { return is_quantized_operator(*node); })) return;
+  model.warnings().push_back("strip: the model has no quantizers, so there is nothing to strip");
+}
+
 }  // namespace
 
 Model strip(Model& model, bool do_copy, StripFormat strip_format) {
-  if (strip_format == StripFormat::kNative) require_native(model);
+  require_quantizers(model, strip_format);
   Model result = do_copy ? model.clone() : model;
+  warn_if_float(result);
   switch (strip_format) {
     case StripFormat::kNative:
       decomposed_to_native(result);

@@ -26,6 +26,12 @@ Value* transposed_parameter(const Model& model, Value* value) {
   if (node->kind() == c10::aten::transpose) {
     const auto a = constant_of(model, node->input(1)), b = constant_of(model, node->input(2));
     if (!a || !b || !a->isInt() || !b->isInt() || (a->toInt() & 1) == (b->toInt() & 1)) return nullptr;
+  } else if (node->kind() == c10::aten::permute) {
+    const auto dims = constant_of(model, node->input(1));
+    // For a matrix [1, 0], whatever the signs.
+    if (!dims || !dims->isIntList() || dims->toIntVector().size() != 2 || (dims->toIntVector()[0] & 1) == 0) {
+      return nullptr;
+    }
   } else if (node->kind() != c10::aten::t && node->kind() != c10::aten::numpy_T) {
     return nullptr;
   }

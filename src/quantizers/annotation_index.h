@@ -32,8 +32,8 @@ struct AnnotationIndex::Tables {
     if (known == group_of.end()) return all.size();
     const auto& members = all[known->second];
     // Roots come first and those that pass a quantizer on last, so this ends early.
-    const bool there = !members.empty() && (members.front() == id ||
-                                            std::find(members.rbegin(), members.rend(), id) != members.rend());
+    const bool there = !members.empty() &&
+                       (members.front() == id || std::find(members.rbegin(), members.rend(), id) != members.rend());
     if (there) return known->second;
     const auto found = std::find_if(all.begin(), all.end(), [id](const auto& group) {
       return std::find(group.begin(), group.end(), id) != group.end();

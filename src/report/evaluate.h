@@ -5,8 +5,8 @@
 #include <functional>
 #include <string>
 
-#include "io/data_files.h"
 #include "report/runnable.h"
+#include "tsquant/data_files.h"
 #include "tsquant/quantize_pt2e.h"
 
 namespace tsquant {

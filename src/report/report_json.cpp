@@ -12,7 +12,7 @@ using nlohmann::ordered_json;
 
 ordered_json node_json(const NodeRecord& node) {
   return {{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type},    {"quantized", node.quantized},
-          {"code", node.code}, {"reason", node.reason},   {"kernel", node.kernel}};
+          {"code", node.code}, {"reason", node.reason},   {"kernel", node.kernel}, {"bias", node.bias}};
 }
 
 ordered_json quantizer_json(const QuantizerRecord& q, bool per_channel) {
@@ -44,6 +44,7 @@ NodeRecord node_from(const ordered_json& json) {
   node.code = json.at("code");
   node.reason = json.at("reason");
   node.kernel = json.at("kernel");
+  node.bias = json.value("bias", "");
   return node;
 }
 

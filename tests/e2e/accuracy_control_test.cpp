@@ -63,7 +63,8 @@ TEST_F(DamagedDemo, AMissedLimitWritesTheBestModelAndExitsWithSix) {
   const auto result = limited("missed.pt", {"--max-drop", "0", "--max-iterations", "0"});
   EXPECT_EQ(result.code, 6);
   EXPECT_NE(result.err.find("more than allowed"), std::string::npos) << result.err;
-  EXPECT_NE(result.err.find("the best model found was written"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("the best model found was written; allow a larger drop or try --tune"), std::string::npos)
+      << result.err;
   const auto control = result.json().at("accuracy_control");
   EXPECT_EQ(control.at("limit_met"), false);
   EXPECT_EQ(result.json().at("options").at("accuracy_limit_met"), "false");
@@ -111,7 +112,9 @@ TEST_F(DamagedDemo, TheOptionsOfTheSearchAreUsed) {
   };
   EXPECT_EQ(calibrations(limited("m.pt", stop)), 1);
   EXPECT_EQ(calibrations(limited("m.pt", with("--convert-to-mixed"))), 2);
-  EXPECT_GE(calibrations(limited("m.pt", with("--tune"))), 16) << "every value of the grids";
+  const auto tuned = limited("m.pt", with("--tune"));
+  EXPECT_GE(calibrations(tuned), 16) << "every value of the grids";
+  EXPECT_EQ(tuned.err.find("try --tune"), std::string::npos) << tuned.err;
   const auto text = quantize(
       "t.pt", {"--max-drop", "1", "--validation-data", path("validation.pt"), "--validation-labels", "labels"});
   EXPECT_NE(text.out.find("limit met"), std::string::npos) << text.out;
@@ -131,6 +134,9 @@ TEST_F(DamagedDemo, WrongOptionsAreUsageErrors) {
   const auto unlabelled = quantize("x.pt", {"--max-drop", "0.01"});
   EXPECT_EQ(unlabelled.code, 5);
   EXPECT_NE(unlabelled.err.find("top1 needs labels"), std::string::npos) << unlabelled.err;
+  const auto missing = quantize("x.pt", {"--max-drop", "0.01", "--validation-data", path("nowhere.pt")});
+  EXPECT_EQ(missing.code, 5);
+  EXPECT_NE(missing.err.find("check the path given to --validation-data"), std::string::npos) << missing.err;
   EXPECT_FALSE(std::filesystem::exists(path("x.pt")));
 }
 

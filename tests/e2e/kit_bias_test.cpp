@@ -48,16 +48,17 @@ class KitBias : public ::testing::Test {
   std::string kit_, folder_;
 };
 
-/// NNCF's ranges, means of the extrema of each image, clip the brightest images; they bound what biases can reach.
-TEST_F(KitBias, Defaults) {
-  for (const Bar& bar : {Bar{"cifar10_resnet20", 87.48, 98.9}, Bar{"cifar10_mobilenetv2", 84.30, 98.8}}) {
+TEST_F(KitBias, DefaultsMeetTheBars) {
+  for (const Bar& bar : {Bar{"cifar10_resnet20", 87.48, 99.1}, Bar{"cifar10_mobilenetv2", 84.30, 98.9}}) {
     expect(bar, measure(bar.model, {}));
   }
 }
 
-TEST_F(KitBias, HistogramRangesMeetTheBars) {
-  for (const Bar& bar : {Bar{"cifar10_resnet20", 87.48, 99.1}, Bar{"cifar10_mobilenetv2", 84.30, 98.9}}) {
-    expect(bar, measure(bar.model, {"--range-estimator-activations", "histogram"}));
+/// NNCF's ranges, means of the extrema of each sample, clip every second image.
+TEST_F(KitBias, CoveringRangesBeatMeans) {
+  for (const std::string model : {"cifar10_resnet20", "cifar10_resnet20_png"}) {
+    const double mean = measure(model, {"--range-estimator-activations", "mean_minmax"}).at("agreement").get<double>();
+    EXPECT_GE(measure(model, {}).at("agreement").get<double>(), mean + 0.1) << model;
   }
 }
 

@@ -5,8 +5,8 @@
 
 #include "e2e/program.h"
 #include "flows/bitwise_equal.h"
-#include "io/data_files.h"
 #include "support/support.h"
+#include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {

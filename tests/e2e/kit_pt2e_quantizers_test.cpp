@@ -4,9 +4,9 @@
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
 
-#include "io/data_files.h"
 #include "report/evaluate.h"
 #include "support/support.h"
+#include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {

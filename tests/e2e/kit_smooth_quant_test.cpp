@@ -2,9 +2,9 @@
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
-#include "io/data_files.h"
 #include "report/evaluate.h"
 #include "support/support.h"
+#include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {

@@ -1,4 +1,5 @@
-// The main job on real models and data, as issue-level bars state it. Needs the kit.
+// The program on real models and data: its figures for float models, and how the forms agree. Needs the kit; the bars
+// of quantized models are in kit_bias_test.cpp.
 #include <gtest/gtest.h>
 
 #include "e2e/program.h"
@@ -36,24 +37,19 @@ class Kit : public ::testing::Test {
   std::string kit_, folder_;
 };
 
-TEST_F(Kit, ResNetKeepsThePredictions) {
+TEST_F(Kit, FormsOfResNetAgree) {
   const auto fp32 = evaluate(model("cifar10_resnet20"), model("cifar10_resnet20"));
   EXPECT_NEAR(fp32.at("value").get<double>(), 87.48, 0.011);
   EXPECT_EQ(fp32.at("samples"), 5000);
   EXPECT_EQ(fp32.at("agreement"), 100.0);
   const auto reference = quantize("cifar10_resnet20", "reference");
-  const auto int8 = evaluate(reference, model("cifar10_resnet20"));
-  EXPECT_GE(int8.at("agreement").get<double>(), 98.5);
-  EXPECT_GE(int8.at("value").get<double>(), 87.48 - 0.5);
   EXPECT_GE(evaluate(quantize("cifar10_resnet20", "lowered"), reference).at("agreement").get<double>(), 99.5);
   EXPECT_EQ(evaluate(quantize("cifar10_resnet20", "decomposed"), reference).at("agreement"), 100.0);
 }
 
-TEST_F(Kit, MobileNetTracedAndScripted) {
-  for (const std::string name : {"cifar10_mobilenetv2", "cifar10_mobilenetv2_scripted"}) {
-    const auto int8 = evaluate(quantize(name, "reference"), model(name));
-    EXPECT_GE(int8.at("agreement").get<double>(), 98.0) << name;
-  }
+TEST_F(Kit, ScriptedMobileNetMeetsTheBarOfTheTracedOne) {
+  const std::string name = "cifar10_mobilenetv2_scripted";
+  EXPECT_GE(evaluate(quantize(name, "reference"), model(name)).at("agreement").get<double>(), 98.9);
 }
 
 TEST_F(Kit, PerplexityOfTheCharacterModel) {

@@ -51,7 +51,8 @@ std::string MoreData::folder_;
 
 /// Whether the operator reads quantized data.
 std::string code(const Outcome& result, const std::string& name) {
-  for (const auto& node : result.json().at("nodes")) {
+  const json report = result.json();
+  for (const auto& node : report.at("nodes")) {
     if (node.at("name") == name) return node.at("code");
   }
   return "absent";

@@ -5,7 +5,6 @@
 #include <fstream>
 
 #include "e2e/program.h"
-#include "io/archive_info.h"
 #include "support/support.h"
 
 namespace tsquant {
@@ -160,16 +159,37 @@ TEST_F(QuantizeOptions, SmoothQuantAndChannelAlignment) {
   const auto convolutions = report({"--smooth-quant", "--smooth-quant-alpha-convolution", "0.5"});
   const auto none = report({"--smooth-quant"});
   EXPECT_NE(scale_of(convolutions, "weight"), scale_of(none, "weight"));
-  EXPECT_EQ(report({"--channel-alignment"}).at("options").at("channel_alignment"), "true");
+  for (const std::string kind : {"matmul", "convolution"}) {
+    const std::string option = "--smooth-quant-alpha-" + kind;
+    for (const Strings& off : {Strings{}, Strings{"--model-type", "transformer", "--no-smooth-quant"}}) {
+      Strings all{option, "0.5"};
+      all.insert(all.end(), off.begin(), off.end());
+      const auto unused = quantize(all);
+      EXPECT_EQ(unused.code, 2);
+      EXPECT_NE(unused.err.find(option + " has no effect without SmoothQuant"), std::string::npos) << unused.err;
+    }
+  }
+}
+
+TEST_F(QuantizeOptions, ChannelAlignment) {
+  at::manual_seed(6);
+  const auto uneven = at::pow(2.0, at::arange(6)).to(at::kFloat).view({6, 1, 1, 1});
+  testing::define("def forward(self, x):\n  return torch.conv2d(torch.conv2d(x, self.a), self.b)\n",
+                  {{"a", at::randn({6, 3, 3, 3}) * uneven}, {"b", at::randn({5, 6, 1, 1})}})
+      .save(path("pair.pt"));
+  const auto run = [&](const Strings& more) {
+    Strings arguments{"quantize",      path("pair.pt"), "-o",     path("out.pt"), "--data",
+                      path("data.pt"), "--inputs",      "images", "--json",       "-"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return testing::tsquant(arguments).json();
+  };
+  const auto plain = run({}), aligned = run({"--channel-alignment"});
+  EXPECT_EQ(aligned.at("options").at("pairs_aligned"), "1 of 1");
+  EXPECT_NE(first(aligned, "weight").at("scale"), first(plain, "weight").at("scale"));
   EXPECT_EQ(report({}).at("options").at("channel_alignment"), "false");
 }
 
 TEST_F(QuantizeOptions, BiasCorrection) {
-  const auto bytes_with = [&](const Strings& options) {
-    report(options);
-    return read_extra_file(path("out.pt"), "tsquant_report.json").size() + std::filesystem::file_size(path("out.pt"));
-  };
-  EXPECT_GT(bytes_with({}), 0u);
   const auto corrected = [&](const Strings& options) {
     const auto result = report(options);
     const auto& recorded = result.at("options");
@@ -180,6 +200,15 @@ TEST_F(QuantizeOptions, BiasCorrection) {
   EXPECT_NE(corrected({"--bias-threshold", "0"}), corrected({}));
   EXPECT_EQ(quantize({"--bias-correction", "slow"}).code, 2);
   EXPECT_EQ(quantize({"--bias-threshold", "-1"}).code, 2);
+  for (const Strings& given :
+       {Strings{"--bias-threshold", "1"}, Strings{"--bias-for-all-nodes"}, Strings{"--bias-reference", "collected"}}) {
+    Strings all{"--bias-correction", "none"};
+    all.insert(all.end(), given.begin(), given.end());
+    const auto unused = quantize(all);
+    EXPECT_EQ(unused.code, 2);
+    EXPECT_NE(unused.err.find(given.front() + " has no effect with --bias-correction none"), std::string::npos)
+        << unused.err;
+  }
   const auto file = [&](const Strings& options, const std::string& model = "model.pt") {
     report(options, model);
     return bytes_of(path("out.pt"));
@@ -187,6 +216,30 @@ TEST_F(QuantizeOptions, BiasCorrection) {
   EXPECT_TRUE(file({"--bias-reference", "collected"}) != file({})) << "the two references give other biases";
   EXPECT_TRUE(file({"--bias-for-all-nodes"}, "linear.pt") != file({}, "linear.pt")) << "the last layer gets a bias";
   EXPECT_TRUE(file({"--bias-correction", "accurate"}) != file({}));
+}
+
+TEST_F(QuantizeOptions, WarningsOfTheLibraryAreShown) {
+  const std::string batches = "statistics per item of a batch can be inaccurate";
+  const auto warned = [&](const Strings& more) {
+    return report(more, "linear.pt").at("warnings").dump().find(batches) != std::string::npos;
+  };
+  EXPECT_TRUE(warned({"--model-type", "transformer", "--batch-size", "4"}));
+  EXPECT_FALSE(warned({"--model-type", "transformer"}));
+  EXPECT_FALSE(warned({"--batch-size", "4"}));
+  std::ofstream(path("alphas.json")) << R"({"compression": {"algorithm": "quantization",
+      "advanced_parameters": {"smooth_quant_alphas": {"matmul": 0.5}}}})";
+  const auto unused = quantize({"--config", path("alphas.json")});
+  ASSERT_EQ(unused.code, 0) << unused.err;
+  EXPECT_NE(unused.out.find("smooth_quant_alphas has no effect"), std::string::npos) << unused.out;
+}
+
+TEST_F(QuantizeOptions, TheLimitIsNotNegative) {
+  EXPECT_EQ(report({"--limit", "3"}).at("samples"), 3);
+  EXPECT_EQ(report({"--limit", "0"}).at("samples"), 24) << "all";
+  const auto negative = quantize({"--limit", "-3"});
+  EXPECT_EQ(negative.code, 2);
+  EXPECT_NE(negative.err.find("--limit"), std::string::npos) << negative.err;
+  EXPECT_EQ(quantize({"--max-drop", "1", "--validation-limit", "-3"}).code, 2);
 }
 
 TEST_F(QuantizeOptions, StatisticsAtOnceOrAfterTheRun) {
@@ -221,10 +274,26 @@ TEST_F(QuantizeOptions, Strip) {
     EXPECT_EQ(compared.json().at("outputs").at(0).at("max_error"), 0.0) << format;
   }
   EXPECT_LT(std::filesystem::file_size(path("dq.pt")), std::filesystem::file_size(path("in_place.pt")));
+  const auto stored = [&](const std::string& file) {
+    const auto result = testing::tsquant({"report", path(file), "--json", "-"});
+    EXPECT_EQ(result.code, 0) << result.err;
+    return result.json();
+  };
+  EXPECT_EQ(stored("dq.pt").at("options").at("strip"), "dq");
+  EXPECT_EQ(stored("dq.pt").at("nodes"), stored("out.pt").at("nodes")) << "the report is carried over";
+  EXPECT_LT(stored("dq.pt").at("quantized_bytes"), stored("in_place.pt").at("quantized_bytes"));
   report({"--form", "lowered"});
-  const auto lowered = strip("out.pt", "native");
-  EXPECT_EQ(lowered.code, 4);
-  EXPECT_NE(lowered.err.find("has no counterpart"), std::string::npos) << lowered.err;
+  for (const std::string format : {"native", "dq", "in_place"}) {
+    const auto lowered = strip("out.pt", format);
+    EXPECT_EQ(lowered.code, 4);
+    EXPECT_NE(lowered.err.find("is an integer kernel"), std::string::npos) << lowered.err;
+  }
+  const auto untouched = strip("model.pt", "dq");
+  EXPECT_EQ(untouched.code, 0) << untouched.err;
+  EXPECT_NE(untouched.err.find("warning: strip: the model has no quantizers"), std::string::npos) << untouched.err;
+  const auto none = testing::tsquant({"report", path("dq.pt")});
+  EXPECT_EQ(none.code, 3);
+  EXPECT_NE(none.err.find("the archive holds no report"), std::string::npos) << none.err;
   EXPECT_EQ(strip("out.pt", "onnx").code, 2);
 }
 

@@ -63,6 +63,23 @@ TEST_F(QuantizerChoice, XnnpackTakesScalesPerChannel) {
   EXPECT_GT(weights_per_channel(result.json().at("quantizers")), 0u);
 }
 
+TEST_F(QuantizerChoice, OptionsThatItsObserversDoNotReadAreRefused) {
+  const auto refused = [](const Strings& more, const std::string& option) {
+    const Outcome result = quantize(more);
+    EXPECT_EQ(result.code, 2) << option;
+    EXPECT_NE(result.err.find(option + " was given, but the quantizer chose"), std::string::npos) << result.err;
+  };
+  for (const std::string name : {"xnnpack", "x86_inductor"}) {
+    refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "activations_range_estimator_params");
+    refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "weights_range_estimator_params");
+    refused({"--quantizer", name, "--statistics", "item"}, "batchwise_statistics");
+    const Outcome mixed =
+        quantize({"--quantizer", name, "--max-drop", "1", "--validation-metric", "agreement", "--convert-to-mixed"});
+    EXPECT_EQ(mixed.code, 2);
+    EXPECT_NE(mixed.err.find("only OpenVINOQuantizer has presets"), std::string::npos) << mixed.err;
+  }
+}
+
 TEST_F(QuantizerChoice, SharedLibrary) {
   const auto records = quantizers(TSQUANT_PLUGIN);  // the example: linear layers only
   ASSERT_EQ(records.size(), 2u) << records;

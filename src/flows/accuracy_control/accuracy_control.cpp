@@ -28,6 +28,26 @@ void check_size(c10::optional<int64_t> size, const char* name, int64_t least) {
               fmt::format("use at least {}", least));
 }
 
+/// Options that could have no effect here.
+void check_combination(const AccuracyControlOptions& control, const Quantizer& quantizer,
+                       const QuantizePt2eOptions& options) {
+  if (options.exchange) {
+    throw Error(ErrorCode::kInvalidArgument, "accuracy control does not run across processes", "exchange",
+                "leave exchange out here, or use quantize_pt2e without a limit");
+  }
+  if (!control.advanced.convert_to_mixed_preset) return;
+  const std::string option = "convert_to_mixed_preset";
+  const bool has_presets = typeid(quantizer) == typeid(OpenVINOQuantizer);
+  if (!has_presets) {
+    throw Error(ErrorCode::kInvalidArgument, option + " is set, but only OpenVINOQuantizer has presets", option,
+                "leave it out, or use OpenVINOQuantizer");
+  }
+  if (static_cast<const OpenVINOQuantizer&>(quantizer).options().mode) {
+    throw Error(ErrorCode::kInvalidArgument, option + " is set, but fp8 modes have no mixed preset", option,
+                "leave it out, or quantize to integers");
+  }
+}
+
 void check_control(const AccuracyControlOptions& control, const Dataset& data, const ValidationFn& function) {
   if (!(control.max_drop >= 0)) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("max_drop is {}", control.max_drop), "max_drop",
@@ -264,6 +284,10 @@ class Flow {
     report.options["metric_float"] = fmt::format("{}", end.initial_metric);
     report.options["metric_quantized"] = fmt::format("{}", end.final_metric);
     for (const auto& [name, value] : end.tuned) report.options["tuned_" + name] = value;
+    if (control_.advanced.tune_hyperparams && !start_.openvino) {
+      report.warnings.emplace_back(
+          "tune_hyperparams did not search the propagation rule and the preset: they belong to OpenVINOQuantizer");
+    }
     if (!end.limit_met) {
       report.warnings.push_back(fmt::format("the accuracy limit was missed: the drop is {:.6g}, {} {} was asked for",
                                             end.drop, control_.max_drop, type));
@@ -296,6 +320,7 @@ AccuracyControlResult quantize_pt2e_with_accuracy_control(
     Model& model, Quantizer& quantizer, const Dataset& calibration_dataset, const Dataset& validation_dataset,
     const ValidationFn& validation_fn, const AccuracyControlOptions& control, const QuantizePt2eOptions& options) {
   check_control(control, validation_dataset, validation_fn);
+  check_combination(control, quantizer, options);
   auto result = Flow(model, quantizer, calibration_dataset, validation_dataset, validation_fn, control, options).run();
   if (!options.do_copy) model = result.quantized.model;
   return result;

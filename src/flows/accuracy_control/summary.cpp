@@ -10,7 +10,7 @@ std::string AccuracyControlResult::summary() const {
                                  initial_metric, quantized_metric, final_metric, drop, limit_met ? "met" : "missed");
   for (const auto& [name, value] : tuned) text += fmt::format("tuned {}: {}\n", name, value);
   if (!steps.empty()) {
-    TextTable table({"returned to float", "metric", "drop", ""});
+    TextTable table({"tried in float", "metric", "drop", ""});
     table.align_right({1, 2});
     for (const auto& step : steps) {
       const auto& names = step.operators.empty() ? step.quantizers : step.operators;
@@ -18,6 +18,8 @@ std::string AccuracyControlResult::summary() const {
                  fmt::format("{:.6g}", step.drop), step.kept ? "" : "undone"});
     }
     text += table.text();
+    text += fmt::format("returned to float: {}\n",
+                        reverted.empty() ? "nothing" : fmt::format("{}", fmt::join(reverted, ", ")));
   }
   std::vector<std::string> times;
   for (const auto& [name, time] : seconds) times.push_back(fmt::format("{} {:.2f} s", name, time));

@@ -124,7 +124,7 @@ class Groups {
 
 class Translator {
  public:
-  Translator(const AnnotationTable& table, std::string quantizer)
+  Translator(const AnnotationTable& table, std::string quantizer, bool has_global)
       : table_(table), view_(table.view()), quantizer_(std::move(quantizer)), groups_(table) {}
 
   Annotations run() {
@@ -224,6 +224,10 @@ class Translator {
       if (node.kind != NodeKind::kOperator || (annotation.annotated && !annotation.excluded)) continue;
       if (annotation.excluded) {
         result_.refusals.push_back({node.name, "ignored", "left in float by a configuration"});
+      } else if (!has_global_) {
+        result_.refusals.push_back(
+            {node.name, "not_configured",
+             "no configuration was set for it: " + quantizer_ + " has no global one (set_global)"});
       } else {
         result_.refusals.push_back({node.name, "not_quantizable", quantizer_ + " has no pattern for it here"});
       }
@@ -233,6 +237,7 @@ class Translator {
   const AnnotationTable& table_;
   const GraphView& view_;
   std::string quantizer_;
+  bool has_global_;
   Groups groups_;
   int64_t next_id_ = 1;
   Annotations result_;
@@ -240,6 +245,8 @@ class Translator {
 
 }  // namespace
 
-Annotations AnnotationTable::finish(const std::string& quantizer) const { return Translator(*this, quantizer).run(); }
+Annotations AnnotationTable::finish(const std::string& quantizer, bool has_global) const {
+  return Translator(*this, quantizer, has_global).run();
+}
 
 }  // namespace tsquant::pt2e

@@ -51,8 +51,9 @@ class AnnotationTable {
   /// Points and unified groups. Places that see one tensor with equal specs get one quantizer (implicit sharing), and
   /// shared specs join places to groups: torchao's prepare.py, _get_edge_or_node_to_group_id, then NNCF's
   /// torch_ao_adapter.py, get_quantizer_config_from_annotated_model.
-  /// @param quantizer  name for people
-  Annotations finish(const std::string& quantizer) const;
+  /// @param quantizer   name for people
+  /// @param has_global  whether a configuration held for all operators; decides what the report says about the rest
+  Annotations finish(const std::string& quantizer, bool has_global) const;
 
  private:
   const GraphView& view_;

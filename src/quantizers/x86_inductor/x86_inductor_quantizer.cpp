@@ -116,7 +116,7 @@ Annotations X86InductorQuantizer::annotate(const GraphView& view) const {
   for (const auto& [function, config] : function_configs_) apply(config, one_node_of(view, {function}));
   if (global_config_) apply(global_config_, one_node_of(view, x86_inductor::default_functions()));
   x86_inductor::share_results_of_carriers(table);
-  return table.finish("X86InductorQuantizer");
+  return table.finish("X86InductorQuantizer", global_config_.has_value());
 }
 
 }  // namespace tsquant

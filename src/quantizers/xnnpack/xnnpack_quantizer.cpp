@@ -114,7 +114,7 @@ Annotations XNNPACKQuantizer::annotate(const GraphView& view) const {
   }
   if (global_config_) xnnpack::annotate_patterns(table, global_config_, everywhere);
   xnnpack::propagate_annotation(table);
-  return table.finish("XNNPACKQuantizer");
+  return table.finish("XNNPACKQuantizer", global_config_.has_value());
 }
 
 }  // namespace tsquant

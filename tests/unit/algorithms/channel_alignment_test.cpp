@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
+#include <algorithm>
+
 #include "graph/params.h"
 #include "passes/passes.h"
 #include "support/rewrite.h"
@@ -122,14 +124,14 @@ TEST(ChannelAlignment, MissingBiasesAreAdded) {
   }
 }
 
-TEST(ChannelAlignment, DepthwiseProducersLinearLayersAndAddedConstants) {
+TEST(ChannelAlignment, DepthwiseProducersAndAddedConstants) {
   const auto depthwise = define(
       "def forward(self, x):\n    y = torch.conv2d(x, self.a, None, 1, 1, 1, 4)\n    return torch.conv2d(y, self.b)\n",
       {{"a", uneven({4, 1, 3, 3})}, {"b", at::randn({5, 4, 1, 1})}});
   EXPECT_EQ(align(depthwise, normal({2, 4, 8, 8})).result.pairs.size(), 1u);
   const auto linear = define("def forward(self, x):\n    return torch.linear(torch.linear(x, self.a), self.b)\n",
                              {{"a", uneven({6, 4})}, {"b", at::randn({5, 6})}});
-  EXPECT_EQ(align(linear, normal({2, 7, 4})).result.pairs.size(), 1u);
+  EXPECT_EQ(align(linear, normal({2, 7, 4})).result.found, 0) << "NNCF's consumers are convolutions";
   // A linear layer's channels are on the last axis, where the convolution has positions.
   const auto mixed = define("def forward(self, x):\n    return torch.conv1d(torch.linear(x, self.a), self.b)\n",
                             {{"a", uneven({6, 4})}, {"b", at::randn({5, 6, 1})}});
@@ -188,6 +190,22 @@ double error_of(bool channel_alignment, Report& report) {
     size += expected.square().sum().item<double>();
   }
   return std::sqrt(error / size);
+}
+
+TEST(ChannelAlignment, AModelWithoutPairsGetsAWarning) {
+  const auto warned = [](const torch::jit::Module& module, const std::vector<int64_t>& shape) {
+    Model model = Model::from(module);
+    OpenVINOQuantizer quantizer;
+    QuantizePt2eOptions options;
+    options.channel_alignment = true;
+    const auto warnings = quantize_pt2e(model, quantizer, normal(shape), options).report.warnings;
+    return std::count(warnings.begin(), warnings.end(),
+                      "ChannelAlignment has no effect: the model has no pair of layers whose channels it aligns");
+  };
+  const auto linear = define("def forward(self, x):\n    return torch.linear(torch.linear(x, self.a), self.b)\n",
+                             {{"a", uneven({6, 4})}, {"b", at::randn({5, 6})}});
+  EXPECT_EQ(warned(linear, {2, 7, 4}), 1);
+  EXPECT_EQ(warned(two_convolutions(), {1, 4, 12, 12}), 0);
 }
 
 TEST(ChannelAlignment, HelpsPerTensorQuantizersInTheFlow) {

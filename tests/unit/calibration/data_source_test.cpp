@@ -92,6 +92,13 @@ TEST(DataSource, IndicesSelectInTheirOrderAndNothingElseIsRead) {
   EXPECT_EQ(items, (std::vector<int>{13, 11}));
   EXPECT_EQ(reads->size(), 2u);
   EXPECT_TRUE(first_values(data.get_inference_data(std::vector<int64_t>{})).empty());
+  EXPECT_EQ(first_values(data.get_inference_data({{2}})), (std::vector<float>{12}));
+  EXPECT_EQ(first_values(data.get_inference_data({2})), (std::vector<float>{12}));
+  EXPECT_EQ(first_values(data.get_inference_data({{2, 0}})), (std::vector<float>{12, 10}));
+  items.clear();
+  for (const int item : data.get_data<int>({{1}})) items.push_back(item);
+  for (const int item : data.get_data<int>({3, 0})) items.push_back(item);
+  EXPECT_EQ(items, (std::vector<int>{11, 13, 10}));
 }
 
 TEST(DataSource, WhatAnItemBecomes) {

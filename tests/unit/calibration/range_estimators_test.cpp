@@ -139,8 +139,7 @@ TEST(RangeEstimators, EveryPairMeetsAPlainComputation) {
           for (int64_t c = 0; c < range.max.numel(); ++c) {
             const int64_t channel = per_channel ? c : -1;
             const double high = plain_bound(per_item, channel, statistic, aggregator, true);
-            // A lower bound above the upper one is moved down to it.
-            const double low = std::min(high, plain_bound(per_item, channel, statistic, aggregator, false));
+            const double low = plain_bound(per_item, channel, statistic, aggregator, false);
             const auto what = ::testing::Message()
                               << "statistic " << static_cast<int>(statistic) << ", aggregator "
                               << static_cast<int>(aggregator) << ", item " << per_item << ", channel " << channel;
@@ -203,6 +202,37 @@ TEST(RangeEstimators, PairsWithoutMeaningSayWhy) {
   for (const auto statistic : kStatistics) EXPECT_EQ(message_of(statistic, AggregatorType::kHistogram), raw_only);
   EXPECT_EQ(message_of(StatisticsType::kRaw, AggregatorType::kHistogram, 1.0), raw_only);
   EXPECT_EQ(message_of(StatisticsType::kRaw, AggregatorType::kHistogram), "no error");
+}
+
+TEST(RangeEstimators, BoundsTheWrongWayRoundAreRefused) {
+  RangeEstimatorParameters params;
+  params.min = {StatisticsType::kMax, AggregatorType::kMax};
+  params.max = {StatisticsType::kMin, AggregatorType::kMin};
+  for (const bool per_channel : {false, true}) {
+    try {
+      observed(params, false, per_channel);
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+      EXPECT_EQ(error.message().find("the range estimator min(max, max, "), 0u) << error.what();
+      EXPECT_NE(error.message().find(" gives a lower bound of "), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(RangeEstimators, ConstantDataAreNoRangeTheWrongWayRound) {
+  QuantizationSpec spec;
+  spec.mode = QuantizationMode::kAsymmetric;
+  for (const auto& params :
+       {RangeEstimatorParameters::minmax(), RangeEstimatorParameters::mean_minmax(),
+        RangeEstimatorParameters::median_minmax(), RangeEstimatorParameters::mean_no_outliers_minmax(),
+        RangeEstimatorParameters::mean_quantile()}) {
+    auto observer = make_observer(spec, PointKind::kActivation, false, params);
+    for (int i = 0; i < 5; ++i) observer->observe(torch::full({7, 3}, 0.1f));
+    const auto range = observer->range();
+    EXPECT_LE(range.min.item<float>(), range.max.item<float>());
+    EXPECT_NEAR(range.max.item<float>(), 0.1, 1e-6);
+  }
 }
 
 TEST(RangeEstimators, ClippingComesFirst) {

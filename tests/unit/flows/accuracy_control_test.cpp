@@ -99,7 +99,9 @@ TEST(AccuracyControl, RevertsTheDamagedLayerAndMeetsTheLimit) {
   for (const char* phase : {"quantize", "validate", "rank", "restore", "total"}) {
     EXPECT_GT(result.seconds.at(phase), 0) << phase;
   }
-  EXPECT_NE(result.summary().find(kDamaged), std::string::npos);
+  EXPECT_NE(result.summary().find("tried in float"), std::string::npos) << result.summary();
+  EXPECT_NE(result.summary().find(std::string("returned to float: ") + kDamaged + "\n"), std::string::npos)
+      << result.summary();
   EXPECT_NE(result.summary().find("limit met"), std::string::npos);
 }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <set>
@@ -10,7 +11,9 @@
 #include "flows/accuracy_control/ranker.h"
 #include "flows/accuracy_control/restorer.h"
 #include "flows/accuracy_control/tuner.h"
+#include "tsquant/distributed.h"
 #include "tsquant/quantize.h"
+#include "tsquant/xnnpack_quantizer.h"
 #include "unit/flows/damaged_net.h"
 
 namespace tsquant::testing {
@@ -90,6 +93,61 @@ TEST(AccuracyOptions, WrongValuesAreNamed) {
   Attempt empty;
   empty.validation = Dataset(0, [](int64_t) { return Sample{}; });
   EXPECT_TRUE(has(empty.message(), "dataset: the validation data set is empty"));
+}
+
+/// Never asked: the combination is refused before.
+class NoExchange : public StatisticsExchange {
+ public:
+  int64_t rank() const override { return 0; }
+  int64_t size() const override { return 1; }
+  std::vector<std::vector<at::Tensor>> all_gather(const std::vector<at::Tensor>&) override {
+    ADD_FAILURE() << "was used";
+    return {};
+  }
+};
+
+TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
+  Attempt exchange;
+  exchange.options.exchange = std::make_shared<NoExchange>();
+  EXPECT_NE(exchange.message().find("invalid_argument: accuracy control does not run across processes"),
+            std::string::npos)
+      << exchange.message();
+  Attempt xnnpack;
+  xnnpack.control.advanced.convert_to_mixed_preset = true;
+  const auto message = [](Attempt& run, Quantizer& quantizer) {
+    return std::string(error_of([&] {
+                         quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
+                                                             run.function, run.control, run.options);
+                       }).what());
+  };
+  XNNPACKQuantizer quantizer;
+  quantizer.set_global(get_symmetric_quantization_config());
+  EXPECT_NE(message(xnnpack, quantizer).find("convert_to_mixed_preset is set, but only OpenVINOQuantizer has presets"),
+            std::string::npos);
+  Attempt fp8;
+  fp8.control.advanced.convert_to_mixed_preset = true;
+  fp8.quantizer_options.mode = FP8Type::kE4M3;
+  EXPECT_NE(fp8.message().find("convert_to_mixed_preset is set, but fp8 modes have no mixed preset"), std::string::npos)
+      << fp8.message();
+}
+
+TEST(AccuracyOptions, TuningWithAnotherQuantizerSaysWhatItLeavesOut) {
+  Attempt run;
+  run.control.max_drop = 0;
+  run.control.advanced.max_num_iterations = 0;
+  const auto warned = [&](bool tune) {
+    run.control.advanced.tune_hyperparams = tune;
+    XNNPACKQuantizer quantizer;
+    quantizer.set_global(get_symmetric_quantization_config());
+    const auto result = quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
+                                                            run.function, run.control, run.options);
+    const auto& warnings = result.quantized.report.warnings;
+    return std::any_of(warnings.begin(), warnings.end(), [](const auto& text) {
+      return text.find("tune_hyperparams did not search the propagation rule and the preset") == 0;
+    });
+  };
+  EXPECT_TRUE(warned(true));
+  EXPECT_FALSE(warned(false));
 }
 
 TEST(AccuracyOptions, WhatTheValidationFunctionReturnsIsChecked) {

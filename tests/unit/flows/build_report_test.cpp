@@ -99,6 +99,45 @@ def forward(self, x):
   EXPECT_EQ(apart.at("/flatten/0"), "float_values");
 }
 
+TEST(BuildReport, ElementsOfAFloatListMoveFloatValues) {
+  at::manual_seed(1);
+  const auto module = define(R"(
+def forward(self, x):
+    a, b = torch.chunk(torch.softmax(torch.linear(x, self.w), -1), 2, 1)
+    return a, b
+)",
+                             {{"w", at::randn({4, 4})}});
+  const auto report = report_of(module, one_input({2, 4}));
+  int elements = 0;
+  for (const auto& node : report.nodes) {
+    if (node.type != "__getitem__") continue;
+    ++elements;
+    EXPECT_EQ(node.code, "float_values") << node.name;
+  }
+  EXPECT_EQ(elements, 2);
+  EXPECT_NE(report.summary().find("1 of 5 operators quantized"), std::string::npos) << report.summary();
+}
+
+TEST(BuildReport, ResultsOfBranchesAreNotUnknownOperators) {
+  at::manual_seed(1);
+  const auto module = define(R"(
+def forward(self, x, flip: bool):
+    y = torch.softmax(torch.linear(x, self.w), -1)
+    if flip:
+        z = torch.sin(y)
+    else:
+        z = torch.cos(y)
+    return z
+)",
+                             {{"w", at::randn({4, 4})}});
+  at::manual_seed(2);
+  const auto report = report_of(module, Dataset(std::vector<Sample>{{{at::randn({2, 4}), true}, {}}}));
+  EXPECT_EQ(codes(report).at("/if/0"), "control_flow");
+  EXPECT_EQ(codes(report).at("/cos/0"), "not_reached");
+  EXPECT_EQ(records(report).at("/cos/0").reason, "stands in a branch that the first sample does not take");
+  EXPECT_NE(report.summary().find("1 of 3 operators quantized"), std::string::npos) << report.summary();
+}
+
 torch::jit::Module with_hardswish() {
   at::manual_seed(1);
   return define(R"(

@@ -83,6 +83,14 @@ TEST(JsonConfig, RangesOfOneGroup) {
   EXPECT_EQ(options(R"("ignored_scopes": "conv1")").ignored_scope.names, std::vector<std::string>{"conv1"});
 }
 
+TEST(JsonConfig, LimitsAreThoseOfTheLibrary) {
+  const auto with = [](const std::string& member) { return message_of(R"("advanced_parameters": {)" + member + "}"); };
+  expect_part(with(R"("activations_range_estimator_params": {"min": {"clipping_value": 0}})"),
+              "clipping_value: 0 is not allowed; use number above 0");
+  expect_part(with(R"("bias_correction_params": {"reference": "best"})"), "use simulated, collected");
+  expect_part(with(R"("bias_correction_params": {"threshold": -1})"), "threshold: -1 is not allowed");
+}
+
 TEST(JsonConfig, TheArgumentsOfQuantizeByName) {
   const auto config = options(R"(
     "mode": "fp8_e5m2", "model_type": "transformer", "subset_size": 20, "fast_bias_correction": false,
@@ -113,7 +121,7 @@ TEST(JsonConfig, EveryAdvancedParameter) {
       "min": {"statistics_type": "abs_quantile", "aggregator_type": "median_no_outliers", "clipping_value": 3.5,
               "quantile_outlier_prob": 0.25}, "max": {"statistics_type": "raw", "aggregator_type": "histogram"}},
     "weights_range_estimator_params": "mean_quantile",
-    "bias_correction_params": {"apply_for_all_nodes": true, "threshold": 1.5},
+    "bias_correction_params": {"apply_for_all_nodes": true, "threshold": 1.5, "reference": "collected"},
     "smooth_quant_alphas": {"convolution": 0.25, "matmul": -1}, "smooth_quant_alpha": 0.5,
     "backend_params": {"compress_weights": false, "form": "lowered", "engine": "tsquant"}})")
                             .advanced_parameters;
@@ -133,6 +141,7 @@ TEST(JsonConfig, EveryAdvancedParameter) {
   EXPECT_EQ(estimator.min.statistics_type, c10::optional<StatisticsType>(StatisticsType::kAbsQuantile));
   EXPECT_EQ(estimator.min.aggregator_type, c10::optional<AggregatorType>(AggregatorType::kMedianNoOutliers));
   EXPECT_EQ(estimator.min.clipping_value, c10::optional<double>(3.5));
+  EXPECT_EQ(advanced.bias_correction_params.reference, c10::optional<BiasReference>(BiasReference::kCollected));
   EXPECT_EQ(estimator.min.quantile_outlier_prob, 0.25);
   EXPECT_EQ(estimator.max.aggregator_type, c10::optional<AggregatorType>(AggregatorType::kHistogram));
   EXPECT_EQ(advanced.weights_range_estimator_params.min.statistics_type,

@@ -112,8 +112,18 @@ TEST(Quantize, ArgumentsReachTheFlow) {
   int64_t calls = 0;
   run(with([&](auto& o, auto&) { o.progress = [&](const std::string&, int64_t, int64_t) { return ++calls > 0; }; }));
   EXPECT_GT(calls, 6);
-  const auto device = run(with([](auto& o, auto&) { o.target_device = TargetDevice::kNpu; }));
-  EXPECT_GT(device.report.quantized_count(), 0);
+  const auto scales = [](TargetDevice target) {
+    const auto result = run(with([=](auto& o, Advanced& a) {
+      o.target_device = target;
+      a.weights_quantization_params.num_bits = 4;  // with 8 bits NNCF takes the table of CPU for the NPU too
+    }));
+    std::vector<double> all;
+    for (const auto& record : result.report.quantizers) {
+      if (record.kind == "activation") all.push_back(record.scale[0]);
+    }
+    return all;
+  };
+  EXPECT_NE(scales(TargetDevice::kNpu), scales(TargetDevice::kCpu)) << "the NPU adds tensors of one scale";
 }
 
 TEST(Quantize, EveryAdvancedFieldIsHonoured) {
@@ -135,7 +145,7 @@ TEST(Quantize, EveryAdvancedFieldIsHonoured) {
   };
   EXPECT_LT(batch(true), batch(false));
   const auto four = run(with([](auto& o, Advanced& a) {
-    o.target_device = TargetDevice::kNpu;  // other devices have no integers of 4 bits
+    o.target_device = TargetDevice::kNpu;
     a.weights_quantization_params.num_bits = 4;
   }));
   EXPECT_EQ(first(four, "weight").quant_max, 7);
@@ -156,9 +166,12 @@ TEST(Quantize, EveryAdvancedFieldIsHonoured) {
               a.quantizer_propagation_rule = QuantizerPropagationRule::kDoNotMergeBranches;
             })).report.quantizers.size(),
             plain.report.quantizers.size());
-  EXPECT_TRUE(make_quantize_setup(with([](auto&, Advanced& a) {
-                a.disable_channel_alignment = false;
-              })).options.channel_alignment);
+  const auto aligned = run(with([](auto&, Advanced& a) { a.disable_channel_alignment = false; }));
+  EXPECT_EQ(aligned.report.options.at("pairs_aligned"), "0 of 0") << "both convolutions pad";
+  EXPECT_EQ(plain.report.options.count("pairs_aligned"), 0u);
+  const auto collected =
+      run(with([](auto&, Advanced& a) { a.bias_correction_params.reference = BiasReference::kCollected; }));
+  EXPECT_FALSE(at::equal(output(collected), output(plain)));
 }
 
 TEST(Quantize, SmoothQuantIsForTransformers) {
@@ -194,6 +207,40 @@ TEST(Quantize, SmoothQuantIsForTransformers) {
   const auto& warnings = result.report.warnings;
   EXPECT_TRUE(std::any_of(warnings.begin(), warnings.end(),
                           [](const auto& text) { return text.find("smooth_quant_alpha") != std::string::npos; }));
+}
+
+bool has_warning(const QuantizedModel& result, const std::string& text) {
+  const auto& warnings = result.report.warnings;
+  return std::any_of(warnings.begin(), warnings.end(),
+                     [&](const auto& warning) { return warning.find(text) != std::string::npos; });
+}
+
+TEST(Quantize, AlphasWithoutATransformerHaveNoEffectAndAreNamed) {
+  const std::string reason = " has no effect: SmoothQuant runs for the model type transformer only";
+  const auto alphas = run(with([](auto&, Advanced& a) { a.smooth_quant_alphas.matmul = 0.5; }));
+  EXPECT_TRUE(has_warning(alphas, "smooth_quant_alphas" + reason));
+  const auto convolution = run(with([](auto&, Advanced& a) { a.smooth_quant_alphas.convolution = 0.5; }));
+  EXPECT_TRUE(has_warning(convolution, "smooth_quant_alphas" + reason));
+  const auto old = run(with([](auto&, Advanced& a) { a.smooth_quant_alpha = 0.5; }));
+  EXPECT_TRUE(has_warning(old, "smooth_quant_alpha" + reason));
+  EXPECT_FALSE(has_warning(run(), reason));
+  EXPECT_FALSE(has_warning(run(with([](auto&, Advanced& a) { a.smooth_quant_alphas = {-1, -1}; })), reason));
+  EXPECT_NE(message_of([](auto&, Advanced& a) { a.smooth_quant_alphas.matmul = 1.5; }).find("1.5"), std::string::npos);
+}
+
+TEST(Quantize, HistogramsPerChannelBecomeMinMaxWithAWarning) {
+  const auto plain = run();
+  const auto weights =
+      run(with([](auto&, Advanced& a) { a.weights_range_estimator_params = RangeEstimatorParameters::histogram(); }));
+  EXPECT_TRUE(has_warning(weights, "weights_range_estimator_params: a histogram gives one range per tensor; 3 of 3"));
+  EXPECT_EQ(first(weights, "weight").scale, first(plain, "weight").scale);
+  const auto per_tensor = run(with([](auto&, Advanced& a) {
+    a.weights_range_estimator_params = RangeEstimatorParameters::histogram();
+    a.weights_quantization_params.per_channel = false;
+  }));
+  EXPECT_FALSE(has_warning(per_tensor, "a histogram gives one range"));
+  const auto extremes = run(with([](auto&, Advanced& a) { a.weights_quantization_params.per_channel = false; }));
+  EXPECT_NE(first(per_tensor, "weight").scale, first(extremes, "weight").scale);
 }
 
 TEST(Quantize, BackendParametersByName) {
@@ -250,15 +297,47 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
            "1.5");
   contains(message_of([](auto&, Advanced& a) { a.weights_quantization_params = FP8QuantizationParameters(); }),
            "fp8 mode");
+  contains(message_of([](auto&, Advanced& a) { a.bias_correction_params.threshold = -1; }),
+           "the threshold of bias correction is -1");
+  contains(message_of([](auto&, Advanced& a) { a.bias_correction_params.threshold = std::nan(""); }),
+           "the threshold of bias correction is nan");
+  const std::string none = " is set, but biases are not corrected";
+  contains(message_of([](auto&, Advanced& a) {
+             a.disable_bias_correction = true;
+             a.bias_correction_params.threshold = 1;
+           }),
+           "bias_correction_params.threshold" + none);
+  contains(message_of([](auto&, Advanced& a) {
+             a.disable_bias_correction = true;
+             a.bias_correction_params.apply_for_all_nodes = true;
+           }),
+           "bias_correction_params.apply_for_all_nodes" + none);
+  contains(message_of([](auto&, Advanced& a) {
+             a.disable_bias_correction = true;
+             a.bias_correction_params.reference = BiasReference::kCollected;
+           }),
+           "bias_correction_params.reference" + none);
   contains(message_of([](auto& o, auto&) { o.ignored_scope.names = {"nowhere"}; }), "nowhere");
 }
 
-TEST(Quantize, WarnsWhereBatchesMakeBadStatistics) {
-  const auto warned = [](const QuantizedModel& result) {
-    const auto& warnings = result.report.warnings;
-    return std::any_of(warnings.begin(), warnings.end(),
-                       [](const auto& text) { return text.find("batchwise_statistics") != std::string::npos; });
+TEST(Quantize, RangesTheWrongWayRoundAreRefused) {
+  const auto crossed = [](RangeEstimatorParameters& estimator) {
+    estimator.min = {StatisticsType::kMax, AggregatorType::kMax};
+    estimator.max = {StatisticsType::kMin, AggregatorType::kMin};
   };
+  const auto activations = message_of([&](auto& o, Advanced& a) {
+    o.preset = QuantizationPreset::kMixed;
+    crossed(a.activations_range_estimator_params);
+  });
+  EXPECT_NE(activations.find("the range estimator min(max, max, "), std::string::npos) << activations;
+  EXPECT_NE(activations.find(" gives a lower bound of "), std::string::npos) << activations;
+  EXPECT_NE(activations.find("(at x)"), std::string::npos) << activations;
+  const auto weights = message_of([&](auto&, Advanced& a) { crossed(a.weights_range_estimator_params); });
+  EXPECT_NE(weights.find("/conv2d/0 input 1"), std::string::npos) << weights;
+}
+
+TEST(Quantize, WarnsWhereBatchesMakeBadStatistics) {
+  const auto warned = [](const QuantizedModel& result) { return has_warning(result, "batchwise_statistics"); };
   const auto transformer = [](auto& o, Advanced& a) {
     o.model_type = ModelType::kTransformer;
     a.smooth_quant_alphas = {-1, -1};
@@ -317,6 +396,93 @@ int64_t peak_bytes(bool inplace_statistics) {
 TEST(Quantize, InPlaceStatisticsKeepNoActivations) {
   const int64_t activation = 8 * 64 * 64 * 4;
   EXPECT_GT(peak_bytes(false), peak_bytes(true) + 8 * activation) << "twelve activations are kept";
+}
+
+TEST(Quantize, TheReportSaysHowTheFileWasMade) {
+  const auto options = [](const QuantizedModel& result) { return result.report.options; };
+  const auto plain = options(run());
+  const std::map<std::string, std::string> defaults{
+      {"quantizer", "openvino"},
+      {"mode", "int8"},
+      {"preset", "performance"},
+      {"model_type", "none"},
+      {"target_device", "ANY"},
+      {"overflow_fix", "first_layer_only"},
+      {"quantizer_propagation_rule", "merge_all_in_one"},
+      {"quantize_outputs", "false"},
+      {"activations_quantization_params", "default"},
+      {"weights_quantization_params", "default"},
+      {"ignored_scope", "none"},
+      {"batchwise_statistics", "false"},
+      {"inplace_statistics", "true"},
+      {"activations_range_estimator_params", "default"},
+      {"weights_range_estimator_params", "default"},
+      {"smooth_quant", "false"},
+      {"channel_alignment", "false"},
+      {"bias_correction", "fast"},
+      {"bias_correction_params", "apply_for_all_nodes false, threshold default, reference default"}};
+  for (const auto& [name, value] : defaults) EXPECT_EQ(plain.at(name), value) << name;
+  const auto other = options(run(with([](auto& o, Advanced& a) {
+    o.preset = QuantizationPreset::kMixed;
+    o.target_device = TargetDevice::kCpu;
+    o.fast_bias_correction = false;
+    o.ignored_scope.types = {"linear"};
+    a.overflow_fix = OverflowFix::kDisable;
+    a.quantizer_propagation_rule = QuantizerPropagationRule::kDoNotMergeBranches;
+    a.quantize_outputs = true;
+    a.inplace_statistics = false;
+    a.batchwise_statistics = true;
+    a.activations_range_estimator_params = RangeEstimatorParameters::median_minmax();
+    a.weights_quantization_params.num_bits = 4;
+    a.weights_quantization_params.per_channel = false;
+    a.weights_range_estimator_params.max.clipping_value = 0.5;
+    a.bias_correction_params = {true, 3.0, BiasReference::kCollected};
+  })));
+  const std::map<std::string, std::string> changed{
+      {"preset", "mixed"},
+      {"target_device", "CPU"},
+      {"overflow_fix", "disable"},
+      {"quantizer_propagation_rule", "do_not_merge_branches"},
+      {"quantize_outputs", "true"},
+      {"weights_quantization_params", "num_bits 4, per_channel false"},
+      {"ignored_scope", "type linear"},
+      {"batchwise_statistics", "true"},
+      {"inplace_statistics", "false"},
+      {"activations_range_estimator_params", "median_minmax"},
+      {"bias_correction", "accurate"},
+      {"bias_correction_params", "apply_for_all_nodes true, threshold 3, reference collected"}};
+  for (const auto& [name, value] : changed) EXPECT_EQ(other.at(name), value) << name;
+  EXPECT_NE(other.at("weights_range_estimator_params").find("0.5"), std::string::npos);
+  const auto off = options(run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; })));
+  EXPECT_EQ(off.at("bias_correction"), "none");
+  EXPECT_EQ(off.count("bias_correction_params"), 0u);
+  const auto transformer = options(run(with([](auto& o, auto&) { o.model_type = ModelType::kTransformer; })));
+  EXPECT_EQ(transformer.at("model_type"), "transformer");
+  EXPECT_EQ(transformer.at("preset"), "mixed");
+}
+
+TEST(Quantize, TheReportSaysWhatBecameOfEachBias) {
+  const auto biases = [](const QuantizedModel& result) {
+    std::map<std::string, std::string> notes;
+    for (const auto& node : Report::from_json(result.report.to_json()).nodes) {
+      if (!node.bias.empty()) notes[node.name] = node.bias;
+    }
+    return notes;
+  };
+  const std::map<std::string, std::string> all{
+      {"/conv2d/0", "corrected"}, {"/conv2d/1", "corrected"}, {"/linear/0", "corrected"}};
+  EXPECT_EQ(biases(run()), all);
+  const auto kept = biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.threshold = 0; })));
+  ASSERT_EQ(kept.size(), 3u);
+  for (const auto& [name, note] : kept) {
+    EXPECT_EQ(note.find("kept: the correction is "), 0u) << name << ": " << note;
+    EXPECT_NE(note.find(" times the bias, not below the threshold"), std::string::npos) << note;
+  }
+  EXPECT_TRUE(biases(run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; }))).empty());
+  auto model = Model::from(
+      define("def forward(self, x):\n    return torch.conv2d(x, self.w)\n", {{"w", at::randn({4, 3, 3, 3})}}));
+  const auto without = quantize(model, Dataset::from_tensors(images()));
+  EXPECT_EQ(biases(without), (std::map<std::string, std::string>{{"/conv2d/0", "kept: there is no bias"}}));
 }
 
 TEST(Quantize, WithAccuracyControl) {

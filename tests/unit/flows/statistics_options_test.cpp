@@ -208,10 +208,25 @@ TEST(StatisticsOptions, AMismatchNamesTheKey) {
   expect_key(f.failure(options, f.model, f.data), "activations_range_estimator_params");
   options = f.options(file);
   options.fast_bias_correction = c10::nullopt;
-  expect_key(f.failure(options, f.model, f.data), "extra_statistics");
+  const auto uncorrected = f.failure(options, f.model, f.data);
+  expect_key(uncorrected, "bias_correction");
+  EXPECT_NE(uncorrected.message().find("bias_correction is \"fast\" instead of \"none\""), std::string::npos);
   OpenVINOQuantizerOptions mixed;
   mixed.preset = QuantizationPreset::kMixed;
-  expect_key(f.failure(f.options(file), f.model, f.data, mixed), "points");
+  const auto preset = f.failure(f.options(file), f.model, f.data, mixed);
+  EXPECT_EQ(preset.message(), "the statistics and this run differ: preset is \"performance\" instead of \"mixed\"");
+}
+
+TEST(StatisticsOptions, SettingsThatChangeNoStatisticMayDiffer) {
+  Fixture f;
+  const auto file = f.folder + "/stats.pt";
+  quantized(f.model, f.data, f.options("", file));
+  OpenVINOQuantizerOptions placement;
+  placement.overflow_fix = OverflowFix::kDisable;
+  placement.target_device = TargetDevice::kCpu;
+  f.progress = 0;
+  EXPECT_NO_THROW(quantized(f.model, f.data, f.options(file), placement));
+  EXPECT_EQ(f.progress, 2) << "no sample is run";
 }
 
 TEST(StatisticsOptions, TheFolderIsReadAndWritten) {

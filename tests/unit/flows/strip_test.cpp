@@ -182,9 +182,24 @@ TEST(Strip, Fp8WeightsCanBeAppliedButNotMadeNative) {
   EXPECT_EQ(count(result, {"tsquant::dequantize_fp8"}), 3u) << "activations only";
 }
 
-TEST(Strip, LoweredModelsHaveNoFakeQuantizes) {
+TEST(Strip, LoweredModelsAreRefused) {
   auto model = quantized(OutputForm::kLowered);
-  EXPECT_EQ(error_of([&] { strip(model); }).code(), ErrorCode::kUnsupportedModel);
+  for (const auto format : {StripFormat::kNative, StripFormat::kDq, StripFormat::kInPlace}) {
+    const auto error = error_of([&] { strip(model, true, format); });
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
+    EXPECT_NE(error.message().find(" is an integer kernel, from which no quantizer can be stripped"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(Strip, AFloatModelGetsAWarning) {
+  auto model = Model::from(float_net());
+  for (const auto format : {StripFormat::kNative, StripFormat::kDq, StripFormat::kInPlace}) {
+    const auto result = strip(model, true, format);
+    ASSERT_EQ(result.warnings().size(), 1u);
+    EXPECT_EQ(result.warnings()[0], "strip: the model has no quantizers, so there is nothing to strip");
+    EXPECT_TRUE(at::equal(output(result), output(model)));
+  }
 }
 
 TEST(Strip, WithoutACopyTheModelItselfIsEdited) {

@@ -1,4 +1,4 @@
-#include "io/data_files.h"
+#include "tsquant/data_files.h"
 
 #include <gtest/gtest.h>
 

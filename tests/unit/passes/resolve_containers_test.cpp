@@ -107,5 +107,62 @@ def forward(self, x):
   EXPECT_EQ(count_kind(model, "aten::__contains__"), 1u);
 }
 
+/// Runs the pass alone; the result computes the same, and a second run finds nothing.
+bool resolves(const char* source) {
+  Model model = Model::from(define(source));
+  const Sample sample{{at::randn({2, 3})}, {}};
+  const auto expected = model.run(sample);
+  PassContext context{model, model.warnings()};
+  const bool changed = resolve_containers(context);
+  EXPECT_NO_THROW(model.graph()->lint());
+  expect_same(expected, model.run(sample));
+  EXPECT_FALSE(resolve_containers(context));
+  if (changed) {
+    EXPECT_EQ(count_kind(model, "aten::_set_item") + count_kind(model, "aten::append"), 0u) << *model.graph();
+  }
+  return changed;
+}
+
+TEST(ResolveContainers, DictionariesAreFollowedThroughEveryItem) {
+  EXPECT_TRUE(resolves(R"(
+def forward(self, x):
+    d: Dict[str, Tensor] = {"low": x}
+    d["high"] = torch.neg(x)
+    d["low"] = d["high"] + d["low"]
+    before = "third" in d
+    d["third"] = d["low"]
+    return d, before, len(d)
+)"));
+  EXPECT_TRUE(resolves(R"(
+def forward(self, x):
+    d: Dict[int, Tensor] = {}
+    d[3] = torch.relu(x)
+    return torch.cat(list(d.values()))
+)"));
+}
+
+TEST(ResolveContainers, WhatIsNotKnownBeforehandStays) {
+  EXPECT_FALSE(resolves(R"(
+def forward(self, x):
+    d: Dict[int, Tensor] = {}
+    d[x.size(0)] = torch.relu(x)
+    return d[x.size(0)]
+)"));
+  EXPECT_FALSE(resolves(R"(
+def forward(self, x):
+    d: Dict[str, Tensor] = {}
+    if x.size(0) == 2:
+        d["a"] = x
+    return d
+)"));
+  // Lists of numbers are no business of a quantizer.
+  EXPECT_FALSE(resolves(R"(
+def forward(self, x):
+    sizes = [x.size(0)]
+    sizes.append(x.size(1))
+    return x.reshape(sizes)
+)"));
+}
+
 }  // namespace
 }  // namespace tsquant::testing

@@ -201,6 +201,20 @@ TEST(SpellingsOfBranches, conditions_over_the_same_operators) {
       params, {uniform({5, 6})}, 2);
 }
 
+/// What a branch computes is quantized as if it stood outside.
+TEST(SpellingsOfBranches, a_branch_that_is_taken_as_straight_line) {
+  const Params params = {{"w", uniform({4, 6})}, {"v", uniform({3, 4})}, {"b", uniform({4})}};
+  const std::string tail = "\n    return torch.tanh(torch.linear(z, self.v))";
+  expect_same({"    z = torch.relu(torch.linear(x, self.w, self.b))" + tail,
+               "    z = torch.zeros([5, 4])\n    if x.size(0) > 3:\n"
+               "        z = torch.addmm(self.b, x, self.w.t()).relu_()" +
+                   tail,
+               "    if x.dim() == 2:\n        z = torch.addmm(self.b, x, self.w.t())\n"
+               "    else:\n        z = torch.matmul(x, self.w.t()) + self.b\n    z = torch.relu(z)" +
+                   tail},
+              params, {uniform({5, 6})}, 4);
+}
+
 TEST(SpellingsOfLoops, bodies_over_the_same_operators) {
   const Params params = {{"w", uniform({6, 6})}, {"b", uniform({6})}};
   const std::string tail = "\n    return torch.tanh(z)";
@@ -210,6 +224,19 @@ TEST(SpellingsOfLoops, bodies_over_the_same_operators) {
                head + "torch.sigmoid(torch.matmul(z, self.w.t()) + self.b)" + tail,
                head + "torch.mm(z, self.w.t()).add_(self.b).sigmoid_()" + tail},
               params, {uniform({5, 6})}, 2);
+}
+
+TEST(SpellingsOfLoops, one_step_as_straight_line) {
+  const Params params = {{"w", uniform({6, 6})}, {"v", uniform({3, 6})}};
+  const std::string tail = "\n    return torch.tanh(torch.linear(z, self.v))";
+  expect_same({"    z = torch.sigmoid(torch.linear(torch.tanh(x), self.w))" + tail,
+               "    z = torch.tanh(x)\n    for i in range(x.size(0) - 4):\n"
+               "        z = torch.sigmoid(torch.linear(z, self.w))" +
+                   tail,
+               "    z = torch.tanh(x)\n    i = 0\n    while i < x.size(0) - 4:\n"
+               "        z = torch.mm(z, self.w.t()).sigmoid_()\n        i += 1" +
+                   tail},
+              params, {uniform({5, 6})}, 4);
 }
 
 // --- Inputs of other kinds ---

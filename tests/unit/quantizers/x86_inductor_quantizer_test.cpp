@@ -63,6 +63,16 @@ TEST(X86InductorQuantizer, pooling_of_float_values_stays_in_float) {
   EXPECT_EQ(refusal(model, "max_pool2d"), "not_quantizable: X86InductorQuantizer has no pattern for it here");
 }
 
+TEST(X86InductorQuantizer, without_a_global_configuration_the_rest_says_so) {
+  X86InductorQuantizer quantizer;
+  quantizer.set_function_type_qconfig("linear", get_default_x86_inductor_quantization_config());
+  const AnnotatedModel model(define("def forward(self, x):\n    return torch.conv2d(x, self.w)\n", {conv_weight()}),
+                             quantizer, {image()});
+  EXPECT_TRUE(model.points().empty());
+  EXPECT_EQ(refusal(model, "conv2d"),
+            "not_configured: no configuration was set for it: X86InductorQuantizer has no global one (set_global)");
+}
+
 TEST(X86InductorQuantizer, tensor_with_a_float_reader_is_quantized_on_its_edges) {
   const Lines expected{"conv2d:0 uint8[0,255]", "conv2d:1 int8[-128,127] w ch0"};
   EXPECT_EQ(points_of("def forward(self, x):\n    return torch.conv2d(x, self.w), torch.sigmoid(x)\n", {conv_weight()},

@@ -1,0 +1,72 @@
+#include "calibration/covering_observer.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+void append(std::vector<float>& list, const at::Tensor& values) {
+  const at::Tensor dense = values.contiguous();
+  const float* data = dense.data_ptr<float>();
+  for (int64_t i = 0; i < dense.numel(); ++i) {
+    if (!std::isnan(data[i])) list.push_back(data[i]);
+  }
+}
+
+at::Tensor as_tensor(const std::vector<float>& list) {
+  auto result = at::empty({static_cast<int64_t>(list.size())}, at::kFloat);
+  std::copy(list.begin(), list.end(), result.data_ptr<float>());
+  return result;
+}
+
+/// The quantile of the extrema where it can be told and has the sign of their mean.
+at::Tensor bound(const at::Tensor& mean, std::vector<float> extrema, double q) {
+  if (extrema.size() < CoveringObserver::kFewestSamples) return mean;
+  const double covering = quantile(extrema, q), middle = mean.item<double>();
+  const bool same_side = (covering < 0) == (middle < 0) && (covering > 0) == (middle > 0);
+  return same_side ? at::full_like(mean, covering) : mean;
+}
+
+}  // namespace
+
+void CoveringObserver::replay(const std::vector<at::Tensor>& summary) {
+  append(lows_, summary.at(1));
+  append(highs_, summary.at(2));
+  RangeEstimatorObserver::replay(summary);
+}
+
+void CoveringObserver::merge(const Observer& other) {
+  const auto* same = dynamic_cast<const CoveringObserver*>(&other);
+  if (!same) throw Error(ErrorCode::kInternal, "statistics of different kinds cannot be merged");
+  lows_.insert(lows_.end(), same->lows_.begin(), same->lows_.end());
+  highs_.insert(highs_.end(), same->highs_.begin(), same->highs_.end());
+  RangeEstimatorObserver::merge(other);
+}
+
+Range CoveringObserver::range() const {
+  const Range mean = RangeEstimatorObserver::range();
+  return {bound(mean.min, lows_, 1 - kCovered), bound(mean.max, highs_, kCovered)};
+}
+
+std::vector<at::Tensor> CoveringObserver::state() const {
+  auto state = RangeEstimatorObserver::state();
+  state.push_back(as_tensor(lows_));
+  state.push_back(as_tensor(highs_));
+  return state;
+}
+
+void CoveringObserver::set_state(const std::vector<at::Tensor>& state) {
+  if (state.size() < 2) throw Error(ErrorCode::kInternal, "saved statistics of a range have too few tensors");
+  RangeEstimatorObserver::set_state({state.begin(), state.end() - 2});
+  lows_.clear();
+  highs_.clear();
+  append(lows_, state[state.size() - 2]);
+  append(highs_, state.back());
+}
+
+}  // namespace tsquant

@@ -44,12 +44,19 @@ bool is_default(const QuantizationPoint& point, const RangeEstimatorParameters& 
          is_unset(chosen.max);
 }
 
-std::unique_ptr<Observer> observer_of(const QuantizationPoint& point, bool repeats, const CalibrationOptions& options) {
+bool is_model_input(const GraphView& view, const QuantizationPoint& point) {
+  const ViewNode& node = node_of(view, point);
+  const ViewEdge* edge = point.input_port ? view.input_edge(node, *point.input_port) : nullptr;
+  return (edge ? view.node(edge->from) : node).kind == NodeKind::kInput;
+}
+
+std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationPoint& point, bool repeats,
+                                      const CalibrationOptions& options) {
   auto estimator = options.activations_range_estimator;
   if (!repeats && is_default(point, estimator)) {
     estimator = RangeEstimatorParameters::mean_minmax();
     if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
-    return std::make_unique<CoveringObserver>(estimator, options.batchwise);
+    return std::make_unique<CoveringObserver>(estimator, options.batchwise, is_model_input(view, point));
   }
   if (repeats) cover_all_iterations(estimator);
   return make_observer(point.spec, point.kind, options.batchwise, estimator);
@@ -107,7 +114,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
   const bool has_memory = runner_->stateful() || has_recurrent(view);
   for (auto& tap : taps_) {
     if (!tap.point) continue;
-    tap.owned = observer_of(*tap.point, tap.in_loop || has_memory, options);
+    tap.owned = observer_of(view, *tap.point, tap.in_loop || has_memory, options);
     tap.observer = tap.owned.get();
   }
 }

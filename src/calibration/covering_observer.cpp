@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tsquant/error.h"
@@ -24,12 +25,10 @@ at::Tensor as_tensor(const std::vector<float>& list) {
   return result;
 }
 
-/// The quantile of the extrema where it can be told and has the sign of their mean.
-at::Tensor bound(const at::Tensor& mean, std::vector<float> extrema, double q) {
-  if (extrema.size() < CoveringObserver::kFewestSamples) return mean;
-  const double covering = quantile(extrema, q), middle = mean.item<double>();
-  const bool same_side = (covering < 0) == (middle < 0) && (covering > 0) == (middle > 0);
-  return same_side ? at::full_like(mean, covering) : mean;
+/// Whether samples end at this extreme because the data do.
+bool is_limit(const std::vector<float>& extrema, float extreme) {
+  const auto reached = static_cast<size_t>(std::count(extrema.begin(), extrema.end(), extreme));
+  return reached >= 2 && reached * 20 >= extrema.size();
 }
 
 }  // namespace
@@ -50,7 +49,19 @@ void CoveringObserver::merge(const Observer& other) {
 
 Range CoveringObserver::range() const {
   const Range mean = RangeEstimatorObserver::range();
-  return {bound(mean.min, lows_, 1 - kCovered), bound(mean.max, highs_, kCovered)};
+  return {bound(mean.min, lows_, false), bound(mean.max, highs_, true)};
+}
+
+at::Tensor CoveringObserver::bound(const at::Tensor& mean, std::vector<float> extrema, bool upper) const {
+  if (extrema.size() >= kFewestSamples) {
+    const double covering = quantile(extrema, upper ? kCovered : 1 - kCovered), middle = mean.item<double>();
+    const bool same_side = (covering < 0) == (middle < 0) && (covering > 0) == (middle > 0);
+    return same_side ? at::full_like(mean, covering) : mean;
+  }
+  if (!model_input_ || extrema.empty()) return mean;
+  const auto [lowest, highest] = std::minmax_element(extrema.begin(), extrema.end());
+  const float extreme = upper ? *highest : *lowest;
+  return is_limit(extrema, extreme) ? at::full_like(mean, extreme) : mean;
 }
 
 std::vector<at::Tensor> CoveringObserver::state() const {

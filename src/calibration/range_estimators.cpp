@@ -40,17 +40,22 @@ double row_quantile(const float* row, int64_t count, double q, bool magnitudes) 
   return quantile(values, q);
 }
 
-/// Freely chosen statistics may cross. What differs by no more than rounding does not count: quantiles of constant data
-/// are interpolated.
-void refuse_crossed_bounds(const at::Tensor& low, const at::Tensor& high, const RangeEstimatorParameters& params) {
+at::Tensor clipped(const at::Tensor& bound, const StatisticsCollectorParameters& params) {
+  return params.clipping_value ? bound.clamp(-*params.clipping_value, *params.clipping_value) : bound;
+}
+
+/// Freely chosen statistics may cross. Two causes do not count: clipping of one bound only, which then wins, and
+/// rounding, since quantiles of constant data are interpolated.
+void refuse_crossed_bounds(const at::Tensor& lower, const at::Tensor& upper, const RangeEstimatorParameters& params) {
   constexpr double kRounding = 1e-5;
+  const auto low = clipped(lower, params.max), high = clipped(upper, params.min);
   const auto crossed = low - high > at::maximum(low.abs(), high.abs()) * kRounding;
   if (!crossed.any().item<bool>()) return;
   const auto first = crossed.to(c10::kByte).argmax();
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("the range estimator {} gives a lower bound of {:g} above the upper bound of {:g}",
                           describe(params), low.take(first).item<double>(), high.take(first).item<double>()),
-              "", "choose statistics whose lower bound is the smaller one, with the same clipping for both");
+              "", "choose statistics whose lower bound is the smaller one");
 }
 
 }  // namespace

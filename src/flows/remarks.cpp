@@ -81,8 +81,8 @@ std::map<std::string, std::string> bias_notes(const GraphView& view, const Annot
   for (const auto& point : annotations.points) {
     const ViewNode* node = view.find(point.node);
     if (point.kind != PointKind::kWeight || !node || !node->op) continue;
-    const bool has_bias = node->op->bias_port >= 0 && view.input_edge(*node, node->op->bias_port);
-    notes[point.node] = has_bias ? "kept: layers of this kind cannot be corrected here" : "kept: there is no bias";
+    const bool lacks_bias = node->op->bias_port >= 0 && !view.input_edge(*node, node->op->bias_port);
+    notes[point.node] = lacks_bias ? "kept: there is no bias" : "kept: layers of this kind cannot be corrected here";
   }
   for (const auto& record : records) {
     notes[record.node] =

@@ -125,7 +125,7 @@ class Groups {
 class Translator {
  public:
   Translator(const AnnotationTable& table, std::string quantizer, bool has_global)
-      : table_(table), view_(table.view()), quantizer_(std::move(quantizer)), groups_(table) {}
+      : table_(table), view_(table.view()), quantizer_(std::move(quantizer)), has_global_(has_global), groups_(table) {}
 
   Annotations run() {
     for (const auto& group : groups_.groups()) {

@@ -22,7 +22,7 @@ ErrorCode code_of(const std::function<void()>& call) {
 TEST(Dataset, FromTensors) {
   const auto data = Dataset::from_tensors({torch::ones({4, 2}), torch::zeros({4, 2})});
   EXPECT_EQ(data.length(), 2);
-  EXPECT_EQ(data.batch_size(), 4);
+  EXPECT_EQ(data.batch_size(), 0);  // a list says nothing about batches
   EXPECT_EQ(data.get(1).args[0].toTensor().sum().item<float>(), 0);
   EXPECT_EQ(code_of([&] { data.get(2); }), ErrorCode::kDataset);
   EXPECT_EQ(Dataset::from_tensors({}).length(), 0);

@@ -235,6 +235,17 @@ TEST(RangeEstimators, ConstantDataAreNoRangeTheWrongWayRound) {
   }
 }
 
+TEST(RangeEstimators, ABoundThatWasClippedAloneWins) {
+  QuantizationSpec spec;
+  spec.mode = QuantizationMode::kAsymmetric;
+  RangeEstimatorParameters params;
+  params.max.clipping_value = 1.5;
+  auto observer = make_observer(spec, PointKind::kWeight, false, params);
+  observer->observe(torch::tensor({2.f, 5.f}));
+  EXPECT_EQ(observer->range().max.item<float>(), 1.5f);
+  EXPECT_EQ(observer->range().min.item<float>(), 1.5f);
+}
+
 TEST(RangeEstimators, ClippingComesFirst) {
   RangeEstimatorParameters params = RangeEstimatorParameters::mean_minmax();
   params.min.clipping_value = params.max.clipping_value = 1.5;

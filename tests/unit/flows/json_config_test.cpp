@@ -86,7 +86,7 @@ TEST(JsonConfig, RangesOfOneGroup) {
 TEST(JsonConfig, LimitsAreThoseOfTheLibrary) {
   const auto with = [](const std::string& member) { return message_of(R"("advanced_parameters": {)" + member + "}"); };
   expect_part(with(R"("activations_range_estimator_params": {"min": {"clipping_value": 0}})"),
-              "clipping_value: 0 is not allowed; use number above 0");
+              "clipping_value: 0 is not allowed (at configuration); use number above 0");
   expect_part(with(R"("bias_correction_params": {"reference": "best"})"), "use simulated, collected");
   expect_part(with(R"("bias_correction_params": {"threshold": -1})"), "threshold: -1 is not allowed");
 }

@@ -91,7 +91,10 @@ TEST(SpellingsOfConvolution, two_dimensions) {
   const Params params = {{"w", uniform({4, 3, 3, 3})}, {"b", uniform({4})}};
   std::vector<std::string> bodies;
   for (const std::string call :
-       {"torch.conv2d(x, self.w, self.b, [1, 1], [1, 1])", "torch.conv2d(x, self.w, self.b, padding='same')",
+       {"torch.conv2d(x, self.w, self.b, [1, 1], [1, 1])",
+        "torch.conv2d(x, self.w, None, [1, 1], [1, 1]) + self.b[:, None, None]",
+        "torch.conv2d(x, self.w, None, [1, 1], [1, 1]).add_(self.b.view(1, 4, 1, 1))",
+        "torch.conv2d(x, self.w, self.b, padding='same')",
         "torch.convolution(x, self.w, self.b, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)",
         "torch._convolution(x, self.w, self.b, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, False, False, True, True)"}) {
     bodies.push_back(head + call + tail);

@@ -34,13 +34,12 @@ at::Tensor alignment_factor(const at::Tensor& widths);
 /// with f from the widths and m the middle of each channel's range, which is the median over samples of the 1e-4 and
 /// 1 - 1e-4 quantiles. The pair computes the same function, because nothing stands between the layers.
 ///
-/// Producers: convolutions, also with a constant added behind them. Consumers: convolutions with one group, stride 1, no
-/// padding and dilation 1. The tensor between them has no other reader.
+/// Producers: convolutions, also with a constant added behind them. Consumers: convolutions with one group, stride 1,
+/// no padding and dilation 1. The tensor between them has no other reader.
 ///
-/// Source: nncf/quantization/algorithms/channel_alignment, with these differences: in a chain of layers each pair starts
-/// from the weights that the pair before wrote; linear layers are no producers, because their channels are on the last
-/// axis, where a convolution has positions.
-/// Views of the model's graph built before are no longer valid.
+/// Source: nncf/quantization/algorithms/channel_alignment, with these differences: in a chain of layers each pair
+/// starts from the weights that the pair before wrote; linear layers are no producers, because their channels are on
+/// the last axis, where a convolution has positions. Views of the model's graph built before are no longer valid.
 /// @param calibration how the statistics pass runs; its taps are replaced
 /// @throws Error as calibrate
 ChannelAlignmentResult align_channels(Model& model, const Dataset& dataset, CalibrationOptions calibration);

@@ -57,9 +57,7 @@ Dataset::Dataset(int64_t length, Getter get, int64_t batch_size) {
 Dataset Dataset::from_tensors(std::vector<at::Tensor> tensors) {
   const auto length = static_cast<int64_t>(tensors.size());
   auto items = std::make_shared<std::vector<at::Tensor>>(std::move(tensors));
-  return Dataset(length, [items](int64_t i) {
-    return Sample{{(*items)[i]}, {}};
-  });
+  return Dataset(length, [items](int64_t i) { return Sample{{(*items)[i]}, {}}; });
 }
 
 Dataset Dataset::from_rows(std::vector<at::Tensor> inputs, int64_t batch_size,

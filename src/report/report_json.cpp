@@ -11,7 +11,7 @@ namespace {
 using nlohmann::ordered_json;
 
 ordered_json node_json(const NodeRecord& node) {
-  return {{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type},    {"quantized", node.quantized},
+  return {{"name", node.name}, {"fx_name", node.fx_name}, {"type", node.type},     {"quantized", node.quantized},
           {"code", node.code}, {"reason", node.reason},   {"kernel", node.kernel}, {"bias", node.bias}};
 }
 

@@ -25,9 +25,10 @@ enum class FP8Type {
 /// How the range of a tensor is found from data.
 enum class ObserverKind {
   /// Weights and per-channel activations: min and max, as in NNCF. Per-tensor activations, the model's inputs among
-  /// them: NNCF's mean of the samples' minima and maxima, but from 20 samples on (items with batchwise_statistics) the
+  /// them: NNCF's mean of the samples' minima and maxima, but from 100 samples on (items with batchwise_statistics) the
   /// range that covers 95 of 100 samples: the 95 % quantiles of their extrema, unless a quantile lies on the other side
-  /// of zero than the mean. In loops and in models with memory the smallest and largest value of all.
+  /// of zero than the mean. With fewer samples, an extreme of a model input that at least two samples and one in 20
+  /// reach exactly bounds the range. In loops and in models with memory the smallest and largest value of all.
   kDefault,
   kMinMax,                         ///< smallest and largest value seen
   kPerChannelMinMax,               ///< the same for each slice along ch_axis
@@ -76,10 +77,11 @@ struct QuantizationPoint {
   std::string reason;                        ///< why it was placed, for people
 };
 
-/// Why an operator that could have been quantized stays in float, or why a point was dropped.
+/// A remark on an operator without a quantizer of its own: why it stays in float, why a point was dropped, or (code
+/// "fused") inside which quantized operator it runs.
 struct Refusal {
   std::string node;
-  std::string code;    ///< stable word: "ignored", "not_quantizable", "fp32_consumer", "written_in_place", ...
+  std::string code;    ///< stable word: "ignored", "not_quantizable", "fp32_consumer", "written_in_place", "fused", ...
   std::string reason;  ///< sentence for people
 };
 

@@ -51,7 +51,8 @@ class Dataset {
   /// @param batch_size number of items along dimension 0 of each sample's tensors; 0 when unknown
   Dataset(int64_t length, Getter get, int64_t batch_size = 0);
 
-  /// Each tensor becomes one sample with one positional argument.
+  /// Each tensor becomes one sample with one positional argument. Nothing says whether dimension 0 counts items, so the
+  /// batch size is unknown (0): give it with the constructor of a length and a getter where it matters.
   static Dataset from_tensors(std::vector<at::Tensor> tensors);
 
   /// Rows of `inputs` (same size along dimension 0) cut into batches; one positional argument per tensor. The last,

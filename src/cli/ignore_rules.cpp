@@ -1,19 +1,22 @@
 #include "cli/ignore_rules.h"
 
-#include <algorithm>
-#include <regex>
+#include <fmt/format.h>
 
-#include "graph/op_table.h"
+#include <algorithm>
+
+#include "quantizers/openvino/ignored_scope.h"
 
 namespace tsquant::cli {
 
 namespace {
 
-template <typename Matches>
-RuleMatches collect(const GraphView& view, const std::string& rule, Matches matches) {
+/// The operators that a scope of this one rule leaves in float.
+RuleMatches matches_of(const GraphView& view, const std::string& rule, IgnoredScope scope) {
+  scope.validate = false;
   RuleMatches result{rule, {}};
+  const auto ignored = openvino::match_ignored_scope(view, scope);
   for (const auto& node : view.nodes()) {
-    if (node.kind == NodeKind::kOperator && matches(node)) result.nodes.push_back(node.name);
+    if (node.kind == NodeKind::kOperator && ignored[node.id]) result.nodes.push_back(node.name);
   }
   return result;
 }
@@ -22,22 +25,15 @@ RuleMatches collect(const GraphView& view, const std::string& rule, Matches matc
 
 std::vector<RuleMatches> match_rules(const GraphView& view, const IgnoredScope& scope) {
   std::vector<RuleMatches> rules;
-  for (const auto& name : scope.names) {
-    rules.push_back(collect(view, "--ignore-name " + name,
-                            [&](const ViewNode& node) { return node.name == name || node.fx_name == name; }));
-  }
-  for (const auto& pattern : scope.patterns) {
-    const std::regex expression(pattern);
-    rules.push_back(collect(view, "--ignore-pattern " + pattern, [&](const ViewNode& node) {
-      const auto at_start = std::regex_constants::match_continuous;
-      return std::regex_search(node.name, expression, at_start) ||
-             std::regex_search(node.fx_name, expression, at_start);
-    }));
-  }
-  for (const auto& type : scope.types) {
-    rules.push_back(collect(view, "--ignore-type " + type, [&](const ViewNode& node) {
-      return node.type == type || node.op->metatype == type || (node.node && node.node->kind().toQualString() == type);
-    }));
+  const auto add = [&](const std::string& rule, const IgnoredScope& alone) {
+    rules.push_back(matches_of(view, rule, alone));
+  };
+  for (const auto& name : scope.names) add("--ignore-name " + name, {{name}, {}, {}, {}});
+  for (const auto& pattern : scope.patterns) add("--ignore-pattern " + pattern, {{}, {pattern}, {}, {}});
+  for (const auto& type : scope.types) add("--ignore-type " + type, {{}, {}, {type}, {}});
+  for (const auto& ends : scope.subgraphs) {
+    add(fmt::format("--ignore-subgraph {}:{}", fmt::join(ends.inputs, ","), fmt::join(ends.outputs, ",")),
+        {{}, {}, {}, {ends}});
   }
   return rules;
 }

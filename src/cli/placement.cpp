@@ -1,8 +1,10 @@
 #include "cli/placement.h"
 
+#include "cli/console.h"
 #include "cli/quantizer_choice.h"
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
+#include "flows/float_types.h"
 #include "passes/passes.h"
 
 namespace tsquant::cli {
@@ -20,6 +22,8 @@ Placement place(const std::string& path, const QuantizerArgs& args, const Sample
   result.view = std::make_unique<GraphView>(*result.model, shapes);
   result.annotations = quantizer->annotate(*result.view);
   quantizer->validate(*result.view, result.annotations);
+  const auto other_types = drop_other_float_types(*result.view, result.annotations);
+  if (!other_types.empty()) log_line(float_type_warning(other_types));
   describe_nodes(result.report, *result.view, result.annotations);
   return result;
 }

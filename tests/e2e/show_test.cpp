@@ -131,5 +131,24 @@ TEST_F(Show, SvgIsDrawnInTheSameColours) {
   EXPECT_EQ(std::count(files.begin(), files.end(), "model.svg.dot"), 0);
 }
 
+TEST_F(Show, RulesWithWhatTheyMatch) {
+  const auto all = run("inspect", {"--rules", "--ignore-subgraph", "stem/conv2d/0:stem/conv2d/0"});
+  EXPECT_NE(all.out.find("--ignore-subgraph stem/conv2d/0:stem/conv2d/0"), std::string::npos) << all.out;
+  const auto json = run("inspect", {"--json", "-", "--ignore-subgraph", "stem/conv2d/0:stem/conv2d/0"}).json();
+  EXPECT_EQ(json.at("rules").at(0).at("matches"), std::vector<std::string>{"stem/conv2d/0"}) << json.at("rules");
+}
+
+TEST_F(Show, TypesThatCannotBeQuantizedAreNamed) {
+  testing::define(
+      "def forward(self, x):\n  return torch.linear(torch.linear(x, self.w).double(), self.v)\n",
+      {{"w", at::randn({16, 8})}, {"v", at::randn({4, 16}, at::kDouble)}})
+      .save(path("double.pt"));
+  for (const std::string command : {"annotate", "inspect"}) {
+    const auto shown = testing::tsquant({command, path("double.pt"), "--input-shape", "5,8"});
+    EXPECT_EQ(shown.code, 0) << shown.err;
+    EXPECT_NE(shown.err.find("float64"), std::string::npos) << shown.err;
+  }
+}
+
 }  // namespace
 }  // namespace tsquant

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <regex>
-#include <set>
 
+#include "graph/nearest.h"
 #include "quantizers/openvino/node_roles.h"
 #include "tsquant/error.h"
 
@@ -34,9 +35,18 @@ class ScopeMatcher {
                 closest);
   }
 
+  /// Only operators can be left in float; a rule on a weight or an input would change nothing.
+  [[noreturn]] void refuse_tensor(const ViewNode& node) const {
+    std::vector<std::string> readers;
+    for (int64_t edge : node.out_edges) readers.push_back(view_.node(view_.edge(edge).to).name);
+    throw Error(ErrorCode::kInvalidArgument, "the ignored scope's name is a tensor, not an operator", node.name,
+                readers.empty() ? "" : fmt::format("name an operator that reads it: {}", fmt::join(readers, ", ")));
+  }
+
   void match_name(const std::string& name) {
     const ViewNode* node = view_.find(name);
     if (node) {
+      if (node->kind != NodeKind::kOperator && scope_.validate) refuse_tensor(*node);
       ignored_[node->id] = true;
     } else if (scope_.validate) {
       refuse("name", name, view_.nearest_names(name));
@@ -62,31 +72,34 @@ class ScopeMatcher {
     if (!found && scope_.validate) refuse("pattern", text, view_.nearest_names(text));
   }
 
+  /// A type is a function as the view spells it (`linear`), as the model's file does (`addmm`, `_convolution`), either
+  /// with `aten::` before it, or a metatype of NNCF.
   void match_type(const std::string& type) {
-    const std::string bare = type.rfind("aten::", 0) == 0 ? type.substr(6) : type;
+    const std::string prefix = type.rfind("aten::", 0) == 0 ? "aten::" : "";
+    const std::string bare = type.substr(prefix.size());
     bool found = false;
-    std::set<std::string> present;
+    std::vector<std::string> present;
     for (const auto& node : view_.nodes()) {
       if (node.kind != NodeKind::kOperator) continue;
-      present.insert(node.type);
-      const std::string& metatype = placement_row(node).metatype;
-      present.insert(metatype);
-      if (node.type != bare && metatype != type && node.op->metatype != type) continue;
-      ignored_[node.id] = found = true;
+      const std::array<std::string, 3> functions = {node.type, alias_stem(node.fx_name),
+                                                    node.node ? node.node->kind().toUnqualString() : node.type};
+      const std::array<std::string, 2> metatypes = {placement_row(node).metatype, node.op->metatype};
+      for (const auto& function : functions) present.push_back(prefix + function);
+      present.insert(present.end(), metatypes.begin(), metatypes.end());
+      if (contains(functions, bare) || contains(metatypes, type)) ignored_[node.id] = found = true;
     }
     if (!found && scope_.validate) refuse("type", type, nearest(type, present));
   }
 
-  /// Types that share a part with the one asked for, else all of them.
-  static std::vector<std::string> nearest(const std::string& type, const std::set<std::string>& present) {
-    std::vector<std::string> similar;
-    const std::string stem = type.substr(0, std::min<size_t>(type.size(), 4));
-    for (const auto& other : present) {
-      if (other.find(stem) != std::string::npos) similar.push_back(other);
-    }
-    if (similar.empty()) similar.assign(present.begin(), present.end());
-    similar.resize(std::min<size_t>(similar.size(), 5));
-    return similar;
+  template <class List>
+  static bool contains(const List& list, const std::string& name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  }
+
+  /// `addmm` of `addmm_1`: aliases keep the function that a rewritten operator had in the file.
+  static std::string alias_stem(const std::string& alias) {
+    const size_t end = alias.find_last_not_of("0123456789");
+    return end + 1 < alias.size() && alias[end] == '_' ? alias.substr(0, end) : alias;
   }
 
   /// Nodes reachable from `start`, along the edges or against them.

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "graph/nearest.h"
 #include "tsquant/error.h"
 
 namespace tsquant::pt2e {
@@ -191,13 +192,10 @@ void ModulePaths::require_module(const std::string& module, const std::string& o
       path = dot == std::string::npos ? "" : path.substr(0, dot);
     }
   }
-  std::vector<std::string> nearest(known.begin(), known.end());
-  std::stable_sort(nearest.begin(), nearest.end(),
-                   [&](const auto& a, const auto& b) { return common_length(a, module) > common_length(b, module); });
-  if (nearest.size() > 3) nearest.resize(3);
+  const auto closest = nearest(module, {known.begin(), known.end()});
   throw Error(ErrorCode::kInvalidArgument, fmt::format("no operator stands in module \"{}\"", module), option,
-              nearest.empty() ? "the model's operators stand in no submodule"
-                              : fmt::format("closest: {}", fmt::join(nearest, ", ")));
+              closest.empty() ? "the model's operators stand in no submodule"
+                              : fmt::format("closest: {}", fmt::join(closest, ", ")));
 }
 
 void ModulePaths::require_module_type(const std::string& type, const std::string& option) const {

@@ -71,6 +71,31 @@ TEST(IgnoredScope, types_are_functions_operators_or_metatypes) {
   EXPECT_EQ(ignored_by({{}, {}, {"PTAddMetatype", "cos"}, {}}), (Names{"/add/0", "/cos/0"}));
 }
 
+TEST(IgnoredScope, types_may_be_spelled_as_in_the_file) {
+  const auto module = define(R"(
+def forward(self, x):
+    y = torch._convolution(x, self.w, None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, False, False, True, True)
+    return torch.addmm(self.b, torch.relu(y).flatten(1), self.v.t())
+)",
+                             {{"w", at::rand({3, 3, 1, 1})}, {"v", at::rand({2, 48})}, {"b", at::rand({2})}});
+  const auto ignored = [&](const std::string& type) {
+    OpenVINOQuantizer quantizer;
+    quantizer.set_ignored_scope({{}, {}, {type}, {}});
+    Names names;
+    const AnnotatedModel annotated(module, quantizer, {at::rand({1, 3, 4, 4})});
+    for (const auto& refusal : annotated.annotations().refusals) {
+      if (refusal.code == "ignored") names.insert(refusal.node);
+    }
+    return names;
+  };
+  for (const std::string type : {"aten::_convolution", "_convolution", "conv2d", "aten::conv2d"}) {
+    EXPECT_EQ(ignored(type), Names{"/conv2d/0"}) << type;
+  }
+  for (const std::string type : {"aten::addmm", "addmm", "linear", "aten::linear"}) {
+    EXPECT_EQ(ignored(type), Names{"/linear/0"}) << type;
+  }
+}
+
 TEST(IgnoredScope, in_place_operators_have_the_metatype_of_their_twin) {
   for (const std::string type : {"hardtanh_", "aten::hardtanh_", "PTHardTanhMetatype"}) {
     EXPECT_EQ(ignored_by({{}, {}, {type}, {}}), Names{"/hardtanh/0"}) << type;
@@ -105,8 +130,17 @@ TEST(IgnoredScope, validation_offers_the_nearest_names) {
   expect_in("/sigmoid/0", message);
   message = message_for({{}, {}, {"conv3d"}, {}});
   expect_in("the ignored scope's type matches no node (at conv3d); closest: conv2d", message);
+  expect_in("closest: aten::conv2d", message_for({{}, {}, {"aten::conv3d"}, {}}));
   expect_in("closest: PTConv2dMetatype", message_for({{}, {}, {"PTConv3dMetatype"}, {}}));
   expect_in("the ignored scope's pattern is no regular expression (at [)", message_for({{}, {"["}, {}, {}}));
+}
+
+TEST(IgnoredScope, a_tensor_cannot_be_left_in_float) {
+  expect_in("the ignored scope's name is a tensor, not an operator (at x); name an operator that reads it: /conv2d/0",
+            message_for({{"x"}, {}, {}, {}}));
+  IgnoredScope scope{{"x"}, {}, {}, {}};
+  scope.validate = false;
+  EXPECT_TRUE(ignored_by(scope).empty());
 }
 
 TEST(IgnoredScope, validation_of_subgraphs) {

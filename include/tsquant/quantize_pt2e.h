@@ -44,6 +44,11 @@ struct BiasCorrectionParameters {
   c10::optional<double> threshold = c10::nullopt;
   /// None: fast: kSimulated; accurate: the mean output of the float model, seeing all corrections made so far.
   c10::optional<BiasReference> reference = c10::nullopt;
+  /// Smallest shift worth writing, in standard deviations of the noise that rounding the layer's input makes in that
+  /// output channel (step / sqrt(12) times the Euclidean norm of the channel's weights). Channels below keep their
+  /// bias: shifts of 8-bit weights are mostly far below that noise, and writing them changes as many results for the
+  /// worse as for the better. 0: every shift. None: 0.5; with kCollected 0, as NNCF.
+  c10::optional<double> smallest_shift = c10::nullopt;
 };
 
 /// NNCF's AdvancedSmoothQuantParameters: how much of the range moves from activations to weights, by kind of layer.

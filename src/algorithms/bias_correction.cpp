@@ -126,7 +126,10 @@ class Correction {
  public:
   Correction(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
              const BiasCorrectionParameters& parameters)
-      : model_(model), parameters_(parameters), running_(with_quantized_weights(model, annotations, qparams)) {
+      : model_(model),
+        qparams_(qparams),
+        parameters_(parameters),
+        running_(with_quantized_weights(model, annotations, qparams)) {
     const GraphView running_view(running_);
     const auto layers = find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes);
     auto copies = find_bias_layers(running_, running_view, annotations, parameters.apply_for_all_nodes);
@@ -189,8 +192,8 @@ class Correction {
       ShiftMeter meter(target, model_);
       layerwise.advance(i, target.running.input,
                         [&](const auto& input, const auto& result) { meter.see(input, result); });
-      const at::Tensor shift = meter.shift();
-      if (shift.defined() && correct(target, shift)) layerwise.add_to_results(shift, target.layer.axis);
+      const at::Tensor shift = correct(target, meter.shift());
+      if (shift.defined()) layerwise.add_to_results(shift, target.layer.axis);
       report(calibration, i + 1);
     }
   }
@@ -208,8 +211,7 @@ class Correction {
         if (tap == 1) meter.see(input, x);
       };
       for (int64_t sample = 0; sample < calibration.subset_size; ++sample) runner.run(dataset.get(sample), sink);
-      const at::Tensor shift = meter.shift();
-      if (shift.defined()) correct(target, shift);
+      correct(target, meter.shift());
       all.push_back(i);
       report(calibration, i + 1);
     }
@@ -229,20 +231,23 @@ class Correction {
 
   bool as_nncf() const { return parameters_.reference == BiasReference::kCollected; }
 
-  /// Writes the corrected bias into the model and a record.
-  bool correct(const Target& target, const at::Tensor& shift) {
-    const auto bias = bias_of(model_, target.layer, shift.numel());
+  /// Writes the corrected bias into the model and a record. Returns what was added to the bias; undefined for nothing.
+  at::Tensor correct(const Target& target, const at::Tensor& exact) {
+    if (!exact.defined()) return {};
+    const at::Tensor shift = without_noise(model_, target.layer, qparams_, parameters_, exact);
+    const auto bias = bias_of(model_, target.layer, exact.numel());
     BiasRecord record{
-        target.layer.name, false,
-        target.layer.has_bias ? largest_relative_shift(shift, bias) : std::numeric_limits<double>::infinity()};
+        target.layer.name, false, !shift.any().item<bool>() && exact.any().item<bool>(),
+        target.layer.has_bias ? largest_relative_shift(exact, bias) : std::numeric_limits<double>::infinity()};
     auto threshold = parameters_.threshold;
     if (!threshold && target.float_output) threshold = kThreshold;
-    record.corrected = shift_bias(model_, target.layer, shift, record.magnitude, threshold);
+    record.corrected = !record.noise && shift_bias(model_, target.layer, shift, record.magnitude, threshold);
     records_.push_back(record);
-    return record.corrected;
+    return record.corrected ? shift : at::Tensor();
   }
 
   Model& model_;
+  const QParamTable& qparams_;
   const BiasCorrectionParameters& parameters_;
   Model running_;
   std::vector<Target> targets_;

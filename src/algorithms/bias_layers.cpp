@@ -3,14 +3,18 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
+#include "algorithms/kernel_geometry.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
 
 namespace tsquant {
 
 namespace {
+
+constexpr double kSmallestShift = 0.5;
 
 bool is_none(const torch::jit::Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; }
 
@@ -52,8 +56,17 @@ std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& vie
     layer.output_tap = {node->value, {nullptr, 0}};
     if (find_bias(model, view, *node, all_nodes, layer)) layers.emplace(node->id, std::move(layer));
   }
+  std::map<std::string, int64_t> input_points;
+  for (const auto& point : annotations.points) {
+    if (point.kind != PointKind::kActivation) continue;
+    for (const auto& name : point.quantized_nodes) input_points[name] = point.id;
+  }
   std::vector<BiasLayer> ordered;
-  for (auto& entry : layers) ordered.push_back(std::move(entry.second));
+  for (auto& entry : layers) {
+    const auto found = input_points.find(entry.second.name);
+    if (found != input_points.end()) entry.second.input_point = found->second;
+    ordered.push_back(std::move(entry.second));
+  }
   return ordered;
 }
 
@@ -86,6 +99,23 @@ at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight,
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams) {
   const auto weight = param_of(model, layer.node->input(layer.weight));
   return dequantize(quantize(weight->tensor, qparams), qparams);
+}
+
+at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QParamTable& qparams,
+                         const BiasCorrectionParameters& parameters, const at::Tensor& shift) {
+  const bool as_nncf = parameters.reference == BiasReference::kCollected;
+  const double smallest = parameters.smallest_shift.value_or(as_nncf ? 0 : kSmallestShift);
+  const auto input = layer.input_point ? qparams.find(*layer.input_point) : qparams.end();
+  const at::Tensor weight = param_of(model, layer.node->input(layer.weight))->tensor;
+  const auto geometry = kernel_geometry(model, layer.node, weight);
+  if (smallest == 0 || input == qparams.end() || !geometry) return shift;
+  const double step = std::sqrt(input->second.scale.to(at::kDouble).square().mean().item<double>());
+  // [output channels, all that one of them reads]
+  const at::Tensor rows = geometry->transposed
+                              ? weight.unflatten(0, {geometry->groups, -1}).transpose(1, 2).flatten(0, 1).flatten(1)
+                              : weight.flatten(1);
+  const at::Tensor noise = rows.to(at::kDouble).norm(2, 1) * (step / std::sqrt(12.0));
+  return at::where(shift.to(at::kDouble).abs() < smallest * noise.view_as(shift), at::zeros_like(shift), shift);
 }
 
 void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias) {

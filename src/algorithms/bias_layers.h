@@ -16,8 +16,9 @@ struct BiasLayer {
   torch::jit::Node* node = nullptr;
   size_t input = 0, weight = 0, bias = 0;  ///< inputs of `node`
   bool has_bias = true;
-  int64_t point = 0;  ///< the weight's quantizer
-  int64_t axis = 1;   ///< channel axis of the output
+  int64_t point = 0;                   ///< the weight's quantizer
+  c10::optional<int64_t> input_point;  ///< the input's quantizer, when it has one
+  int64_t axis = 1;                    ///< channel axis of the output
   TapPoint input_tap, output_tap;
 };
 
@@ -25,6 +26,7 @@ struct BiasLayer {
 struct BiasRecord {
   std::string node;
   bool corrected = false;
+  bool noise = false;    ///< kept because every channel's shift is below BiasCorrectionParameters::smallest_shift
   double magnitude = 0;  ///< largest |shift / bias|; infinite when the layer had no bias
 };
 
@@ -42,6 +44,11 @@ at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight,
 
 /// The layer's weight as its quantizer leaves it.
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams);
+
+/// The shift with zeros where it is below the noise: see BiasCorrectionParameters::smallest_shift. Layers whose input
+/// stays in float make no such noise.
+at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QParamTable& qparams,
+                         const BiasCorrectionParameters& parameters, const at::Tensor& shift);
 
 /// Writes the layer's bias; a layer that has none gets one.
 void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias);

@@ -110,10 +110,12 @@ std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTabl
     const BiasLayer& layer = collected->layer;
     const auto found = qparams.find(layer.point);
     if (found == qparams.end()) continue;
-    const at::Tensor shift = shift_of(model, *collected, found->second);
-    if (!shift.defined()) continue;
-    BiasRecord record{layer.name, false, largest_relative_shift(shift, bias_of(model, layer, shift.numel()))};
-    record.corrected = shift_bias(model, layer, shift, record.magnitude, threshold);
+    const at::Tensor exact = shift_of(model, *collected, found->second);
+    if (!exact.defined()) continue;
+    const at::Tensor shift = without_noise(model, layer, qparams, parameters_, exact);
+    BiasRecord record{layer.name, false, !shift.any().item<bool>() && exact.any().item<bool>(),
+                      largest_relative_shift(exact, bias_of(model, layer, exact.numel()))};
+    record.corrected = !record.noise && shift_bias(model, layer, shift, record.magnitude, threshold);
     records.push_back(std::move(record));
   }
   return records;

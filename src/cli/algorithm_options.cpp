@@ -25,6 +25,7 @@ void refuse_unused(const AlgorithmArgs& args, bool transformer) {
   if (args.bias_correction == "none") {
     const std::string why = "with --bias-correction none", advice = "leave one of them out";
     refuse_if(args.bias_threshold.has_value(), "--bias-threshold", why, advice);
+    refuse_if(args.bias_smallest_shift.has_value(), "--bias-smallest-shift", why, advice);
     refuse_if(args.bias_for_all_nodes, "--bias-for-all-nodes", why, advice);
     refuse_if(!args.bias_reference.empty(), "--bias-reference", why, advice);
   }
@@ -57,6 +58,9 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
   app.add_option("--bias-threshold", args.bias_threshold, "Largest allowed relative change of a bias")
       ->check(CLI::Range(0.0, 1e9))
       ->group(kGroup);
+  app.add_option("--bias-smallest-shift", args.bias_smallest_shift,
+                 "Smallest shift worth writing, in standard deviations of the rounding noise; 0: every shift")
+      ->check(CLI::NonNegativeNumber);
   app.add_flag("--bias-for-all-nodes", args.bias_for_all_nodes, "Give quantized layers without a bias one")
       ->group(kGroup);
   add_choice(app, "--bias-reference", args.bias_reference,
@@ -83,6 +87,7 @@ void apply_algorithm_options(const AlgorithmArgs& args, bool transformer, Quanti
   options.fast_bias_correction =
       args.bias_correction == "none" ? c10::optional<bool>() : c10::optional<bool>(args.bias_correction == "fast");
   options.bias_correction_params.threshold = args.bias_threshold;
+  options.bias_correction_params.smallest_shift = args.bias_smallest_shift;
   options.bias_correction_params.apply_for_all_nodes = args.bias_for_all_nodes;
   if (!args.bias_reference.empty()) {
     options.bias_correction_params.reference =

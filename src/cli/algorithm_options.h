@@ -14,7 +14,7 @@ struct AlgorithmArgs {
   bool channel_alignment = false;
   std::string bias_correction = "fast";
   std::string bias_reference;  ///< empty: that of the algorithm
-  c10::optional<double> bias_threshold;
+  c10::optional<double> bias_threshold, bias_smallest_shift;
   bool bias_for_all_nodes = false;
   std::string range_estimator_activations, range_estimator_weights;  ///< empty: NNCF's defaults
   std::string statistics;                                            ///< "item", "batch" or empty

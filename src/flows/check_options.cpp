@@ -37,11 +37,17 @@ void check_bias_correction(const QuantizePt2eOptions& options) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("the threshold of bias correction is {}", *params.threshold),
                 "bias_correction_params.threshold", "use 0 or more");
   }
+  if (params.smallest_shift && !(*params.smallest_shift >= 0)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("the smallest shift of bias correction is {}", *params.smallest_shift),
+                "bias_correction_params.smallest_shift", "use 0 or more");
+  }
   if (options.fast_bias_correction) return;
   const std::string none = "biases are not corrected (fast_bias_correction is none or disable_bias_correction is true)";
   if (params.threshold) refuse_unused("bias_correction_params.threshold", none);
   if (params.apply_for_all_nodes) refuse_unused("bias_correction_params.apply_for_all_nodes", none);
   if (params.reference) refuse_unused("bias_correction_params.reference", none);
+  if (params.smallest_shift) refuse_unused("bias_correction_params.smallest_shift", none);
 }
 
 void check_smoothing(const QuantizePt2eOptions& options) {

@@ -112,6 +112,7 @@ class ConfigReader {
       read(source, "apply_for_all_nodes", advanced.bias_correction_params.apply_for_all_nodes);
       read(source, "threshold", advanced.bias_correction_params.threshold);
       read(source, "reference", kReferences, advanced.bias_correction_params.reference);
+      read(source, "smallest_shift", advanced.bias_correction_params.smallest_shift);
     }
     if (object.contains("smooth_quant_alphas")) {
       read(object.at("smooth_quant_alphas"), "convolution", advanced.smooth_quant_alphas.convolution);

@@ -102,7 +102,8 @@ constexpr const char* kSchema = R"json({
               "properties": {
                 "apply_for_all_nodes": {"type": "boolean"},
                 "threshold": {"type": "number", "minimum": 0},
-                "reference": {"enum": ["simulated", "collected"]}
+                "reference": {"enum": ["simulated", "collected"]},
+                "smallest_shift": {"type": "number", "minimum": 0}
               }
             },
             "smooth_quant_alphas": {

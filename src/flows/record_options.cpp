@@ -73,8 +73,11 @@ std::string text_of(const BiasCorrectionParameters& params) {
   const char* reference = !params.reference                                ? "default"
                           : *params.reference == BiasReference::kSimulated ? "simulated"
                                                                            : "collected";
-  return fmt::format("apply_for_all_nodes {}, threshold {}, reference {}", params.apply_for_all_nodes,
-                     params.threshold ? fmt::format("{:g}", *params.threshold) : "default", reference);
+  const auto number = [](const c10::optional<double>& value) {
+    return value ? fmt::format("{:g}", *value) : std::string("default");
+  };
+  return fmt::format("apply_for_all_nodes {}, threshold {}, reference {}, smallest_shift {}",
+                     params.apply_for_all_nodes, number(params.threshold), reference, number(params.smallest_shift));
 }
 
 void record_openvino(Report& report, const OpenVINOQuantizerOptions& options) {

@@ -87,6 +87,7 @@ std::map<std::string, std::string> bias_notes(const GraphView& view, const Annot
   for (const auto& record : records) {
     notes[record.node] =
         record.corrected ? "corrected"
+        : record.noise   ? "kept: the correction is below the noise of rounding"
         : std::isfinite(record.magnitude)
             ? fmt::format("kept: the correction is {:.3g} times the bias, not below the threshold", record.magnitude)
             : "kept: the correction is not finite relative to the bias, as for a bias of zero";

@@ -208,7 +208,9 @@ TEST_F(QuantizeOptions, BiasCorrection) {
   EXPECT_NE(corrected({"--bias-correction", "fast"}), "");
   EXPECT_NE(corrected({"--bias-threshold", "0"}), corrected({}));
   EXPECT_EQ(quantize({"--bias-correction", "slow"}).code, 2);
+  EXPECT_NE(corrected({"--bias-smallest-shift", "1e9"}), corrected({}));
   EXPECT_EQ(quantize({"--bias-threshold", "-1"}).code, 2);
+  EXPECT_EQ(quantize({"--bias-smallest-shift", "-1"}).code, 2);
   for (const Strings& given :
        {Strings{"--bias-threshold", "1"}, Strings{"--bias-for-all-nodes"}, Strings{"--bias-reference", "collected"}}) {
     Strings all{"--bias-correction", "none"};

@@ -139,9 +139,8 @@ TEST_F(Show, RulesWithWhatTheyMatch) {
 }
 
 TEST_F(Show, TypesThatCannotBeQuantizedAreNamed) {
-  testing::define(
-      "def forward(self, x):\n  return torch.linear(torch.linear(x, self.w).double(), self.v)\n",
-      {{"w", at::randn({16, 8})}, {"v", at::randn({4, 16}, at::kDouble)}})
+  testing::define("def forward(self, x):\n  return torch.linear(torch.linear(x, self.w).double(), self.v)\n",
+                  {{"w", at::randn({16, 8})}, {"v", at::randn({4, 16}, at::kDouble)}})
       .save(path("double.pt"));
   for (const std::string command : {"annotate", "inspect"}) {
     const auto shown = testing::tsquant({command, path("double.pt"), "--input-shape", "5,8"});

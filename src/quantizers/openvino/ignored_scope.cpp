@@ -86,7 +86,8 @@ class ScopeMatcher {
       const std::array<std::string, 2> metatypes = {placement_row(node).metatype, node.op->metatype};
       for (const auto& function : functions) present.push_back(prefix + function);
       present.insert(present.end(), metatypes.begin(), metatypes.end());
-      if (contains(functions, bare) || contains(metatypes, type)) ignored_[node.id] = found = true;
+      const bool traced = is_traced_convolution(bare) && node.type.rfind("conv", 0) == 0;
+      if (traced || contains(functions, bare) || contains(metatypes, type)) ignored_[node.id] = found = true;
     }
     if (!found && scope_.validate) refuse("type", type, nearest(type, present));
   }
@@ -95,6 +96,10 @@ class ScopeMatcher {
   static bool contains(const List& list, const std::string& name) {
     return std::find(list.begin(), list.end(), name) != list.end();
   }
+
+  /// What tracing writes for every convolution, transposed or not; the view has it as conv1d, conv_transpose2d and so
+  /// on.
+  static bool is_traced_convolution(const std::string& type) { return type == "_convolution" || type == "convolution"; }
 
   /// `addmm` of `addmm_1`: aliases keep the function that a rewritten operator had in the file.
   static std::string alias_stem(const std::string& alias) {

@@ -4,6 +4,9 @@
 #include <torch/torch.h>
 #include <tsquant/tsquant.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "algorithms/fast_bias_correction.h"
 #include "graph/params.h"
 #include "passes/passes.h"
@@ -47,6 +50,12 @@ OpenVINOQuantizer four_bits() {
   return OpenVINOQuantizer(options);
 }
 
+BiasCorrectionParameters every_shift() {
+  BiasCorrectionParameters parameters;
+  parameters.smallest_shift = 0;
+  return parameters;
+}
+
 /// The float model with its decisions, ready for a bias correction.
 struct Prepared {
   explicit Prepared(const std::string& source, const Dataset& dataset, int64_t subset = 25)
@@ -58,10 +67,10 @@ struct Prepared {
     qparams = compute_qparams(annotations, calibrate(model, *view, annotations, data, calibration));
   }
 
-  std::vector<BiasRecord> accurate(const BiasCorrectionParameters& params = {}) {
+  std::vector<BiasRecord> accurate(const BiasCorrectionParameters& params = every_shift()) {
     return bias_correction(model, *view, annotations, qparams, data, params, calibration);
   }
-  std::vector<BiasRecord> fast(const BiasCorrectionParameters& params = {}) {
+  std::vector<BiasRecord> fast(const BiasCorrectionParameters& params = every_shift()) {
     FastBiasCorrection correction(model, *view, annotations, params);
     calibration.extra_taps = correction.taps();
     calibrate(model, *view, {}, data, calibration);
@@ -116,12 +125,12 @@ TEST(BiasCorrection, RestoresTheMeanOutputOfItsSamples) {
 
 TEST(BiasCorrection, ReferenceDecidesWhatIsTakenBack) {
   Prepared collected(network(""), images(30)), simulated(network(""), images(30)), fast(network(""), images(30));
-  BiasCorrectionParameters parameters;
+  auto parameters = every_shift();
   collected.accurate(parameters);
   parameters.reference = BiasReference::kSimulated;
   simulated.accurate(parameters);
   fast.calibration.subset_size = 5;
-  fast.fast({false, 1e9, BiasReference::kSimulated});
+  fast.fast({false, 1e9, BiasReference::kSimulated, 0.0});
   // The first layer has no errors before it: all agree. Later ones do not.
   EXPECT_LT(distance(collected.bias("conv2d"), simulated.bias("conv2d")), 1e-5);
   EXPECT_LT(distance(fast.bias("conv2d"), simulated.bias("conv2d")), 1e-5);
@@ -158,7 +167,7 @@ TEST(BiasCorrection, LayersWithoutBiasGetOne) {
     Prepared without(network(""), images(30)), with(network(""), images(30));
     EXPECT_EQ((fast ? without.fast() : without.accurate()).size(), 3u);
     EXPECT_FALSE(without.bias("conv2d_1").defined());
-    BiasCorrectionParameters parameters;
+    auto parameters = every_shift();
     parameters.apply_for_all_nodes = true;
     const auto expected = with.mean_output(with.model, 5);
     EXPECT_EQ((fast ? with.fast(parameters) : with.accurate(parameters)).size(), 4u);
@@ -175,7 +184,7 @@ TEST(BiasCorrection, ThresholdKeepsBiases) {
   for (const bool fast : {true, false}) {
     Prepared setup(network(""), images(30));
     const auto before = setup.bias("linear").clone();
-    BiasCorrectionParameters parameters;
+    auto parameters = every_shift();
     parameters.threshold = 0;
     for (const auto& record : fast ? setup.fast(parameters) : setup.accurate(parameters)) {
       EXPECT_FALSE(record.corrected);
@@ -185,6 +194,63 @@ TEST(BiasCorrection, ThresholdKeepsBiases) {
   }
 }
 
+/// Which of the first layer's biases change with this smallest shift.
+at::Tensor changed(bool fast, c10::optional<double> smallest, c10::optional<BiasReference> reference = c10::nullopt) {
+  Prepared setup(network(""), images(30));
+  const auto before = setup.bias("conv2d").clone();
+  const BiasCorrectionParameters parameters{false, 1e9, reference, smallest};
+  const auto record = (fast ? setup.fast(parameters) : setup.accurate(parameters)).front();
+  const auto result = setup.bias("conv2d").ne(before);
+  EXPECT_EQ(record.corrected, result.any().item<bool>());
+  EXPECT_EQ(record.noise, !record.corrected);
+  return result;
+}
+
+TEST(BiasCorrection, ShiftsBelowTheNoiseOfRoundingAreLeftOut) {
+  for (const bool fast : {true, false}) {
+    Prepared setup(network(""), images(30));
+    const auto weight = parameters().front().second, before = setup.bias("conv2d").clone();
+    int64_t input_point = -1;
+    for (const auto& point : setup.annotations.points) {
+      const auto& names = point.quantized_nodes;
+      const bool asked = std::find(names.begin(), names.end(), setup.view->find("conv2d")->name) != names.end();
+      if (asked && point.kind == PointKind::kActivation) input_point = point.id;
+    }
+    const double step = setup.qparams.at(input_point).scale.item<double>();
+    fast ? setup.fast() : setup.accurate();
+    const auto ratio =
+        (setup.bias("conv2d") - before).abs() / (weight.flatten(1).norm(2, 1) * (step / std::sqrt(12.0)));
+    const double middle = ratio.median().item<double>() * 1.001;
+    EXPECT_TRUE(at::equal(changed(fast, middle), ratio.ge(middle)));
+    EXPECT_TRUE(at::equal(changed(fast, c10::nullopt), ratio.ge(0.5)));
+    EXPECT_FALSE(changed(fast, 1e9).any().item<bool>());
+    EXPECT_TRUE(changed(fast, 0).all().item<bool>());
+    EXPECT_TRUE(changed(fast, c10::nullopt, BiasReference::kCollected).all().item<bool>()) << "NNCF corrects all";
+  }
+}
+
+TEST(BiasCorrection, NoiseOfGroupedTransposedConvolutions) {
+  // One output channel of four has large weights: only its noise hides the shift.
+  const std::string source =
+      "def forward(self, x):\n    return torch.conv_transpose2d(x, self.w, self.b, [1, 1], [0, 0], [0, 0], 2)\n";
+  at::manual_seed(5);
+  const auto weight = at::full({4, 2, 1, 1}, 0.01);
+  weight.select(0, 2).select(0, 1).fill_(100);  // read by output channel 3, of the second group
+  auto model = Model::from(define(source, {{"w", weight}, {"b", at::ones({4})}}));
+  const GraphView view(model);
+  BiasLayer layer;
+  layer.node = view.find("conv_transpose2d")->node;
+  layer.weight = 1;
+  layer.input_point = 7;
+  QParams input;
+  input.scale = at::full({1}, 0.1);
+  const auto shift = without_noise(model, layer, {{7, input}}, {}, at::full({4}, 0.5));
+  EXPECT_TRUE(at::equal(shift, torch::tensor({0.5f, 0.5f, 0.5f, 0.0f}))) << shift;
+  layer.input_point = c10::nullopt;
+  EXPECT_TRUE(at::equal(without_noise(model, layer, {{7, input}}, {}, at::full({4}, 0.5)), at::full({4}, 0.5)))
+      << "float inputs make no noise";
+}
+
 TEST(BiasCorrection, DefaultThresholds) {
   // Whether the first layer is corrected when one of its biases is very small.
   const auto corrected = [](bool fast, c10::optional<BiasReference> reference, double bias) {
@@ -192,7 +258,7 @@ TEST(BiasCorrection, DefaultThresholds) {
     auto tensor = prepared.bias("conv2d").clone();
     tensor[0] = bias;
     set_param(prepared.model, prepared.view->find("conv2d")->node, 2, tensor);
-    BiasCorrectionParameters parameters;
+    auto parameters = every_shift();
     parameters.reference = reference;
     const auto record = (fast ? prepared.fast(parameters) : prepared.accurate(parameters)).front();
     EXPECT_GT(record.magnitude, 2);

@@ -121,7 +121,8 @@ TEST(JsonConfig, EveryAdvancedParameter) {
       "min": {"statistics_type": "abs_quantile", "aggregator_type": "median_no_outliers", "clipping_value": 3.5,
               "quantile_outlier_prob": 0.25}, "max": {"statistics_type": "raw", "aggregator_type": "histogram"}},
     "weights_range_estimator_params": "mean_quantile",
-    "bias_correction_params": {"apply_for_all_nodes": true, "threshold": 1.5, "reference": "collected"},
+    "bias_correction_params": {"apply_for_all_nodes": true, "threshold": 1.5, "reference": "collected",
+                               "smallest_shift": 0.25},
     "smooth_quant_alphas": {"convolution": 0.25, "matmul": -1}, "smooth_quant_alpha": 0.5,
     "backend_params": {"compress_weights": false, "form": "lowered", "engine": "tsquant"}})")
                             .advanced_parameters;
@@ -148,6 +149,7 @@ TEST(JsonConfig, EveryAdvancedParameter) {
             c10::optional<StatisticsType>(StatisticsType::kQuantile));
   EXPECT_TRUE(advanced.bias_correction_params.apply_for_all_nodes);
   EXPECT_EQ(advanced.bias_correction_params.threshold, c10::optional<double>(1.5));
+  EXPECT_EQ(advanced.bias_correction_params.smallest_shift, c10::optional<double>(0.25));
   EXPECT_EQ(advanced.smooth_quant_alphas.convolution, 0.25);
   EXPECT_EQ(advanced.smooth_quant_alphas.matmul, -1);
   EXPECT_EQ(advanced.smooth_quant_alpha, c10::optional<double>(0.5));

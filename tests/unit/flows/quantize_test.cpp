@@ -305,6 +305,8 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
            "the threshold of bias correction is -1");
   contains(message_of([](auto&, Advanced& a) { a.bias_correction_params.threshold = std::nan(""); }),
            "the threshold of bias correction is nan");
+  contains(message_of([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = -1; }),
+           "the smallest shift of bias correction is -1");
   const std::string none = " is set, but biases are not corrected";
   contains(message_of([](auto&, Advanced& a) {
              a.disable_bias_correction = true;
@@ -316,6 +318,11 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
              a.bias_correction_params.apply_for_all_nodes = true;
            }),
            "bias_correction_params.apply_for_all_nodes" + none);
+  contains(message_of([](auto&, Advanced& a) {
+             a.disable_bias_correction = true;
+             a.bias_correction_params.smallest_shift = 1;
+           }),
+           "bias_correction_params.smallest_shift" + none);
   contains(message_of([](auto&, Advanced& a) {
              a.disable_bias_correction = true;
              a.bias_correction_params.reference = BiasReference::kCollected;
@@ -424,7 +431,8 @@ TEST(Quantize, TheReportSaysHowTheFileWasMade) {
       {"smooth_quant", "false"},
       {"channel_alignment", "false"},
       {"bias_correction", "fast"},
-      {"bias_correction_params", "apply_for_all_nodes false, threshold default, reference default"}};
+      {"bias_correction_params",
+       "apply_for_all_nodes false, threshold default, reference default, smallest_shift default"}};
   for (const auto& [name, value] : defaults) EXPECT_EQ(plain.at(name), value) << name;
   const auto other = options(run(with([](auto& o, Advanced& a) {
     o.preset = QuantizationPreset::kMixed;
@@ -440,7 +448,7 @@ TEST(Quantize, TheReportSaysHowTheFileWasMade) {
     a.weights_quantization_params.num_bits = 4;
     a.weights_quantization_params.per_channel = false;
     a.weights_range_estimator_params.max.clipping_value = 0.5;
-    a.bias_correction_params = {true, 3.0, BiasReference::kCollected};
+    a.bias_correction_params = {true, 3.0, BiasReference::kCollected, 0.25};
   })));
   const std::map<std::string, std::string> changed{
       {"preset", "mixed"},
@@ -454,7 +462,7 @@ TEST(Quantize, TheReportSaysHowTheFileWasMade) {
       {"inplace_statistics", "false"},
       {"activations_range_estimator_params", "median_minmax"},
       {"bias_correction", "accurate"},
-      {"bias_correction_params", "apply_for_all_nodes true, threshold 3, reference collected"}};
+      {"bias_correction_params", "apply_for_all_nodes true, threshold 3, reference collected, smallest_shift 0.25"}};
   for (const auto& [name, value] : changed) EXPECT_EQ(other.at(name), value) << name;
   EXPECT_NE(other.at("weights_range_estimator_params").find("0.5"), std::string::npos);
   const auto off = options(run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; })));
@@ -476,8 +484,15 @@ TEST(Quantize, TheReportSaysWhatBecameOfEachBias) {
   const std::string norm = "kept: layers of this kind cannot be corrected here";
   const std::map<std::string, std::string> all{
       {"/conv2d/0", "corrected"}, {"/conv2d/1", "corrected"}, {"/layer_norm/0", norm}, {"/linear/0", "corrected"}};
-  EXPECT_EQ(biases(run()), all);
-  const auto kept = biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.threshold = 0; })));
+  EXPECT_EQ(biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = 0; }))), all);
+  for (const auto& [name, note] :
+       biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = 1e9; })))) {
+    EXPECT_EQ(note, name == "/layer_norm/0" ? norm : "kept: the correction is below the noise of rounding");
+  }
+  const auto kept = biases(run(with([](auto&, Advanced& a) {
+    a.bias_correction_params.threshold = 0;
+    a.bias_correction_params.smallest_shift = 0;
+  })));
   ASSERT_EQ(kept.size(), all.size());
   for (const auto& [name, note] : kept) {
     if (name == "/layer_norm/0") continue;

@@ -1,25 +1,23 @@
 #include "quantizers/openvino/fused_groups.h"
 
-#include <unordered_set>
+#include <vector>
 
 namespace tsquant::openvino {
 
-void describe_fused(const GraphView& view, const std::vector<std::vector<int>>& groups, Annotations& annotations) {
-  if (groups.empty()) return;
-  std::unordered_set<std::string> quantized, described;
-  for (const auto& point : annotations.points) {
-    quantized.insert(point.quantized_nodes.begin(), point.quantized_nodes.end());
+void describe_fused(const GraphView& view, const Placement& placement, Annotations& annotations) {
+  std::vector<bool> quantized(view.nodes().size(), false);
+  for (const auto& point : placement.setup.points) {
+    for (int node : point.quantized_nodes) quantized[node] = true;
   }
-  for (const auto& refusal : annotations.refusals) described.insert(refusal.node);
-  for (const auto& group : groups) {
+  for (const auto& group : placement.fused) {
     const std::string& first = view.node(group.front()).name;
-    const bool in_integers = quantized.count(first) > 0;
     for (size_t i = 1; i < group.size(); ++i) {
+      if (quantized[group[i]] || placement.fates[group[i]] != Fate::kNone) continue;
       const std::string& name = view.node(group[i]).name;
-      if (quantized.count(name) || described.count(name)) continue;
       annotations.refusals.push_back(
-          in_integers ? Refusal{name, "fused", "runs inside " + first}
-                      : Refusal{name, "fused_with_float", "runs inside " + first + ", which stays in float"});
+          quantized[group.front()]
+              ? Refusal{name, "fused", "runs inside " + first}
+              : Refusal{name, "fused_with_float", "runs inside " + first + ", which stays in float"});
     }
   }
 }

@@ -1,15 +1,14 @@
 #pragma once
 
-#include <vector>
-
+#include "quantizers/openvino/placement.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 
 namespace tsquant::openvino {
 
 /// Adds a remark (a Refusal) for every member of a fused group behind the first: code "fused" when the first member
-/// reads quantized tensors, "fused_with_float" when it stays in float. Members that have a remark keep it.
-/// @param groups node ids in topological order, as Placement::fused
-void describe_fused(const GraphView& view, const std::vector<std::vector<int>>& groups, Annotations& annotations);
+/// reads quantized tensors, "fused_with_float" when it stays in float. Members that are quantized themselves, and those
+/// that the placement explains otherwise, get none.
+void describe_fused(const GraphView& view, const Placement& placement, Annotations& annotations);
 
 }  // namespace tsquant::openvino

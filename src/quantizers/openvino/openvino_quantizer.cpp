@@ -67,6 +67,7 @@ void check_bits(const c10::optional<int64_t>& bits, const char* place) {
 /// Attention that stayed one operator says why, instead of being unknown to the operator table.
 void explain_whole_attention(const GraphView& view, Annotations& annotations) {
   for (auto& refusal : annotations.refusals) {
+    if (refusal.code == "fused") continue;  // by far the most
     const ViewNode* node = view.find(refusal.node);
     const std::string reason = node && node->node ? attention_obstacle(view.model(), node->node) : "";
     if (reason.empty()) continue;
@@ -97,7 +98,7 @@ Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto graph = openvino::make_placement_graph(view);
   const auto placement = openvino::place_quantizers(graph, placement_options(options_), left_out);
   auto annotations = openvino::make_annotations(placement, graph, view);
-  openvino::describe_fused(view, placement.fused, annotations);
+  openvino::describe_fused(view, placement, annotations);
   openvino::add_recurrent_points(view, ignored, placement_options(options_), annotations);
   openvino::describe_spectra(view, spectra, ignored, placement_options(options_), annotations);
   if (options_.mode) set_destination_types(annotations, options_);

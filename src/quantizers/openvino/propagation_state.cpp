@@ -8,11 +8,12 @@ namespace tsquant::openvino {
 
 PropagationState::PropagationState(const SiteGraph& graph)
     : graph_(graph),
-      travellers_(1),
       forward_(1, 0),
       standing_(graph.sites.size(), 0),
       by_site_(graph.sites.size()),
-      by_link_(graph.links.size()) {}
+      by_link_(graph.links.size()) {
+  travellers_.push_back({});
+}
 
 int PropagationState::find(int id) const {
   int root = id;
@@ -50,7 +51,7 @@ IdList PropagationState::collect(int id, IdList Traveller::*member) const {
 
 int PropagationState::create(std::shared_ptr<const QConfigList> configs, int hook, int group) {
   Traveller traveller;
-  traveller.id = static_cast<int>(travellers_.size());
+  traveller.id = travellers_.size();
   traveller.configs = std::move(configs);
   traveller.location = hook;
   traveller.group = group;
@@ -84,7 +85,7 @@ int PropagationState::add_at_post_hook(std::shared_ptr<const QConfigList> config
 
 int PropagationState::clone(int id) {
   Traveller copy = travellers_[id];
-  copy.id = static_cast<int>(travellers_.size());
+  copy.id = travellers_.size();
   for (const auto member : {&Traveller::links, &Traveller::hooks, &Traveller::operators, &Traveller::sinks}) {
     const auto all = collect(id, member);
     (copy.*member).assign(all.begin(), all.end());

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "quantizers/openvino/site_graph.h"
@@ -39,6 +39,23 @@ struct Traveller {
   IdList downstream;  ///< branch quantizers that stay below this one
 };
 
+/// Quantizers by id. Growing moves none of them, so references stay valid; blocks keep allocations few.
+class TravellerList {
+ public:
+  Traveller& operator[](int id) { return blocks_[id / kBlock][id % kBlock]; }
+  const Traveller& operator[](int id) const { return blocks_[id / kBlock][id % kBlock]; }
+  int size() const { return size_; }
+  void push_back(Traveller traveller) {
+    if (size_ % kBlock == 0) blocks_.push_back(std::make_unique<Traveller[]>(kBlock));
+    (*this)[size_++] = std::move(traveller);
+  }
+
+ private:
+  static constexpr int kBlock = 64;
+  std::vector<std::unique_ptr<Traveller[]>> blocks_;
+  int size_ = 0;
+};
+
 /// Quantizers on a SiteGraph and what each site and link is affected by.
 ///
 /// Merging quantizers does not rewrite the lists of the sites: an entry of a merged quantizer stands for the one that
@@ -50,7 +67,7 @@ class PropagationState {
   const SiteGraph& graph() const { return graph_; }
   Traveller& at(int id) { return travellers_[id]; }
   const Traveller& at(int id) const { return travellers_[id]; }
-  int count() const { return static_cast<int>(travellers_.size()) - 1; }
+  int count() const { return travellers_.size() - 1; }
   /// The living quantizer that an entry stands for.
   int find(int id) const;
 
@@ -91,7 +108,7 @@ class PropagationState {
   int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
 
   const SiteGraph& graph_;
-  std::deque<Traveller> travellers_;        ///< growing moves none of them
+  TravellerList travellers_;                ///< the first is unused
   mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none

@@ -99,15 +99,14 @@ QConfigList intersect(const QConfigList& weights, const QConfigList& activations
 /// An embedding's table is quantized instead of its output where both allow the same configuration.
 /// @return ids of the activation quantizers that are no longer needed
 std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState& state,
-                                           const std::unordered_map<int, int>& weight_id_of_node,
+                                           const std::vector<int>& weight_id_of_node,
                                            std::map<int, std::vector<int>>& groups) {
   std::vector<int> discarded;
   for (int id : state.all_standing()) {
     const int op = state.at(id).weights_of;
     if (op < 0) continue;
-    const auto weight = weight_id_of_node.find(state.graph().sites[op].node);
-    if (weight == weight_id_of_node.end()) continue;
-    const int weight_id = weight->second;
+    const int weight_id = weight_id_of_node[state.graph().sites[op].node];
+    if (weight_id == 0) continue;
     std::vector<int> members = {id};
     const int group = state.group_of(id);
     if (group >= 0) members = groups[group];
@@ -135,9 +134,10 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
                    std::vector<int>& discarded) {
   Setup setup;
   const auto ids = state.all_standing();
+  setup.points.reserve(ids.size() + weighted.size());
   for (int id : ids) setup.points.push_back(activation_point(state, id, with_sinks));
   int next_id = ids.empty() ? 1 : ids.back() + 2;
-  std::unordered_map<int, int> weight_id_of_node;
+  std::vector<int> weight_id_of_node(state.graph().graph->size(), 0);
   for (const auto& weight : weighted) {
     SetupPoint point;
     point.id = next_id++;
@@ -155,15 +155,12 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
     // The hardware tables know 16 bits, which win where a rule leaves nothing else; no output form has them.
     point.chosen.num_bits = std::min(point.chosen.num_bits, 8);
   }
-  std::unordered_map<int, const SetupPoint*> by_id;
-  if (!groups.empty()) {
-    for (const auto& point : setup.points) by_id[point.id] = &point;
-  }
+  std::vector<const SetupPoint*> by_id(next_id, nullptr);
+  for (const auto& point : setup.points) by_id[point.id] = &point;
   for (auto& entry : groups) {
     std::vector<int> members;
     for (int id : entry.second) {
-      const auto found = by_id.find(id);
-      if (found != by_id.end() && !found->second->config().per_channel) members.push_back(id);
+      if (by_id[id] && !by_id[id]->config().per_channel) members.push_back(id);
     }
     std::sort(members.begin(), members.end());
     members.erase(std::unique(members.begin(), members.end()), members.end());

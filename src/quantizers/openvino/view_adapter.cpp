@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "quantizers/openvino/node_roles.h"
 
@@ -130,6 +129,11 @@ class Translator {
       point->kind == PointKind::kWeight ? add_weight(*point) : add_activation(*point);
     }
     add_groups();
+    size_t fused = 0;  // describe_fused adds theirs
+    for (const auto& group : placement_.fused) fused += group.size() - 1;
+    const auto explained =
+        std::count_if(placement_.fates.begin(), placement_.fates.end(), [](Fate fate) { return fate != Fate::kNone; });
+    result_.refusals.reserve(fused + static_cast<size_t>(explained));
     for (size_t i = 0; i < placement_.fates.size(); ++i) {
       if (placement_.fates[i] == Fate::kNone) continue;
       Refusal refusal = refusal_of(placement_.fates[i]);
@@ -146,6 +150,7 @@ class Translator {
     result.kind = point.kind;
     result.node = view_.node(point.node).name;
     result.spec = make_spec(point.config());
+    result.quantized_nodes.reserve(point.quantized_nodes.size());
     for (int node : point.quantized_nodes) result.quantized_nodes.push_back(view_.node(node).name);
     return result;
   }
@@ -191,9 +196,8 @@ class Translator {
 
   void add_groups() {
     if (placement_.setup.unified_groups.empty() && parts_.empty()) return;
-    std::unordered_set<int64_t> present;
-    present.reserve(result_.points.size());
-    for (const auto& point : result_.points) present.insert(point.id);
+    std::vector<bool> present(next_id_, false);
+    for (const auto& point : result_.points) present[point.id] = true;
     for (const auto& group : placement_.setup.unified_groups) {
       std::vector<int64_t> ids;
       for (int id : group) {
@@ -201,7 +205,7 @@ class Translator {
         if (parts != parts_.end()) {
           ids.insert(ids.end(), parts->second.begin(), parts->second.end());
           parts_.erase(parts);
-        } else if (present.count(id)) {
+        } else if (present[id]) {
           ids.push_back(id);
         }
       }

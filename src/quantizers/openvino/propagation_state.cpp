@@ -26,12 +26,12 @@ int PropagationState::find(int id) const {
   return root;
 }
 
-IdList PropagationState::resolve(const IdList& entries) const {
+IdList PropagationState::resolve(const EntryLists& lists, int list) const {
   IdList living;
-  for (int entry : entries) {
+  lists.for_each(list, [&](int entry) {
     const int id = find(entry);
     if (id != 0) living.push_back(id);
-  }
+  });
   return living;
 }
 
@@ -60,7 +60,7 @@ int PropagationState::create(std::shared_ptr<const QConfigList> configs, int hoo
   const int id = count();
   forward_.push_back(id);
   standing_[hook] = id;
-  by_site_[hook].push_back(id);
+  by_site_.push_back(hook, id);
   return id;
 }
 
@@ -68,8 +68,8 @@ int PropagationState::add_at_pre_hook(std::shared_ptr<const QConfigList> configs
   const int id = create(std::move(configs), hook, group);
   const int link = graph_.sites[hook].out.front();
   const int op = graph_.to(link);
-  by_site_[op].push_back(id);
-  by_link_[link].push_back(id);
+  by_site_.push_back(op, id);
+  by_link_.push_back(link, id);
   Traveller& traveller = travellers_[id];
   traveller.links = {link};
   traveller.operators = {op};
@@ -95,9 +95,9 @@ int PropagationState::clone(int id) {
   travellers_.push_back(std::move(copy));
   const int cloned = count();
   forward_.push_back(cloned);
-  for (int link : travellers_[cloned].links) by_link_[link].push_back(cloned);
-  for (int hook : travellers_[cloned].hooks) by_site_[hook].push_back(cloned);
-  for (int op : travellers_[cloned].operators) by_site_[op].push_back(cloned);
+  for (int link : travellers_[cloned].links) by_link_.push_back(link, cloned);
+  for (int hook : travellers_[cloned].hooks) by_site_.push_back(hook, cloned);
+  for (int op : travellers_[cloned].operators) by_site_.push_back(op, cloned);
   return cloned;
 }
 
@@ -114,12 +114,12 @@ void PropagationState::move(int id, const IdList& path) {
   Traveller& traveller = travellers_[id];
   if (standing_[traveller.location] == id) standing_[traveller.location] = 0;
   for (int link : path) {
-    by_link_[link].push_back(id);
+    by_link_.push_back(link, id);
     traveller.links.push_back(link);
     ++traveller.steps;
     const int from = graph_.from(link);
     if (graph_.sites[from].kind == SiteKind::kBarrier) continue;
-    by_site_[from].push_back(id);
+    by_site_.push_back(from, id);
     (graph_.is_hook(from) ? traveller.hooks : traveller.operators).push_back(from);
   }
   traveller.location = graph_.from(path.back());
@@ -128,7 +128,7 @@ void PropagationState::move(int id, const IdList& path) {
 
 void PropagationState::extend_to_link(const IdList& ids, int link) {
   for (int id : ids) {
-    by_link_[link].push_back(id);
+    by_link_.push_back(link, id);
     travellers_[id].links.push_back(link);
   }
 }
@@ -171,7 +171,7 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
     survivors = affecting_link(link);
     if (!survivors.empty()) break;
     travellers_[id].links.push_back(link);
-    by_link_[link].push_back(id);
+    by_link_.push_back(link, id);
     const int from = graph_.from(link);
     if (graph_.is_hook(from) && standing_[from] != 0) {
       survivors = {standing_[from]};
@@ -188,9 +188,9 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
   // Clones that cross a concatenation share links: every further one receives entries of its own.
   for (size_t i = 1; i < survivors.size(); ++i) {
     for (int link : collect(id, &Traveller::links)) {
-      by_link_[link].push_back(survivors[i]);
+      by_link_.push_back(link, survivors[i]);
       const int to = graph_.to(link);
-      if (graph_.sites[to].kind != SiteKind::kBarrier) by_site_[to].push_back(survivors[i]);
+      if (graph_.sites[to].kind != SiteKind::kBarrier) by_site_.push_back(to, survivors[i]);
     }
   }
   for (int survivor : survivors) take_over(survivor, id);

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "quantizers/openvino/entry_lists.h"
 #include "quantizers/openvino/site_graph.h"
 
 namespace tsquant::openvino {
@@ -74,8 +75,8 @@ class PropagationState {
   int standing(int site) const { return standing_[site]; }
   void set_standing(int site, int id) { standing_[site] = id; }
   /// Living quantizers that affect a site or a link, in order, possibly repeated.
-  IdList affecting_site(int site) const { return resolve(by_site_[site]); }
-  IdList affecting_link(int link) const { return resolve(by_link_[link]); }
+  IdList affecting_site(int site) const { return resolve(by_site_, site); }
+  IdList affecting_link(int link) const { return resolve(by_link_, link); }
 
   /// Starts a quantizer before an operator's argument.
   int add_at_pre_hook(std::shared_ptr<const QConfigList> configs, int hook, int group);
@@ -101,7 +102,7 @@ class PropagationState {
   std::vector<int> all_standing() const;
 
  private:
-  IdList resolve(const IdList& entries) const;
+  IdList resolve(const EntryLists& lists, int list) const;
   IdList collect(int id, IdList Traveller::*member) const;
   int find_group(int group) const;
   void take_over(int survivor, int id);
@@ -112,7 +113,7 @@ class PropagationState {
   mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none
-  std::vector<IdList> by_site_, by_link_;
+  EntryLists by_site_, by_link_;
 };
 
 }  // namespace tsquant::openvino

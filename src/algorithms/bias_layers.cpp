@@ -114,7 +114,7 @@ at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QPara
   const at::Tensor rows = geometry->transposed
                               ? weight.unflatten(0, {geometry->groups, -1}).transpose(1, 2).flatten(0, 1).flatten(1)
                               : weight.flatten(1);
-  const at::Tensor noise = rows.to(at::kDouble).norm(2, 1) * (step / std::sqrt(12.0));
+  const at::Tensor noise = rows.norm(2, 1).to(at::kDouble) * (step / std::sqrt(12.0));
   return at::where(shift.to(at::kDouble).abs() < smallest * noise.view_as(shift), at::zeros_like(shift), shift);
 }
 

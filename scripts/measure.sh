@@ -44,8 +44,8 @@ if /usr/bin/python3 -c 'import torchvision' 2>/dev/null; then
   /usr/bin/python3 scripts/make_torchvision_trace.py resnet18 "$work/resnet18.pt"
   build/bin/bench_quantize_time "$work/resnet18.pt" 1,3,224,224 300 >"$work/time.json" ||
     echo "bench_quantize_time: a limit is not kept" >&2
-  echo "| resnet18 | quantize_pt2e, 300 samples: $(field "$work/time.json" ratio) x the time of 300 float passes, peak" \
-    "memory $(field "$work/time.json" peak_bytes) bytes (limit $(field "$work/time.json" peak_limit_bytes)) |"
+  echo "| resnet18 | quantize_pt2e, 300 samples: $(field "$work/time.json" ratio) x the time of 300 float passes;" \
+    "peak memory $(field "$work/time.json" peak_bytes) bytes (limit $(field "$work/time.json" peak_limit_bytes)) |"
   /usr/bin/python3 -c 'import sys, torch; torch.save(torch.randn(8, 3, 224, 224), sys.argv[1])' "$work/random.pt"
   "$tsquant" quantize "$work/resnet18.pt" -o "$work/resnet18.lowered.pt" --data "$work/random.pt" --subset-size 8 --form lowered --json "$work/q.json" 2>/dev/null
   "$tsquant" benchmark "$work/resnet18.pt" "$work/resnet18.lowered.pt" --input-shape 1,3,224,224 --threads 1 \

@@ -232,18 +232,14 @@ class Correction {
   bool as_nncf() const { return parameters_.reference == BiasReference::kCollected; }
 
   /// Writes the corrected bias into the model and a record. Returns what was added to the bias; undefined for nothing.
-  at::Tensor correct(const Target& target, const at::Tensor& exact) {
-    if (!exact.defined()) return {};
-    const at::Tensor shift = without_noise(model_, target.layer, qparams_, parameters_, exact);
-    const auto bias = bias_of(model_, target.layer, exact.numel());
-    BiasRecord record{
-        target.layer.name, false, !shift.any().item<bool>() && exact.any().item<bool>(),
-        target.layer.has_bias ? largest_relative_shift(exact, bias) : std::numeric_limits<double>::infinity()};
-    auto threshold = parameters_.threshold;
-    if (!threshold && target.float_output) threshold = kThreshold;
-    record.corrected = !record.noise && shift_bias(model_, target.layer, shift, record.magnitude, threshold);
-    records_.push_back(record);
-    return record.corrected ? shift : at::Tensor();
+  at::Tensor correct(const Target& target, const at::Tensor& shift) {
+    if (!shift.defined()) return {};
+    const auto bias = bias_of(model_, target.layer, shift.numel());
+    const double magnitude =
+        target.layer.has_bias ? largest_relative_shift(shift, bias) : std::numeric_limits<double>::infinity();
+    const auto threshold = target.float_output ? c10::optional<double>(kThreshold) : c10::nullopt;
+    records_.push_back(correct_bias(model_, target.layer, qparams_, parameters_, shift, magnitude, threshold));
+    return records_.back().added;
   }
 
   Model& model_;

@@ -124,14 +124,20 @@ void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias) {
   layer.node->replaceInput(layer.bias, layer.node->owningGraph()->insertConstant(bias.detach()));
 }
 
-bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude,
-                c10::optional<double> threshold) {
+BiasRecord correct_bias(Model& model, const BiasLayer& layer, const QParamTable& qparams,
+                        const BiasCorrectionParameters& parameters, const at::Tensor& exact, double magnitude,
+                        c10::optional<double> default_threshold) {
+  const at::Tensor shift = without_noise(model, layer, qparams, parameters, exact);
+  const auto threshold = parameters.threshold ? parameters.threshold : default_threshold;
+  BiasRecord record{layer.name, false, !shift.any().item<bool>() && exact.any().item<bool>(), magnitude, {}};
   const bool limited = layer.has_bias && threshold;
   const bool accepted = limited ? magnitude < *threshold : at::isfinite(shift).all().item<bool>();
-  if (!accepted) return false;
+  if (record.noise || !accepted) return record;
   const at::Tensor bias = bias_of(model, layer, shift.numel());
   write_bias(model, layer, bias + shift.to(bias.scalar_type()).view_as(bias));
-  return true;
+  record.corrected = true;
+  record.added = shift;
+  return record;
 }
 
 }  // namespace tsquant

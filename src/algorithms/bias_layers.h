@@ -28,6 +28,7 @@ struct BiasRecord {
   bool corrected = false;
   bool noise = false;    ///< kept because every channel's shift is below BiasCorrectionParameters::smallest_shift
   double magnitude = 0;  ///< largest |shift / bias|; infinite when the layer had no bias
+  at::Tensor added;      ///< to the bias, one value per output channel; undefined when the bias was kept
 };
 
 /// The correctable layers in execution order: quantized weight, computed input, and a bias that is a parameter or
@@ -53,12 +54,13 @@ at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QPara
 /// Writes the layer's bias; a layer that has none gets one.
 void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias);
 
-/// Adds `shift` (one value per output channel) to the layer's bias when its magnitude is below the threshold. A layer
-/// that had no bias gets one whenever the shift is finite: there is nothing to compare the shift with.
-/// @param magnitude largest |shift / bias| as the algorithm defines it
-/// @param threshold none: every finite shift is accepted
-/// @return whether the bias was changed
-bool shift_bias(Model& model, const BiasLayer& layer, const at::Tensor& shift, double magnitude,
-                c10::optional<double> threshold);
+/// Adds what is left of a shift without its noise to the layer's bias, when the magnitude is below the threshold. A
+/// layer that had no bias gets one whenever the shift is finite: there is nothing to compare the shift with.
+/// @param exact              one value per output channel
+/// @param magnitude          largest |exact / bias| as the algorithm defines it
+/// @param default_threshold  for parameters without a threshold; none: every finite shift is accepted
+BiasRecord correct_bias(Model& model, const BiasLayer& layer, const QParamTable& qparams,
+                        const BiasCorrectionParameters& parameters, const at::Tensor& exact, double magnitude,
+                        c10::optional<double> default_threshold);
 
 }  // namespace tsquant

@@ -104,19 +104,16 @@ at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& col
 std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTable& qparams) {
   at::NoGradGuard no_grad;
   std::vector<BiasRecord> records;
-  auto threshold = parameters_.threshold;
-  if (!threshold && parameters_.reference == BiasReference::kCollected) threshold = kThreshold;
+  const auto threshold =
+      parameters_.reference == BiasReference::kCollected ? c10::optional<double>(kThreshold) : c10::nullopt;
   for (const auto& collected : layers_) {
     const BiasLayer& layer = collected->layer;
     const auto found = qparams.find(layer.point);
     if (found == qparams.end()) continue;
-    const at::Tensor exact = shift_of(model, *collected, found->second);
-    if (!exact.defined()) continue;
-    const at::Tensor shift = without_noise(model, layer, qparams, parameters_, exact);
-    BiasRecord record{layer.name, false, !shift.any().item<bool>() && exact.any().item<bool>(),
-                      largest_relative_shift(exact, bias_of(model, layer, exact.numel()))};
-    record.corrected = !record.noise && shift_bias(model, layer, shift, record.magnitude, threshold);
-    records.push_back(std::move(record));
+    const at::Tensor shift = shift_of(model, *collected, found->second);
+    if (!shift.defined()) continue;
+    const double magnitude = largest_relative_shift(shift, bias_of(model, layer, shift.numel()));
+    records.push_back(correct_bias(model, layer, qparams, parameters_, shift, magnitude, threshold));
   }
   return records;
 }

@@ -59,8 +59,8 @@ at::Tensor CoveringObserver::bound(const at::Tensor& mean, std::vector<float> ex
     return same_side ? at::full_like(mean, covering) : mean;
   }
   if (!model_input_ || extrema.empty()) return mean;
-  const auto [lowest, highest] = std::minmax_element(extrema.begin(), extrema.end());
-  const float extreme = upper ? *highest : *lowest;
+  const float extreme =
+      upper ? *std::max_element(extrema.begin(), extrema.end()) : *std::min_element(extrema.begin(), extrema.end());
   return is_limit(extrema, extreme) ? at::full_like(mean, extreme) : mean;
 }
 

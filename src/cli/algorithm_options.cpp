@@ -60,7 +60,8 @@ void add_algorithm_options(CLI::App& app, AlgorithmArgs& args) {
       ->group(kGroup);
   app.add_option("--bias-smallest-shift", args.bias_smallest_shift,
                  "Smallest shift worth writing, in standard deviations of the rounding noise; 0: every shift")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::NonNegativeNumber)
+      ->group(kGroup);
   app.add_flag("--bias-for-all-nodes", args.bias_for_all_nodes, "Give quantized layers without a bias one")
       ->group(kGroup);
   add_choice(app, "--bias-reference", args.bias_reference,

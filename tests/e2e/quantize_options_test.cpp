@@ -211,8 +211,8 @@ TEST_F(QuantizeOptions, BiasCorrection) {
   EXPECT_NE(corrected({"--bias-smallest-shift", "1e9"}), corrected({}));
   EXPECT_EQ(quantize({"--bias-threshold", "-1"}).code, 2);
   EXPECT_EQ(quantize({"--bias-smallest-shift", "-1"}).code, 2);
-  for (const Strings& given :
-       {Strings{"--bias-threshold", "1"}, Strings{"--bias-for-all-nodes"}, Strings{"--bias-reference", "collected"}}) {
+  for (const Strings& given : {Strings{"--bias-threshold", "1"}, Strings{"--bias-smallest-shift", "1"},
+                               Strings{"--bias-for-all-nodes"}, Strings{"--bias-reference", "collected"}}) {
     Strings all{"--bias-correction", "none"};
     all.insert(all.end(), given.begin(), given.end());
     const auto unused = quantize(all);

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <regex>
+#include <set>
 
 #include "graph/nearest.h"
 #include "quantizers/openvino/node_roles.h"
@@ -78,23 +78,30 @@ class ScopeMatcher {
     const std::string prefix = type.rfind("aten::", 0) == 0 ? "aten::" : "";
     const std::string bare = type.substr(prefix.size());
     bool found = false;
-    std::vector<std::string> present;
     for (const auto& node : view_.nodes()) {
-      if (node.kind != NodeKind::kOperator) continue;
-      const std::array<std::string, 3> functions = {node.type, alias_stem(node.fx_name),
-                                                    node.node ? node.node->kind().toUnqualString() : node.type};
-      const std::array<std::string, 2> metatypes = {placement_row(node).metatype, node.op->metatype};
-      for (const auto& function : functions) present.push_back(prefix + function);
-      present.insert(present.end(), metatypes.begin(), metatypes.end());
-      const bool traced = is_traced_convolution(bare) && node.type.rfind("conv", 0) == 0;
-      if (traced || contains(functions, bare) || contains(metatypes, type)) ignored_[node.id] = found = true;
+      if (node.kind != NodeKind::kOperator || !is_called(node, bare, type)) continue;
+      ignored_[node.id] = found = true;
     }
-    if (!found && scope_.validate) refuse("type", type, nearest(type, present));
+    if (!found && scope_.validate) refuse("type", type, nearest(type, present_types(prefix)));
   }
 
-  template <class List>
-  static bool contains(const List& list, const std::string& name) {
-    return std::find(list.begin(), list.end(), name) != list.end();
+  /// @param function a function's name, @param metatype the same as the user gave it
+  static bool is_called(const ViewNode& node, const std::string& function, const std::string& metatype) {
+    const bool traced = is_traced_convolution(function) && node.type.rfind("conv", 0) == 0;
+    return traced || node.type == function || alias_stem(node.fx_name) == function ||
+           (node.node && node.node->kind().toUnqualString() == function) || placement_row(node).metatype == metatype ||
+           node.op->metatype == metatype;
+  }
+
+  /// What rules on types may say for this model. @param prefix before functions
+  std::vector<std::string> present_types(const std::string& prefix) const {
+    std::set<std::string> types;
+    for (const auto& node : view_.nodes()) {
+      if (node.kind != NodeKind::kOperator) continue;
+      types.insert(
+          {prefix + node.type, prefix + alias_stem(node.fx_name), placement_row(node).metatype, node.op->metatype});
+    }
+    return {types.begin(), types.end()};
   }
 
   /// What tracing writes for every convolution, transposed or not; the view has it as conv1d, conv_transpose2d and so

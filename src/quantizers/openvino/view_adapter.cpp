@@ -129,11 +129,6 @@ class Translator {
       point->kind == PointKind::kWeight ? add_weight(*point) : add_activation(*point);
     }
     add_groups();
-    size_t fused = 0;  // describe_fused adds theirs
-    for (const auto& group : placement_.fused) fused += group.size() - 1;
-    const auto explained =
-        std::count_if(placement_.fates.begin(), placement_.fates.end(), [](Fate fate) { return fate != Fate::kNone; });
-    result_.refusals.reserve(fused + static_cast<size_t>(explained));
     for (size_t i = 0; i < placement_.fates.size(); ++i) {
       if (placement_.fates[i] == Fate::kNone) continue;
       Refusal refusal = refusal_of(placement_.fates[i]);

@@ -1,74 +1,14 @@
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
-#include <tsquant/quantize.h>
-#include <tsquant/tsquant.h>
 
-#include "support/support.h"
+#include <functional>
+#include <map>
+
+#include "unit/flows/small_net.h"
 
 namespace tsquant::testing {
 namespace {
-
-torch::jit::Module net() {
-  at::manual_seed(1);
-  return define(
-      R"(
-def forward(self, x):
-    y = torch.relu(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
-    z = torch.conv2d(y, self.w2, self.b2, [1, 1], [1, 1])
-    p = torch.flatten(torch.adaptive_avg_pool2d(torch.relu(z + y), [1, 1]), 1)
-    return torch.linear(torch.layer_norm(p, [8], self.g, self.g, 1e-5, False), self.w3, self.b3)
-)",
-      {{"w1", at::randn({8, 3, 3, 3})},
-       {"b1", at::randn({8})},
-       {"w2", at::randn({8, 8, 3, 3}) * 0.3},
-       {"b2", at::randn({8})},
-       {"g", at::rand({8}) + 0.5},
-       {"w3", at::randn({10, 8})},
-       {"b3", at::randn({10})}});
-}
-
-std::vector<at::Tensor> images(int64_t count = 6, int64_t batch = 1) {
-  at::manual_seed(2);
-  std::vector<at::Tensor> tensors;
-  for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({batch, 3, 12, 12}) * (1 + 0.3 * i));
-  return tensors;
-}
-
-QuantizedModel run(const QuantizeOptions& options = {}, int64_t batch = 1) {
-  auto model = Model::from(net());
-  return quantize(model, Dataset::from_rows({at::cat(images(6, batch))}, batch), options);
-}
-
-at::Tensor output(const QuantizedModel& result) { return result.model.run({{images()[1]}, {}}).toTensor(); }
-
-template <typename Change>
-QuantizeOptions with(const Change& change) {
-  QuantizeOptions options;
-  change(options, options.advanced_parameters);
-  return options;
-}
-
-template <typename Change>
-std::string message_of(const Change& change) {
-  try {
-    run(with(change));
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return "";
-}
-
-using Advanced = AdvancedQuantizationParameters;
-
-const QuantizerRecord& first(const QuantizedModel& result, const std::string& kind) {
-  for (const auto& record : result.report.quantizers) {
-    if (record.kind == kind) return record;
-  }
-  throw std::out_of_range(kind);
-}
 
 TEST(Quantize, DefaultsAreThoseOfQuantizePt2e) {
   const auto setup = make_quantize_setup({});
@@ -307,27 +247,18 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
            "the threshold of bias correction is nan");
   contains(message_of([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = -1; }),
            "the smallest shift of bias correction is -1");
-  const std::string none = " is set, but biases are not corrected";
-  contains(message_of([](auto&, Advanced& a) {
-             a.disable_bias_correction = true;
-             a.bias_correction_params.threshold = 1;
-           }),
-           "bias_correction_params.threshold" + none);
-  contains(message_of([](auto&, Advanced& a) {
-             a.disable_bias_correction = true;
-             a.bias_correction_params.apply_for_all_nodes = true;
-           }),
-           "bias_correction_params.apply_for_all_nodes" + none);
-  contains(message_of([](auto&, Advanced& a) {
-             a.disable_bias_correction = true;
-             a.bias_correction_params.smallest_shift = 1;
-           }),
-           "bias_correction_params.smallest_shift" + none);
-  contains(message_of([](auto&, Advanced& a) {
-             a.disable_bias_correction = true;
-             a.bias_correction_params.reference = BiasReference::kCollected;
-           }),
-           "bias_correction_params.reference" + none);
+  const std::map<std::string, std::function<void(AdvancedBiasCorrectionParameters&)>> unused{
+      {"threshold", [](auto& params) { params.threshold = 1; }},
+      {"apply_for_all_nodes", [](auto& params) { params.apply_for_all_nodes = true; }},
+      {"smallest_shift", [](auto& params) { params.smallest_shift = 1; }},
+      {"reference", [](auto& params) { params.reference = BiasReference::kCollected; }}};
+  for (const auto& [name, set] : unused) {
+    contains(message_of([&set = set](auto&, Advanced& a) {
+               a.disable_bias_correction = true;
+               set(a.bias_correction_params);
+             }),
+             "bias_correction_params." + name + " is set, but biases are not corrected");
+  }
   contains(message_of([](auto& o, auto&) { o.ignored_scope.names = {"nowhere"}; }), "nowhere");
 }
 
@@ -407,103 +338,6 @@ int64_t peak_bytes(bool inplace_statistics) {
 TEST(Quantize, InPlaceStatisticsKeepNoActivations) {
   const int64_t activation = 8 * 64 * 64 * 4;
   EXPECT_GT(peak_bytes(false), peak_bytes(true) + 8 * activation) << "twelve activations are kept";
-}
-
-TEST(Quantize, TheReportSaysHowTheFileWasMade) {
-  const auto options = [](const QuantizedModel& result) { return result.report.options; };
-  const auto plain = options(run());
-  const std::map<std::string, std::string> defaults{
-      {"quantizer", "openvino"},
-      {"mode", "int8"},
-      {"preset", "performance"},
-      {"model_type", "none"},
-      {"target_device", "ANY"},
-      {"overflow_fix", "first_layer_only"},
-      {"quantizer_propagation_rule", "merge_all_in_one"},
-      {"quantize_outputs", "false"},
-      {"activations_quantization_params", "default"},
-      {"weights_quantization_params", "default"},
-      {"ignored_scope", "none"},
-      {"batchwise_statistics", "false"},
-      {"inplace_statistics", "true"},
-      {"activations_range_estimator_params", "default"},
-      {"weights_range_estimator_params", "default"},
-      {"smooth_quant", "false"},
-      {"channel_alignment", "false"},
-      {"bias_correction", "fast"},
-      {"bias_correction_params",
-       "apply_for_all_nodes false, threshold default, reference default, smallest_shift default"}};
-  for (const auto& [name, value] : defaults) EXPECT_EQ(plain.at(name), value) << name;
-  const auto other = options(run(with([](auto& o, Advanced& a) {
-    o.preset = QuantizationPreset::kMixed;
-    o.target_device = TargetDevice::kCpu;
-    o.fast_bias_correction = false;
-    o.ignored_scope.types = {"linear"};
-    a.overflow_fix = OverflowFix::kDisable;
-    a.quantizer_propagation_rule = QuantizerPropagationRule::kDoNotMergeBranches;
-    a.quantize_outputs = true;
-    a.inplace_statistics = false;
-    a.batchwise_statistics = true;
-    a.activations_range_estimator_params = RangeEstimatorParameters::median_minmax();
-    a.weights_quantization_params.num_bits = 4;
-    a.weights_quantization_params.per_channel = false;
-    a.weights_range_estimator_params.max.clipping_value = 0.5;
-    a.bias_correction_params = {true, 3.0, BiasReference::kCollected, 0.25};
-  })));
-  const std::map<std::string, std::string> changed{
-      {"preset", "mixed"},
-      {"target_device", "CPU"},
-      {"overflow_fix", "disable"},
-      {"quantizer_propagation_rule", "do_not_merge_branches"},
-      {"quantize_outputs", "true"},
-      {"weights_quantization_params", "num_bits 4, per_channel false"},
-      {"ignored_scope", "type linear"},
-      {"batchwise_statistics", "true"},
-      {"inplace_statistics", "false"},
-      {"activations_range_estimator_params", "median_minmax"},
-      {"bias_correction", "accurate"},
-      {"bias_correction_params", "apply_for_all_nodes true, threshold 3, reference collected, smallest_shift 0.25"}};
-  for (const auto& [name, value] : changed) EXPECT_EQ(other.at(name), value) << name;
-  EXPECT_NE(other.at("weights_range_estimator_params").find("0.5"), std::string::npos);
-  const auto off = options(run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; })));
-  EXPECT_EQ(off.at("bias_correction"), "none");
-  EXPECT_EQ(off.count("bias_correction_params"), 0u);
-  const auto transformer = options(run(with([](auto& o, auto&) { o.model_type = ModelType::kTransformer; })));
-  EXPECT_EQ(transformer.at("model_type"), "transformer");
-  EXPECT_EQ(transformer.at("preset"), "mixed");
-}
-
-TEST(Quantize, TheReportSaysWhatBecameOfEachBias) {
-  const auto biases = [](const QuantizedModel& result) {
-    std::map<std::string, std::string> notes;
-    for (const auto& node : Report::from_json(result.report.to_json()).nodes) {
-      if (!node.bias.empty()) notes[node.name] = node.bias;
-    }
-    return notes;
-  };
-  const std::string norm = "kept: layers of this kind cannot be corrected here";
-  const std::map<std::string, std::string> all{
-      {"/conv2d/0", "corrected"}, {"/conv2d/1", "corrected"}, {"/layer_norm/0", norm}, {"/linear/0", "corrected"}};
-  EXPECT_EQ(biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = 0; }))), all);
-  for (const auto& [name, note] :
-       biases(run(with([](auto&, Advanced& a) { a.bias_correction_params.smallest_shift = 1e9; })))) {
-    EXPECT_EQ(note, name == "/layer_norm/0" ? norm : "kept: the correction is below the noise of rounding");
-  }
-  const auto kept = biases(run(with([](auto&, Advanced& a) {
-    a.bias_correction_params.threshold = 0;
-    a.bias_correction_params.smallest_shift = 0;
-  })));
-  ASSERT_EQ(kept.size(), all.size());
-  for (const auto& [name, note] : kept) {
-    if (name == "/layer_norm/0") continue;
-    EXPECT_EQ(note.find("kept: the correction is "), 0u) << name << ": " << note;
-    EXPECT_NE(note.find(" times the bias, not below the threshold"), std::string::npos) << note;
-  }
-  EXPECT_TRUE(biases(run(with([](auto&, Advanced& a) { a.disable_bias_correction = true; }))).empty());
-  auto model = Model::from(
-      define("def forward(self, x):\n    return torch.conv2d(x, self.w)\n", {{"w", at::randn({4, 3, 3, 3})}}));
-  const auto without = quantize(model, Dataset::from_tensors(images()));
-  EXPECT_EQ(biases(without), (std::map<std::string, std::string>{{"/conv2d/0", "kept: there is no bias"}}));
 }
 
 TEST(Quantize, WithAccuracyControl) {

@@ -24,7 +24,7 @@ std::vector<bool> reachable(const PlacementGraph& graph) {
     stack.pop_back();
     if (seen[id]) continue;
     seen[id] = true;
-    for (int edge : graph.nodes[id].out_edges) stack.push_back(graph.edges[edge].to);
+    for (int edge : graph.out_edges(id)) stack.push_back(graph.edges[edge].to);
   }
   return seen;
 }
@@ -41,18 +41,24 @@ bool can_bypass(const InferenceGraph& graph, int id) {
   return true;
 }
 
-void bypass(InferenceGraph& graph, int id) {
-  const int in = graph.in_edges[id].front();
-  const int producer = graph.edges[in].from;
-  auto& outs = graph.out_edges[producer];
-  outs.erase(std::find(outs.begin(), outs.end(), in));
-  for (int out : graph.out_edges[id]) {
-    graph.edges[out].from = producer;
-    outs.push_back(out);
+/// Consumers of no-op nodes read from the node before. Among the edges that leave a node, those that it got from
+/// no-ops come last, in the order of the no-ops.
+void bypass_noops(InferenceGraph& graph) {
+  bool any = false;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    const int id = static_cast<int>(i);
+    if (!graph.present[i] || graph.node(id).kind != PlacementKind::kOperator || !can_bypass(graph, id)) continue;
+    const int producer = graph.edges[graph.in_edges[id].front()].from;
+    for (int out : graph.out_edges[id]) graph.edges[out].from = producer;
+    graph.present[i] = false;
+    any = true;
   }
-  graph.in_edges[id].clear();
-  graph.out_edges[id].clear();
-  graph.present[id] = false;
+  if (!any) return;
+  const auto row = [&](int edge, int end) { return graph.present[graph.edges[edge].to] ? end : -1; };
+  graph.out_edges = IdTable(graph.size(), graph.out_edges.items(),
+                            [&](int edge) { return row(edge, graph.edges[edge].from); });
+  graph.in_edges =
+      IdTable(graph.size(), graph.in_edges.items(), [&](int edge) { return row(edge, graph.edges[edge].to); });
 }
 
 }  // namespace
@@ -63,24 +69,15 @@ InferenceGraph make_inference_graph(const PlacementGraph& graph) {
   result.present = reachable(graph);
   result.edges.reserve(graph.edges.size());
   for (const auto& edge : graph.edges) result.edges.push_back({edge.from, edge.to, edge.input_port, edge.integer});
-  result.in_edges.resize(graph.nodes.size());
-  result.out_edges.resize(graph.nodes.size());
-  for (size_t i = 0; i < graph.edges.size(); ++i) {
-    const auto& edge = graph.edges[i];
-    if (!result.present[edge.from] || !result.present[edge.to]) continue;
-    result.in_edges[edge.to].push_back(static_cast<int>(i));
-    result.out_edges[edge.from].push_back(static_cast<int>(i));
-  }
-  for (size_t i = 0; i < graph.nodes.size(); ++i) {
-    const int id = static_cast<int>(i);
-    if (result.present[i] && graph.nodes[i].kind == PlacementKind::kOperator && can_bypass(result, id)) {
-      bypass(result, id);
-    }
-  }
-  for (auto& edges : result.in_edges) {
-    std::stable_sort(edges.begin(), edges.end(),
-                     [&](int a, int b) { return graph.edges[a].input_port < graph.edges[b].input_port; });
-  }
+  const auto row = [&](int edge, int end) {
+    return result.present[graph.edges[edge].from] && result.present[graph.edges[edge].to] ? end : -1;
+  };
+  const size_t nodes = graph.nodes.size(), edges = graph.edges.size();
+  result.in_edges = IdTable(nodes, edges, [&](int edge) { return row(edge, graph.edges[edge].to); });
+  result.out_edges = IdTable(nodes, edges, [&](int edge) { return row(edge, graph.edges[edge].from); });
+  bypass_noops(result);
+  result.in_edges.sort_rows([&](int a, int b) { return graph.edges[a].input_port < graph.edges[b].input_port; });
+  result.order = lexicographic_order(result);
   return result;
 }
 

@@ -20,8 +20,9 @@ struct InferenceGraph {
   const PlacementGraph* full = nullptr;
   std::vector<bool> present;     ///< by node id
   std::vector<FlowEdge> edges;   ///< by edge id of the full graph; only the ends may differ
-  std::vector<IdList> in_edges;  ///< by node id, ascending input port
-  std::vector<IdList> out_edges;
+  IdTable in_edges;              ///< by node id, ascending input port
+  IdTable out_edges;
+  std::vector<int> order;        ///< lexicographic_order
 
   size_t size() const { return present.size(); }
   const PlacementNode& node(int id) const { return full->nodes[id]; }

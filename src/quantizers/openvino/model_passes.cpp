@@ -107,7 +107,7 @@ std::vector<bool> half_range_nodes(const PlacementGraph& graph, const Setup& set
       half[node] = true;
       continue;
     }
-    for (int edge : graph.nodes[node].out_edges) queue.push_back(graph.edges[edge].to);
+    for (int edge : graph.out_edges(node)) queue.push_back(graph.edges[edge].to);
   }
   return half;
 }

@@ -207,8 +207,7 @@ std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const st
                    [](const Pattern* a, const Pattern* b) { return a->length() > b->length(); });
   std::map<std::vector<bool>, std::vector<int>> candidates_of;  // many patterns start with the same metatypes
   std::vector<int> position(graph.size(), 0);
-  const auto order = lexicographic_order(graph);
-  for (size_t i = 0; i < order.size(); ++i) position[order[i]] = static_cast<int>(i);
+  for (size_t i = 0; i < graph.order.size(); ++i) position[graph.order[i]] = static_cast<int>(i);
   std::vector<bool> taken(graph.size(), false);
   std::vector<std::vector<int>> matches;
   for (const Pattern* pattern : by_length) {

@@ -12,7 +12,7 @@ int PlacementGraph::add_node(PlacementKind kind, const std::string* name, int me
   node.kind = kind;
   node.name = name;
   node.metatype = metatype;
-  nodes.push_back(std::move(node));
+  nodes.push_back(node);
   return static_cast<int>(nodes.size()) - 1;
 }
 
@@ -22,11 +22,15 @@ int PlacementGraph::add_edge(int from, int to, int input_port, int output_port) 
   edge.to = to;
   edge.input_port = input_port;
   edge.output_port = output_port;
-  edges.push_back(std::move(edge));
-  const int id = static_cast<int>(edges.size()) - 1;
-  nodes[from].out_edges.push_back(id);
-  nodes[to].in_edges.push_back(id);
-  return id;
+  edges.push_back(edge);
+  return static_cast<int>(edges.size()) - 1;
+}
+
+void PlacementGraph::find_neighbours() const {
+  neighbours_.in = IdTable(nodes.size(), edges.size(), [this](int edge) { return edges[edge].to; });
+  neighbours_.out = IdTable(nodes.size(), edges.size(), [this](int edge) { return edges[edge].from; });
+  neighbours_.nodes = nodes.size();
+  neighbours_.edges = edges.size();
 }
 
 const std::string* PlacementGraph::keep(std::string name) {
@@ -94,8 +98,8 @@ const MetatypeSet& elementwise_metatypes() {
 int constant_above(const PlacementGraph& graph, int edge) {
   static const int noop = metatype_index("PTNoopMetatype");
   int node = graph.edges[edge].from;
-  while (graph.nodes[node].metatype == noop && !graph.nodes[node].in_edges.empty()) {
-    node = graph.edges[graph.nodes[node].in_edges.front()].from;
+  while (graph.nodes[node].metatype == noop && !graph.in_edges(node).empty()) {
+    node = graph.edges[graph.in_edges(node).front()].from;
   }
   return graph.nodes[node].kind == PlacementKind::kConstant ? node : -1;
 }
@@ -103,7 +107,7 @@ int constant_above(const PlacementGraph& graph, int edge) {
 std::vector<int> constant_weight_ports(const PlacementGraph& graph, int node) {
   const auto& weight_ports = metatype_row(graph.nodes[node].metatype).weight_ports;
   std::vector<int> ports;
-  for (int edge : graph.nodes[node].in_edges) {
+  for (int edge : graph.in_edges(node)) {
     const int port = graph.edges[edge].input_port;
     const bool is_weight = std::find(weight_ports.begin(), weight_ports.end(), port) != weight_ports.end();
     if (is_weight && constant_above(graph, edge) >= 0) ports.push_back(port);

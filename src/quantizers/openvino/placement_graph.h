@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "graph/op_table.h"
+#include "quantizers/openvino/id_table.h"
 
 namespace tsquant::openvino {
 
@@ -22,8 +23,6 @@ struct PlacementNode {
   PlacementKind kind = PlacementKind::kOperator;
   const std::string* name = nullptr;  ///< owned by the view, or by the graph (`keep`)
   int metatype = 0;                   ///< index of the row in op_table()
-  IdList in_edges;
-  IdList out_edges;
 };
 
 /// One use of a tensor.
@@ -36,7 +35,7 @@ struct PlacementEdge {
   const std::vector<int64_t>* shape = nullptr;  ///< of the tensor; null: unknown
 };
 
-/// Nodes in execution order; the position of a node is its id.
+/// Nodes in execution order, so that edges lead to larger ids; the position of a node is its id.
 struct PlacementGraph {
   std::vector<PlacementNode> nodes;
   std::vector<PlacementEdge> edges;
@@ -44,12 +43,27 @@ struct PlacementGraph {
   int add_node(PlacementKind kind, const std::string* name, int metatype);
   int add_edge(int from, int to, int input_port, int output_port = 0);
   const std::string& name_of(int node) const { return *nodes[static_cast<size_t>(node)].name; }
+  /// Edges of a node, in the order in which they were added.
+  c10::ArrayRef<int> in_edges(int node) const { return neighbours().in[node]; }
+  c10::ArrayRef<int> out_edges(int node) const { return neighbours().out[node]; }
 
   /// Storage for names and shapes of graphs that were not made from a view.
   const std::string* keep(std::string name);
   const std::vector<int64_t>* keep(std::vector<int64_t> shape);
 
  private:
+  struct Neighbours {
+    size_t nodes = 0, edges = 0;  ///< of the graph that the tables were made for
+    IdTable in, out;
+  };
+  /// Made anew after nodes or edges were added.
+  const Neighbours& neighbours() const {
+    if (neighbours_.nodes != nodes.size() || neighbours_.edges != edges.size()) find_neighbours();
+    return neighbours_;
+  }
+  void find_neighbours() const;
+
+  mutable Neighbours neighbours_;
   std::shared_ptr<std::deque<std::string>> names_;
   std::shared_ptr<std::deque<std::vector<int64_t>>> shapes_;
 };

@@ -12,23 +12,23 @@ bool PropagationSolver::visit(int site) const {
 
 c10::SmallVector<IdList, 2> PropagationSolver::paths_above(int hook) const {
   c10::SmallVector<IdList, 2> paths;
-  for (int link : graph_.sites[hook].in) {
+  for (int link : graph_.in[hook]) {
     const int above = graph_.from(link);
     if (graph_.sites[above].kind == SiteKind::kBarrier) continue;
     if (graph_.is_hook(above)) {
       paths.push_back(IdList{link});
       continue;
     }
-    for (int next : graph_.sites[above].in) paths.push_back(IdList{link, next});
+    for (int next : graph_.in[above]) paths.push_back(IdList{link, next});
   }
   return paths;
 }
 
 bool PropagationSolver::needs_unified_scales(int hook) const {
   static const int kCat = metatype_index("PTCatMetatype");
-  for (int link : graph_.sites[hook].in) {
+  for (int link : graph_.in[hook]) {
     const int op = graph_.from(link);
-    if (!graph_.is_operator(op) || graph_.sites[op].in.size() < 2) continue;
+    if (!graph_.is_operator(op) || graph_.in[op].size() < 2) continue;
     const int metatype = graph_.sites[op].metatype;
     if (metatype < 0 || !plans_[metatype].unified_scales) continue;
     if (metatype != kCat || feeds_weighted_operator(op)) return true;
@@ -43,7 +43,7 @@ bool PropagationSolver::feeds_weighted_operator(int site) const {
   while (!stack.empty()) {
     const int current = stack.back();
     stack.pop_back();
-    for (int link : graph_.sites[current].out) {
+    for (int link : graph_.out[current]) {
       const int next = graph_.to(link);
       if (!visit(next)) continue;
       const Site& below = graph_.sites[next];
@@ -67,7 +67,7 @@ bool PropagationSolver::all_outputs_quantized(int branch) const {
   while (!stack.empty()) {
     const int current = stack.back();
     stack.pop_back();
-    for (int link : graph_.sites[current].out) {
+    for (int link : graph_.out[current]) {
       const int next = graph_.to(link);
       if (!visit(next)) continue;
       const Site& below = graph_.sites[next];
@@ -89,14 +89,15 @@ void PropagationSolver::find_output_dominators() {
       const int current = stack.back();
       stack.pop_back();
       const Site& site = graph_.sites[current];
-      if (site.out.size() > 1) {
+      if (graph_.out[current].size() > 1) {
         if (!computes) dominates_output_[current] = true;
         continue;
       }
       const bool moves_only =
           site.trait == QuantizationTrait::kQuantizationAgnostic || site.trait == QuantizationTrait::kConcat;
       if (site.kind == SiteKind::kOperator && !graph_.is_output(current) && !moves_only) computes = true;
-      for (auto link = site.in.rbegin(); link != site.in.rend(); ++link) stack.push_back(graph_.from(*link));
+      const auto in = graph_.in[current];
+      for (auto link = in.rbegin(); link != in.rend(); ++link) stack.push_back(graph_.from(*link));
     }
   }
 }
@@ -106,7 +107,7 @@ void PropagationSolver::find_float_consumers() {
   float_below_.assign(graph_.sites.size(), false);
   special_below_.assign(graph_.sites.size(), false);
   for (auto place = order_.rbegin(); place != order_.rend(); ++place) {
-    for (int link : graph_.sites[*place].out) {
+    for (int link : graph_.out[*place]) {
       const int next = graph_.to(link);
       const Site& below = graph_.sites[next];
       const bool computes =

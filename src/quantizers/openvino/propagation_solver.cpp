@@ -104,12 +104,12 @@ void PropagationSolver::start_quantizers() {
 
 void PropagationSolver::start_at_operator(int site) {
   const Site& op = graph_.sites[site];
-  if (op.ignored || op.in.empty()) return;
+  if (op.ignored || graph_.in[site].empty()) return;
   const bool output = graph_.is_output(site);
   if (output ? !options_.quantize_outputs : op.trait != QuantizationTrait::kInputsQuantizable) return;
   const OpInfo& row = metatype_row(op.metatype);
   std::vector<int> hooks;
-  for (int link : op.in) {
+  for (int link : graph_.in[site]) {
     const int hook = graph_.from(link);
     const int64_t port = graph_.sites[hook].port;
     const auto holds = [port](const std::vector<int64_t>& ports) {
@@ -137,7 +137,7 @@ void PropagationSolver::step(int id) {
   const auto paths = paths_above(hook);
   if (paths.empty()) {
     StopReason reason = StopReason::kStart;
-    for (int link : graph_.sites[hook].in) {
+    for (int link : graph_.in[hook]) {
       const Site& above = graph_.sites[graph_.from(link)];
       if (above.kind == SiteKind::kBarrier) reason = StopReason::kIgnored;
       if (above.trait == QuantizationTrait::kOutputQuantizationAsWeights) state_.at(id).weights_of = graph_.from(link);
@@ -231,7 +231,7 @@ PropagationSolver::Check PropagationSolver::check_path(int id, const IdList& pat
         return check;
       }
     }
-    if (site.out.size() > 1) {
+    if (graph_.out[from].size() > 1) {
       const Check check = check_branching(id, from);
       if (check.transition != Transition::kMove) return check;
     }
@@ -246,7 +246,7 @@ void PropagationSolver::visit_operators_below(int branch, Visitor&& visitor) con
   queue.assign(1, branch);
   for (size_t head = 0; head < queue.size(); ++head) {
     const int current = queue[head];
-    for (int link : graph_.sites[current].out) {
+    for (int link : graph_.out[current]) {
       const int next = graph_.to(link);
       if (!visit(next)) continue;
       const Site& below = graph_.sites[next];
@@ -272,7 +272,7 @@ void PropagationSolver::visit_travelling_below(int site, int also, Visitor&& vis
       if ((state_.at(id).queued || id == also) && !visitor(id)) return;
       continue;
     }
-    for (int link : graph_.sites[current].out) {
+    for (int link : graph_.out[current]) {
       if (visit(graph_.to(link))) queue.push_back(graph_.to(link));
     }
   }
@@ -367,12 +367,9 @@ void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
     if (decision.keep[i]) {
       kept.push_back(waiting[i]);
       if (above == 0) continue;
-      const auto sinks = state_.sinks_of(waiting[i]);
-      auto& above_sinks = state_.at(above).sinks;
-      above_sinks.append(sinks.begin(), sinks.end());
-      state_.at(above).downstream.push_back(waiting[i]);
+      state_.keep_below(above, waiting[i]);
     } else {
-      state_.merge_into_path(waiting[i], IdList{graph_.sites[traveller.location].in.front()});
+      state_.merge_into_path(waiting[i], IdList{graph_.in[traveller.location].front()});
       queue_.remove(waiting[i]);
       notify(waiting[i]);
     }

@@ -11,7 +11,11 @@ PropagationState::PropagationState(const SiteGraph& graph)
       forward_(1, 0),
       standing_(graph.sites.size(), 0),
       by_site_(graph.sites.size()),
-      by_link_(graph.links.size()) {
+      by_link_(graph.links.size()),
+      touched_(1),
+      sinks_(1),
+      absorbed_(1),
+      downstream_(1) {
   travellers_.push_back({});
 }
 
@@ -35,45 +39,55 @@ IdList PropagationState::resolve(const EntryLists& lists, int list) const {
   return living;
 }
 
-IdList PropagationState::collect(int id, IdList Traveller::*member) const {
+IdList PropagationState::collect(int id, const EntryLists& lists) const {
   IdList all, stack;
   stack.push_back(id);
   while (!stack.empty()) {
-    const Traveller& traveller = travellers_[stack.back()];
+    const int next = stack.back();
     stack.pop_back();
-    all.append((traveller.*member).begin(), (traveller.*member).end());
-    stack.append(traveller.absorbed.begin(), traveller.absorbed.end());
+    lists.for_each(next, [&](int entry) { all.push_back(entry); });
+    absorbed_.for_each(next, [&](int absorbed) { stack.push_back(absorbed); });
   }
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return all;
 }
 
+void PropagationState::affect_link(int id, int link) {
+  by_link_.push_back(link, id);
+  touched_.push_back(id, link);
+}
+
+void PropagationState::affect_site(int id, int site) {
+  by_site_.push_back(site, id);
+  touched_.push_back(id, -1 - site);
+}
+
+int PropagationState::add(Traveller traveller) {
+  travellers_.push_back(std::move(traveller));
+  for (EntryLists* lists : {&touched_, &sinks_, &absorbed_, &downstream_}) lists->add_list();
+  forward_.push_back(count());
+  return count();
+}
+
 int PropagationState::create(std::shared_ptr<const QConfigList> configs, int hook, int group) {
   Traveller traveller;
-  traveller.id = travellers_.size();
   traveller.configs = std::move(configs);
   traveller.location = hook;
   traveller.group = group;
-  traveller.hooks = {hook};
-  travellers_.push_back(std::move(traveller));
-  const int id = count();
-  forward_.push_back(id);
+  const int id = add(std::move(traveller));
   standing_[hook] = id;
-  by_site_.push_back(hook, id);
+  affect_site(id, hook);
   return id;
 }
 
 int PropagationState::add_at_pre_hook(std::shared_ptr<const QConfigList> configs, int hook, int group) {
   const int id = create(std::move(configs), hook, group);
-  const int link = graph_.sites[hook].out.front();
+  const int link = graph_.out[hook].front();
   const int op = graph_.to(link);
-  by_site_.push_back(op, id);
-  by_link_.push_back(link, id);
-  Traveller& traveller = travellers_[id];
-  traveller.links = {link};
-  traveller.operators = {op};
-  traveller.sinks = {op};
+  affect_site(id, op);
+  affect_link(id, link);
+  sinks_.push_back(id, op);
   return id;
 }
 
@@ -85,20 +99,23 @@ int PropagationState::add_at_post_hook(std::shared_ptr<const QConfigList> config
 
 int PropagationState::clone(int id) {
   Traveller copy = travellers_[id];
-  copy.id = travellers_.size();
-  for (const auto member : {&Traveller::links, &Traveller::hooks, &Traveller::operators, &Traveller::sinks}) {
-    const auto all = collect(id, member);
-    (copy.*member).assign(all.begin(), all.end());
-  }
-  copy.absorbed.clear();
   copy.queued = false;
-  travellers_.push_back(std::move(copy));
-  const int cloned = count();
-  forward_.push_back(cloned);
-  for (int link : travellers_[cloned].links) by_link_.push_back(link, cloned);
-  for (int hook : travellers_[cloned].hooks) by_site_.push_back(hook, cloned);
-  for (int op : travellers_[cloned].operators) by_site_.push_back(op, cloned);
+  const int cloned = add(std::move(copy));
+  for (int entry : collect(id, touched_)) entry < 0 ? affect_site(cloned, -1 - entry) : affect_link(cloned, entry);
+  for (int sink : collect(id, sinks_)) sinks_.push_back(cloned, sink);
+  downstream_.for_each(id, [&](int below) { downstream_.push_back(cloned, below); });
   return cloned;
+}
+
+void PropagationState::keep_below(int above, int below) {
+  for (int sink : sinks_of(below)) sinks_.push_back(above, sink);
+  downstream_.push_back(above, below);
+}
+
+IdList PropagationState::downstream_of(int id) const {
+  IdList below;
+  downstream_.for_each(id, [&](int entry) { below.push_back(entry); });
+  return below;
 }
 
 void PropagationState::remove(int id, bool keep_standing) {
@@ -114,23 +131,17 @@ void PropagationState::move(int id, const IdList& path) {
   Traveller& traveller = travellers_[id];
   if (standing_[traveller.location] == id) standing_[traveller.location] = 0;
   for (int link : path) {
-    by_link_.push_back(link, id);
-    traveller.links.push_back(link);
+    affect_link(id, link);
     ++traveller.steps;
     const int from = graph_.from(link);
-    if (graph_.sites[from].kind == SiteKind::kBarrier) continue;
-    by_site_.push_back(from, id);
-    (graph_.is_hook(from) ? traveller.hooks : traveller.operators).push_back(from);
+    if (graph_.sites[from].kind != SiteKind::kBarrier) affect_site(id, from);
   }
   traveller.location = graph_.from(path.back());
   standing_[traveller.location] = id;
 }
 
 void PropagationState::extend_to_link(const IdList& ids, int link) {
-  for (int id : ids) {
-    by_link_.push_back(link, id);
-    travellers_[id].links.push_back(link);
-  }
+  for (int id : ids) affect_link(id, link);
 }
 
 int PropagationState::new_group() {
@@ -153,8 +164,8 @@ void PropagationState::merge_groups(int to, int from) {
 void PropagationState::take_over(int survivor, int id) {
   Traveller& gone = travellers_[id];
   Traveller& kept = travellers_[survivor];
-  kept.absorbed.push_back(id);
-  kept.downstream.erase(std::remove(kept.downstream.begin(), kept.downstream.end(), id), kept.downstream.end());
+  absorbed_.push_back(survivor, id);
+  downstream_.erase(survivor, id);
   if (gone.group >= 0) {
     if (kept.group >= 0) {
       merge_groups(gone.group, kept.group);
@@ -170,8 +181,7 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
   for (int link : path) {
     survivors = affecting_link(link);
     if (!survivors.empty()) break;
-    travellers_[id].links.push_back(link);
-    by_link_.push_back(link, id);
+    affect_link(id, link);
     const int from = graph_.from(link);
     if (graph_.is_hook(from) && standing_[from] != 0) {
       survivors = {standing_[from]};
@@ -187,7 +197,8 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
   survivors.erase(std::unique(survivors.begin(), survivors.end()), survivors.end());
   // Clones that cross a concatenation share links: every further one receives entries of its own.
   for (size_t i = 1; i < survivors.size(); ++i) {
-    for (int link : collect(id, &Traveller::links)) {
+    for (int link : collect(id, touched_)) {
+      if (link < 0) continue;
       by_link_.push_back(link, survivors[i]);
       const int to = graph_.to(link);
       if (graph_.sites[to].kind != SiteKind::kBarrier) by_site_.push_back(to, survivors[i]);

@@ -24,7 +24,6 @@ enum class StopReason {
 
 /// A quantizer on its way from the operator that asked for it towards the producer of the tensor.
 struct Traveller {
-  int id = 0;  ///< from 1, in order of creation; 0 is unused
   std::shared_ptr<const QConfigList> configs;
   int location = -1;  ///< hook where it stands
   int steps = 0;      ///< links it moved along
@@ -34,13 +33,9 @@ struct Traveller {
   int group = -1;       ///< unified scale group; -1: none
   int weights_of = -1;  ///< operator site whose weight quantizer could serve instead (embeddings)
   StopReason stop = StopReason::kStart;
-  // What it affects itself; quantizers merged into it add theirs (`absorbed`).
-  IdList links, hooks, operators, sinks;
-  IdList absorbed;
-  IdList downstream;  ///< branch quantizers that stay below this one
 };
 
-/// Quantizers by id. Growing moves none of them, so references stay valid; blocks keep allocations few.
+/// Quantizers by id: from 1, in order of creation; 0 is unused. Growing moves none of them, so references stay valid; blocks keep allocations few.
 class TravellerList {
  public:
   Traveller& operator[](int id) { return blocks_[id / kBlock][id % kBlock]; }
@@ -91,7 +86,12 @@ class PropagationState {
   /// Marks a link as affected by the quantizers that affect the hook above it.
   void extend_to_link(const IdList& ids, int link);
 
-  IdList sinks_of(int id) const { return collect(id, &Traveller::sinks); }
+  /// Operators that asked for the quantizer, those of merged quantizers among them; ascending.
+  IdList sinks_of(int id) const { return collect(id, sinks_); }
+  /// Adds the sinks of the branch quantizer `below`, which stays below `above`.
+  void keep_below(int above, int below);
+  /// Branch quantizers that stay below this one.
+  IdList downstream_of(int id) const;
 
   int new_group();
   int group_of(int id) const { return travellers_[id].group < 0 ? -1 : find_group(travellers_[id].group); }
@@ -103,9 +103,12 @@ class PropagationState {
 
  private:
   IdList resolve(const EntryLists& lists, int list) const;
-  IdList collect(int id, IdList Traveller::*member) const;
+  IdList collect(int id, const EntryLists& lists) const;
+  void affect_link(int id, int link);
+  void affect_site(int id, int site);
   int find_group(int group) const;
   void take_over(int survivor, int id);
+  int add(Traveller traveller);
   int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
 
   const SiteGraph& graph_;
@@ -114,6 +117,9 @@ class PropagationState {
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none
   EntryLists by_site_, by_link_;
+  // By quantizer. What those merged into it affect and serve is found through `absorbed_`.
+  EntryLists touched_;  ///< links and sites (as -1 - site) that it affects itself
+  EntryLists sinks_, absorbed_, downstream_;
 };
 
 }  // namespace tsquant::openvino

@@ -30,7 +30,7 @@ std::vector<int> below_integer_inputs(const PropagationState& state) {
   for (size_t i = 0; i < graph.sites.size(); ++i) {
     const int site = static_cast<int>(i);
     if (!graph.is_operator(site) || !graph.is_input(site)) continue;
-    const auto& out = graph.sites[i].out;
+    const auto& out = graph.out[i];
     if (std::any_of(out.begin(), out.end(), [&](int link) { return graph.links[link].integer; })) stack.push_back(site);
   }
   while (!stack.empty()) {
@@ -44,7 +44,7 @@ std::vector<int> below_integer_inputs(const PropagationState& state) {
     }
     const bool wall = graph.is_operator(site) && graph.sites[site].trait != QuantizationTrait::kQuantizationAgnostic;
     if ((wall && !graph.is_input(site)) || graph.sites[site].kind == SiteKind::kBarrier) continue;
-    for (int link : graph.sites[site].out) stack.push_back(graph.to(link));
+    for (int link : graph.out[site]) stack.push_back(graph.to(link));
   }
   return ids;
 }
@@ -66,7 +66,7 @@ SetupPoint activation_point(const PropagationState& state, int id, bool with_sin
   if (!with_sinks) return point;
   IdList sinks = state.sinks_of(id);
   // A quantizer that stays on a branch below this one serves its operators itself.
-  for (int below : traveller.downstream) {
+  for (int below : state.downstream_of(id)) {
     for (int sink : state.sinks_of(state.find(below))) {
       sinks.erase(std::remove(sinks.begin(), sinks.end(), sink), sinks.end());
     }
@@ -194,7 +194,7 @@ class ChainMerger {
       const int above = pass(visit);
       seen_[visit.site] = stamp;
       if (above < 0) continue;
-      for (int link : graph_.sites[visit.site].out) {
+      for (int link : graph_.out[visit.site]) {
         if (seen_[graph_.to(link)] != stamp) stack.push_back({graph_.to(link), link, above});
       }
     }

@@ -23,19 +23,16 @@ class Builder {
   }
 
   SiteGraph build() {
-    const auto order = lexicographic_order(graph_);
     result_.sites.reserve(graph_.size() * 2 + graph_.edges.size());
     result_.links.reserve(graph_.size() * 2 + graph_.edges.size() * 2);
-    for (int node : order) {
-      if (group_[node] < 0) add_operator(std::vector<int>{node});
+    for (int node : graph_.order) {
+      if (group_[node] < 0) add_operator({node});
     }
     for (const auto& members : fused_) {
       if (members.size() >= 2) add_operator(members);
     }
-    for (int node : order) add_hooks(node);
-    for (int hook : post_hook_) {
-      if (hook >= 0) spread_integers(hook);
-    }
+    for (int node : graph_.order) add_hooks(node);
+    spread_integers();
     return std::move(result_);
   }
 
@@ -45,19 +42,11 @@ class Builder {
     site.kind = kind;
     site.node = node;
     site.port = port;
-    result_.sites.push_back(std::move(site));
+    result_.sites.push_back(site);
     return static_cast<int>(result_.sites.size()) - 1;
   }
 
-  int add_link(int from, int to, bool integer) {
-    result_.links.push_back({from, to, integer});
-    const int link = static_cast<int>(result_.links.size()) - 1;
-    result_.sites[from].out.push_back(link);
-    result_.sites[to].in.push_back(link);
-    return link;
-  }
-
-  void add_operator(const std::vector<int>& members) {
+  void add_operator(c10::ArrayRef<int> members) {
     const int site = add_site(SiteKind::kOperator, members.front());
     result_.sites[site].last = members.back();
     result_.sites[site].metatype = graph_.node(members.front()).metatype;
@@ -73,22 +62,25 @@ class Builder {
       for (int id : graph_.in_edges[node]) {
         const FlowEdge& edge = graph_.edges[id];
         const int hook = add_site(SiteKind::kPreHook, node, edge.input_port);
-        if (post_hook_[edge.from] >= 0) add_link(post_hook_[edge.from], hook, edge.integer);
-        add_link(hook, op, edge.integer);
+        if (post_hook_[edge.from] >= 0) result_.links.push_back({post_hook_[edge.from], hook, edge.integer});
+        result_.links.push_back({hook, op, edge.integer});
       }
     }
     if (!last) return;
     const auto& out = graph_.out_edges[node];
     const bool integer = std::any_of(out.begin(), out.end(), [&](int id) { return graph_.edges[id].integer; });
     post_hook_[node] = add_site(SiteKind::kPostHook, node);
-    add_link(op, post_hook_[node], integer);
+    result_.links.push_back({op, post_hook_[node], integer});
   }
 
   /// One integer consumer makes every use of the tensor an integer one.
-  void spread_integers(int hook) {
-    const auto& out = result_.sites[hook].out;
-    if (std::none_of(out.begin(), out.end(), [&](int link) { return result_.links[link].integer; })) return;
-    for (int link : out) result_.links[link].integer = true;
+  void spread_integers() {
+    std::vector<bool> integer(result_.sites.size(), false);
+    const auto leaves_post_hook = [&](const Link& link) { return result_.sites[link.from].kind == SiteKind::kPostHook; };
+    for (const Link& link : result_.links) {
+      if (link.integer && leaves_post_hook(link)) integer[link.from] = true;
+    }
+    for (Link& link : result_.links) link.integer = link.integer || integer[link.from];
   }
 
   const InferenceGraph& graph_;
@@ -97,24 +89,29 @@ class Builder {
   std::vector<int> post_hook_, group_;
 };
 
-/// operator -> post-hook becomes operator -> barrier -> post-hook.
-void add_barrier(SiteGraph& graph, int op) {
-  Site barrier;
-  barrier.kind = SiteKind::kBarrier;
-  barrier.node = graph.sites[op].node;
-  graph.sites.push_back(std::move(barrier));
-  const int site = static_cast<int>(graph.sites.size()) - 1;
-  const IdList out = graph.sites[op].out;
-  bool integer = false;
-  for (int link : out) {
-    integer = integer || graph.links[link].integer;
-    graph.links[link].from = site;
-    graph.sites[site].out.push_back(link);
+/// operator -> post-hook becomes operator -> barrier -> post-hook, for the operators left out by name or pattern.
+void add_barriers(SiteGraph& graph, const std::vector<bool>& ignored) {
+  const size_t sites = graph.sites.size(), links = graph.links.size();
+  for (size_t op = 0; op < sites; ++op) {
+    if (graph.sites[op].kind != SiteKind::kOperator || !ignored[graph.sites[op].node]) continue;
+    graph.sites[op].ignored = true;
+    graph.sites[op].metatype = -1;
+    Site barrier;
+    barrier.kind = SiteKind::kBarrier;
+    barrier.node = graph.sites[op].node;
+    graph.links.push_back({static_cast<int>(op), static_cast<int>(graph.sites.size()), false});
+    graph.sites.push_back(barrier);
   }
-  graph.links.push_back({op, site, integer});
-  const int link = static_cast<int>(graph.links.size()) - 1;
-  graph.sites[op].out = {link};
-  graph.sites[site].in = {link};
+  if (graph.links.size() == links) return;
+  std::vector<int> new_link(sites, -1);
+  for (size_t i = links; i < graph.links.size(); ++i) new_link[graph.links[i].from] = static_cast<int>(i);
+  for (size_t i = 0; i < links; ++i) {
+    Link& link = graph.links[i];
+    if (new_link[link.from] < 0) continue;
+    Link& above = graph.links[new_link[link.from]];
+    above.integer = above.integer || link.integer;
+    link.from = above.to;
+  }
 }
 
 }  // namespace
@@ -126,22 +123,17 @@ SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<std::ve
                           const std::vector<bool>& ignored, const MetatypeSet& by_metatype,
                           const std::vector<OpPlan>& plans) {
   SiteGraph result = Builder(graph, fused).build();
-  const size_t count = result.sites.size();
-  for (size_t i = 0; i < count; ++i) {
-    const int site = static_cast<int>(i);
-    if (!result.is_operator(site)) continue;
-    if (ignored[result.sites[i].node]) {
-      result.sites[i].ignored = true;
-      result.sites[i].metatype = -1;
-      add_barrier(result, site);
-    } else if (by_metatype.has(result.sites[i].metatype)) {
-      result.sites[i].ignored = true;
-    } else {
-      result.sites[i].trait = plans[result.sites[i].metatype].trait;
-    }
+  add_barriers(result, ignored);
+  for (Site& site : result.sites) {
+    if (site.kind != SiteKind::kOperator || site.ignored) continue;
+    site.ignored = by_metatype.has(site.metatype);
+    if (!site.ignored) site.trait = plans[site.metatype].trait;
   }
-  for (size_t i = 0; i < result.sites.size(); ++i) {
-    if (result.sites[i].in.empty()) result.roots.push_back(static_cast<int>(i));
+  const size_t sites = result.sites.size(), links = result.links.size();
+  result.in = IdTable(sites, links, [&](int link) { return result.to(link); });
+  result.out = IdTable(sites, links, [&](int link) { return result.from(link); });
+  for (size_t i = 0; i < sites; ++i) {
+    if (result.in[static_cast<int>(i)].empty()) result.roots.push_back(static_cast<int>(i));
   }
   return result;
 }
@@ -171,7 +163,7 @@ std::vector<int> start_order(const SiteGraph& graph) {
   std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> ready;
   std::vector<int> missing(graph.sites.size());
   for (size_t i = 0; i < graph.sites.size(); ++i) {
-    missing[i] = static_cast<int>(graph.sites[i].in.size());
+    missing[i] = static_cast<int>(graph.in[static_cast<int>(i)].size());
     if (missing[i] == 0) ready.emplace(ranks[i], static_cast<int>(i));
   }
   std::vector<int> order;
@@ -179,7 +171,7 @@ std::vector<int> start_order(const SiteGraph& graph) {
     const int site = ready.top().second;
     ready.pop();
     order.push_back(site);
-    for (int link : graph.sites[site].out) {
+    for (int link : graph.out[site]) {
       const int to = graph.to(link);
       if (--missing[to] == 0) ready.emplace(ranks[to], to);
     }

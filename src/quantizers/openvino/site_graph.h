@@ -24,8 +24,6 @@ struct Site {
   int port = -1;         ///< pre-hooks
   int metatype = -1;     ///< operators; -1 when ignored by name or pattern
   QuantizationTrait trait = QuantizationTrait::kNonQuantizable;
-  IdList in;  ///< links, in NNCF's order of insertion
-  IdList out;
 };
 
 struct Link {
@@ -39,6 +37,7 @@ struct SiteGraph {
   const InferenceGraph* graph = nullptr;
   std::vector<Site> sites;
   std::vector<Link> links;
+  IdTable in, out;               ///< links by site, in NNCF's order of insertion
   std::vector<int> operator_of;  ///< site of each present node; -1 for absent ones
   std::vector<int> roots;        ///< sites without producers
   std::vector<int> outputs;      ///< operator sites of the model's outputs

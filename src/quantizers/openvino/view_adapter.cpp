@@ -29,9 +29,8 @@ PlacementKind kind_of(NodeKind kind) {
 /// a normalisation is its second tensor in the graph.
 int weight_port(const PlacementGraph& graph, int node) {
   static const MetatypeSet kNorms{"LayerNorm", "GroupNorm", "BatchNorm"};
-  const auto& info = graph.nodes[node];
-  if (kNorms.has(info.metatype)) {
-    for (int edge : info.in_edges) {
+  if (kNorms.has(graph.nodes[node].metatype)) {
+    for (int edge : graph.in_edges(node)) {
       if (graph.edges[edge].input_port == 1 && constant_above(graph, edge) >= 0) return 1;
     }
     return -1;

@@ -16,12 +16,14 @@ class IdTable {
   /// a row keep their order
   template <typename RowOf>
   IdTable(size_t rows, size_t items, const RowOf& row_of) {
-    sort(rows, items, [](size_t i) { return static_cast<int>(i); }, row_of);
+    sort(
+        rows, items, [](size_t i) { return static_cast<int>(i); }, row_of);
   }
   /// The same for given items.
   template <typename RowOf>
   IdTable(size_t rows, const std::vector<int>& items, const RowOf& row_of) {
-    sort(rows, items.size(), [&](size_t i) { return items[i]; }, row_of);
+    sort(
+        rows, items.size(), [&](size_t i) { return items[i]; }, row_of);
   }
 
   c10::ArrayRef<int> operator[](int row) const {

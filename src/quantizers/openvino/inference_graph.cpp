@@ -55,8 +55,8 @@ void bypass_noops(InferenceGraph& graph) {
   }
   if (!any) return;
   const auto row = [&](int edge, int end) { return graph.present[graph.edges[edge].to] ? end : -1; };
-  graph.out_edges = IdTable(graph.size(), graph.out_edges.items(),
-                            [&](int edge) { return row(edge, graph.edges[edge].from); });
+  graph.out_edges =
+      IdTable(graph.size(), graph.out_edges.items(), [&](int edge) { return row(edge, graph.edges[edge].from); });
   graph.in_edges =
       IdTable(graph.size(), graph.in_edges.items(), [&](int edge) { return row(edge, graph.edges[edge].to); });
 }

@@ -18,11 +18,11 @@ struct FlowEdge {
 /// Node and edge ids are those of the full graph; an edge of a removed no-op's consumer starts at the node before it.
 struct InferenceGraph {
   const PlacementGraph* full = nullptr;
-  std::vector<bool> present;     ///< by node id
-  std::vector<FlowEdge> edges;   ///< by edge id of the full graph; only the ends may differ
-  IdTable in_edges;              ///< by node id, ascending input port
+  std::vector<bool> present;    ///< by node id
+  std::vector<FlowEdge> edges;  ///< by edge id of the full graph; only the ends may differ
+  IdTable in_edges;             ///< by node id, ascending input port
   IdTable out_edges;
-  std::vector<int> order;        ///< lexicographic_order
+  std::vector<int> order;  ///< lexicographic_order
 
   size_t size() const { return present.size(); }
   const PlacementNode& node(int id) const { return full->nodes[id]; }

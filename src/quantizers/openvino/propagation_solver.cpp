@@ -341,30 +341,31 @@ void PropagationSolver::step_waiting(int id) {
   if (missing != 0) watchers_[missing].push_back(id);
 }
 
+const PropagationSolver::Merge& PropagationSolver::decide(const std::vector<int>& waiting) {
+  std::vector<const QConfigList*> lists;
+  lists.reserve(waiting.size());
+  for (int id : waiting) lists.push_back(state_.at(id).configs.get());
+  const auto found = merges_.find(lists);
+  if (found != merges_.end()) return found->second;
+  Merge merge{decide_merge(options_.rule, lists), nullptr};
+  if (merge.decision.merge) merge.above = std::make_shared<const QConfigList>(merge.decision.above);
+  return merges_.emplace(std::move(lists), std::move(merge)).first->second;
+}
+
 void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
-  Check stop{Transition::kMove};
+  Check stop{Transition::kMove, StopReason::kBranchesDiffer};
   for (int id : waiting) {
     const Check check = check_branching(id, branch);
     if (check.transition == Transition::kStop) stop = check;
   }
-  MergeDecision decision;
-  decision.keep.assign(waiting.size(), true);
-  if (stop.transition != Transition::kStop) {
-    stop.reason = StopReason::kBranchesDiffer;
-    std::vector<const QConfigList*> lists;
-    for (int id : waiting) lists.push_back(state_.at(id).configs.get());
-    decision = decide_merge(options_.rule, lists);
-  }
-  int above = 0;
-  if (decision.merge) {
-    above = state_.add_at_post_hook(std::make_shared<const QConfigList>(decision.above), branch, -1);
-  }
+  const Merge* merge = stop.transition == Transition::kStop ? nullptr : &decide(waiting);
+  const int above = merge && merge->above ? state_.add_at_post_hook(merge->above, branch, -1) : 0;
   std::vector<int> kept;
   for (size_t i = 0; i < waiting.size(); ++i) {
     Traveller& traveller = state_.at(waiting[i]);
     traveller.queued = false;
     traveller.waiting_at = -1;
-    if (decision.keep[i]) {
+    if (!merge || merge->decision.keep[i]) {
       kept.push_back(waiting[i]);
       if (above == 0) continue;
       state_.keep_below(above, waiting[i]);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -67,6 +68,12 @@ class PropagationSolver {
   Check check_conflict(int id, int resident) const;
   Check check_branching(int id, int branch);
   void merge_at(int branch, std::vector<int> waiting);
+  struct Merge {
+    MergeDecision decision;
+    std::shared_ptr<const QConfigList> above;  ///< null when the branches stay apart
+  };
+  /// The rule's decision for these quantizers. Few combinations of lists meet, however many branches there are.
+  const Merge& decide(const std::vector<int>& waiting);
   void release_all();
   void finish(int id, StopReason reason);
   /// Tells parked quantizers that `id` is no longer where they saw it.
@@ -101,8 +108,9 @@ class PropagationSolver {
   /// By site: an operator below it, through operators that move values, got no quantizer; and: one below it is a
   /// concatenation or takes quantizers for some arguments only, so that the answer changes with time.
   std::vector<bool> float_below_, special_below_;
-  std::vector<std::shared_ptr<const QConfigList>> lists_;  ///< by metatype: candidates, shared by all its operators
-  mutable std::vector<int> walk_;                          ///< queue of the present walk
+  std::vector<std::shared_ptr<const QConfigList>> lists_;    ///< by metatype: candidates, shared by all its operators
+  std::map<std::vector<const QConfigList*>, Merge> merges_;  ///< by the lists that meet, which the state keeps alive
+  mutable std::vector<int> walk_;                            ///< queue of the present walk
   mutable std::vector<int> seen_;
   mutable int stamp_ = 0;
 };

@@ -35,7 +35,8 @@ struct Traveller {
   StopReason stop = StopReason::kStart;
 };
 
-/// Quantizers by id: from 1, in order of creation; 0 is unused. Growing moves none of them, so references stay valid; blocks keep allocations few.
+/// Quantizers by id: from 1, in order of creation; 0 is unused. Growing moves none of them, so references stay valid;
+/// blocks keep allocations few.
 class TravellerList {
  public:
   Traveller& operator[](int id) { return blocks_[id / kBlock][id % kBlock]; }

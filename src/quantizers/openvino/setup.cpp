@@ -170,6 +170,29 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
   return setup;
 }
 
+/// Leaves one candidate to every quantizer, and takes away those whose operator quantizes its weight instead.
+/// @return the weights, with one candidate each
+std::vector<WeightedNode> choose_configs(PropagationState& state, const std::vector<WeightedNode>& weighted) {
+  std::vector<int> discarded;
+  const Setup first = create_setup(state, weighted, false, discarded);
+  std::unordered_map<const QConfigList*, std::shared_ptr<const QConfigList>> single;
+  const auto only = [&single](const SetupPoint& point) {
+    auto& list = single[point.configs.get()];
+    if (!list) list = std::make_shared<const QConfigList>(QConfigList{point.chosen});
+    return list;
+  };
+  for (const auto& point : first.points) {
+    if (point.kind == PointKind::kActivation) state.at(point.id).configs = only(point);
+  }
+  for (int id : discarded) state.remove(id);
+  std::vector<WeightedNode> chosen;
+  chosen.reserve(weighted.size());
+  for (const auto& point : first.points) {
+    if (point.kind == PointKind::kWeight) chosen.push_back({point.node, only(point)});
+  }
+  return chosen;
+}
+
 /// Removes quantizers below others with an equal or stricter configuration, through operators that only move values.
 /// A walk starts at every root; an operator that computes forgets what stood above it, so it is entered once.
 class ChainMerger {
@@ -232,8 +255,9 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
   std::vector<int> removed, lonely;
   for (int id : finished) {
     if (!state.at(id).alive || state.find(id) != id) continue;
+    if (state.at(id).steps > 1) continue;
     const auto sinks = state.sinks_of(id);
-    if (sinks.size() != 1 || state.at(id).steps > 1) continue;
+    if (sinks.size() != 1) continue;
     const int metatype = state.graph().sites[sinks.front()].metatype;
     if (metatype < 0 || !elementwise_metatypes().has(metatype)) continue;
     if (state.affecting_site(sinks.front()).size() == 1) {
@@ -246,23 +270,9 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
 }
 
 Setup make_setup(PropagationState& state, const std::vector<WeightedNode>& weighted) {
-  std::vector<int> discarded;
-  Setup first = create_setup(state, weighted, false, discarded);
-  std::unordered_map<const QConfigList*, std::shared_ptr<const QConfigList>> single;
-  const auto only = [&single](const SetupPoint& point) {
-    auto& list = single[point.configs.get()];
-    if (!list) list = std::make_shared<const QConfigList>(QConfigList{point.chosen});
-    return list;
-  };
-  for (const auto& point : first.points) {
-    if (point.kind == PointKind::kActivation) state.at(point.id).configs = only(point);
-  }
-  for (int id : discarded) state.remove(id);
-  std::vector<WeightedNode> chosen;
-  for (const auto& point : first.points) {
-    if (point.kind == PointKind::kWeight) chosen.push_back({point.node, only(point)});
-  }
+  const auto chosen = choose_configs(state, weighted);
   ChainMerger(state).run();
+  std::vector<int> discarded;
   return create_setup(state, chosen, true, discarded);
 }
 

@@ -76,7 +76,9 @@ class Builder {
   /// One integer consumer makes every use of the tensor an integer one.
   void spread_integers() {
     std::vector<bool> integer(result_.sites.size(), false);
-    const auto leaves_post_hook = [&](const Link& link) { return result_.sites[link.from].kind == SiteKind::kPostHook; };
+    const auto leaves_post_hook = [&](const Link& link) {
+      return result_.sites[link.from].kind == SiteKind::kPostHook;
+    };
     for (const Link& link : result_.links) {
       if (link.integer && leaves_post_hook(link)) integer[link.from] = true;
     }

@@ -118,26 +118,32 @@ class Translator {
   }
 
   Annotations run() {
-    std::vector<const SetupPoint*> points;
-    points.reserve(placement_.setup.points.size());
-    for (const auto& point : placement_.setup.points) points.push_back(&point);
-    std::stable_sort(points.begin(), points.end(),
-                     [](const SetupPoint* a, const SetupPoint* b) { return a->node < b->node; });
+    const auto& points = placement_.setup.points;
     result_.points.reserve(points.size());
-    for (const auto* point : points) {
-      point->kind == PointKind::kWeight ? add_weight(*point) : add_activation(*point);
+    const IdTable by_node(view_.nodes().size(), points.size(), [&](int point) { return points[point].node; });
+    for (int point : by_node.items()) {
+      points[point].kind == PointKind::kWeight ? add_weight(points[point]) : add_activation(points[point]);
     }
     add_groups();
-    for (size_t i = 0; i < placement_.fates.size(); ++i) {
-      if (placement_.fates[i] == Fate::kNone) continue;
-      Refusal refusal = refusal_of(placement_.fates[i]);
-      refusal.node = view_.node(static_cast<int64_t>(i)).name;
-      result_.refusals.push_back(std::move(refusal));
-    }
+    add_refusals();
     return std::move(result_);
   }
 
  private:
+  void add_refusals() {
+    const auto& fates = placement_.fates;
+    const auto silent = std::count(fates.begin(), fates.end(), Fate::kNone);
+    size_t fused = 0;  // describe_fused adds at most these
+    for (const auto& group : placement_.fused) fused += group.size() - 1;
+    result_.refusals.reserve(fates.size() - static_cast<size_t>(silent) + fused);
+    for (size_t i = 0; i < fates.size(); ++i) {
+      if (fates[i] == Fate::kNone) continue;
+      Refusal refusal = refusal_of(fates[i]);
+      refusal.node = view_.node(static_cast<int64_t>(i)).name;
+      result_.refusals.push_back(std::move(refusal));
+    }
+  }
+
   QuantizationPoint start(const SetupPoint& point) const {
     QuantizationPoint result;
     result.id = point.id;
@@ -234,6 +240,9 @@ PlacementGraph make_placement_graph(const GraphView& view) {
     graph.add_node(passed ? PlacementKind::kInput : kind_of(node.kind), &node.name,
                    passed ? kInputNoop : metatype_index(placement_row(node)));
   }
+  // Most edges carry what their producer is known for; asking the type of each again would fetch it from memory.
+  std::vector<bool> tensor(view.nodes().size(), false);
+  for (const auto& node : view.nodes()) tensor[node.id] = node.value && is_tensor(node.value);
   graph.edges.reserve(view.edges().size());
   for (const auto& edge : view.edges()) {
     if (graph.nodes[edge.to].kind == PlacementKind::kInput) continue;
@@ -241,7 +250,8 @@ PlacementGraph make_placement_graph(const GraphView& view) {
                                   static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
     if (edge.info.known) graph.edges[id].shape = &edge.info.shape;
     // Quantizers stand on tensors only: a container (dictionary, list, optional) stops them like integers do.
-    graph.edges[id].integer = !is_tensor(edge.value);
+    const bool own = edge.value == view.node(edge.from).value;
+    graph.edges[id].integer = !(own ? tensor[edge.from] : is_tensor(edge.value));
   }
   return graph;
 }

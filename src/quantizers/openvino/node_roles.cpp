@@ -1,5 +1,6 @@
 #include "quantizers/openvino/node_roles.h"
 
+#include <algorithm>
 #include <string>
 #include <unordered_set>
 
@@ -29,6 +30,10 @@ const OpInfo& placement_row(const ViewNode& node) {
 
 std::vector<bool> taken_from_inputs(const GraphView& view) {
   std::vector<bool> taken(view.nodes().size(), false);
+  const bool containers = std::any_of(view.nodes().begin(), view.nodes().end(), [](const ViewNode& node) {
+    return node.kind == NodeKind::kInput && node.value && !is_tensor(node.value);
+  });
+  if (!containers) return taken;
   for (const ViewNode& node : view.nodes()) {
     if (node.kind != NodeKind::kOperator || !node.node || !node.value || node.in_edges.empty()) continue;
     const ViewNode& source = view.node(view.edge(node.in_edges.front()).from);

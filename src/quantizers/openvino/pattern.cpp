@@ -83,12 +83,18 @@ class Matcher {
 
   int anchor() const { return anchor_; }
 
-  /// Graph nodes by pattern node; empty when nothing matches.
-  std::vector<int> match_at(int node) {
+  /// The members of an occurrence around a node; empty when there is none.
+  IdList match_at(int node) {
+    IdList members;
     std::fill(assigned_.begin(), assigned_.end(), -1);
-    if (!fits(anchor_, node)) return {};
+    if (!fits(anchor_, node)) return members;
     assigned_[anchor_] = node;
-    return extend(1) ? assigned_ : std::vector<int>();
+    if (!extend(1)) return members;
+    for (size_t i = 0; i < assigned_.size(); ++i) {
+      const auto& wanted = pattern_.nodes()[i];
+      if (!wanted.any && !wanted.excluded) members.push_back(assigned_[i]);
+    }
+    return members;
   }
 
  private:
@@ -200,7 +206,7 @@ std::vector<int> nodes_in(const InferenceGraph& graph, const MetatypeSet& metaty
 
 }  // namespace
 
-std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const std::vector<Pattern>& patterns) {
+std::vector<IdList> find_matches(const InferenceGraph& graph, const std::vector<Pattern>& patterns) {
   std::vector<const Pattern*> by_length;
   for (const auto& pattern : patterns) by_length.push_back(&pattern);
   std::stable_sort(by_length.begin(), by_length.end(),
@@ -209,7 +215,7 @@ std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const st
   std::vector<int> position(graph.size(), 0);
   for (size_t i = 0; i < graph.order.size(); ++i) position[graph.order[i]] = static_cast<int>(i);
   std::vector<bool> taken(graph.size(), false);
-  std::vector<std::vector<int>> matches;
+  std::vector<IdList> matches;
   for (const Pattern* pattern : by_length) {
     Matcher matcher(graph, *pattern, taken);
     const MetatypeSet& wanted = pattern->nodes()[matcher.anchor()].metatypes;
@@ -217,12 +223,7 @@ std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const st
     if (candidates.empty()) candidates = nodes_in(graph, wanted);
     for (int candidate : candidates) {
       if (taken[candidate] && !pattern->nodes()[matcher.anchor()].excluded) continue;
-      const auto assigned = matcher.match_at(candidate);
-      std::vector<int> members;
-      for (size_t i = 0; i < assigned.size(); ++i) {
-        const auto& node = pattern->nodes()[i];
-        if (!node.any && !node.excluded) members.push_back(assigned[i]);
-      }
+      auto members = matcher.match_at(candidate);
       if (members.empty()) continue;
       for (int node : members) taken[node] = true;
       std::sort(members.begin(), members.end(), [&](int a, int b) { return position[a] < position[b]; });

@@ -48,7 +48,7 @@ std::vector<Pattern> join(const std::vector<Pattern>& a, const std::vector<Patte
 /// Occurrences of the patterns, longest first; a node belongs to at most one. The subgraph must be induced and strict:
 /// first nodes may have further producers, last nodes further consumers, the others no outside neighbours.
 /// @return node ids of each occurrence, in topological order
-std::vector<std::vector<int>> find_matches(const InferenceGraph& graph, const std::vector<Pattern>& patterns);
+std::vector<IdList> find_matches(const InferenceGraph& graph, const std::vector<Pattern>& patterns);
 
 /// Operators that the device runs as one (nncf/torch/hardware/fused_patterns.py).
 const std::vector<Pattern>& fused_patterns();

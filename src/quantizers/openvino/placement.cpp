@@ -137,21 +137,20 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   for (const auto& match : find_matches(inference, ignored_patterns(options.model_type.has_value(), attention))) {
     for (int node : match) left_out[node] = by_pattern[node] = true;
   }
-  const auto fused = find_matches(inference, fused_patterns());
-  const SiteGraph sites = make_site_graph(inference, fused, left_out, metatypes_to_ignore(options), plans);
+  Placement placement;
+  placement.fused = find_matches(inference, fused_patterns());
+  const SiteGraph sites = make_site_graph(inference, placement.fused, left_out, metatypes_to_ignore(options), plans);
   const auto weighted = weighted_nodes(graph, sites, plans, weights, left_out);
 
   PropagationState state(sites);
   const auto finished = PropagationSolver(state, plans, solver_options).run();
   const auto lonely = filter_travellers(state, finished);
-  Placement placement;
   placement.setup = make_setup(state, weighted);
   if (options.model_type) apply_transformer_pass(placement.setup, graph);
   if (options.target_device == TargetDevice::kCpuSpr) apply_spr_pass(placement.setup, inference);
   placement.half_range = half_range_nodes(graph, placement.setup, overflow_fix_of(options));
   check_overflow_fix(graph, placement);
   placement.fates = describe_fates(sites, placement.setup, ignored, by_pattern, lonely);
-  placement.fused = fused;
   return placement;
 }
 

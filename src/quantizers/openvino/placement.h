@@ -23,9 +23,9 @@ enum class Fate {
 /// The decisions for one graph.
 struct Placement {
   Setup setup;
-  std::vector<Fate> fates;              ///< by node
-  std::vector<bool> half_range;         ///< by node: its weight uses half of the levels
-  std::vector<std::vector<int>> fused;  ///< nodes that the device runs as one operator, in topological order
+  std::vector<Fate> fates;       ///< by node
+  std::vector<bool> half_range;  ///< by node: its weight uses half of the levels
+  std::vector<IdList> fused;     ///< nodes that the device runs as one operator, in topological order
 };
 
 /// Runs the whole algorithm: inference graph, ignored patterns, fusing, propagation, setup, model type and device

@@ -19,6 +19,7 @@ PropagationSolver::PropagationSolver(PropagationState& state, const std::vector<
       graph_(state.graph()),
       plans_(plans),
       options_(options),
+      waiting_(state.graph().sites.size()),
       lists_(plans.size()),
       seen_(state.graph().sites.size(), 0) {
   find_output_dominators();
@@ -46,14 +47,13 @@ std::vector<int> PropagationSolver::run() {
 /// Every remaining quantizer waits for another one: their branches are not merged.
 void PropagationSolver::release_all() {
   for (int id : queue_.ids()) finish(id, StopReason::kBranchesDiffer);
-  waiting_.clear();
+  waiting_ = EntryLists(graph_.sites.size());
 }
 
 void PropagationSolver::notify(int id) {
-  const auto place = watchers_.find(id);
-  if (place == watchers_.end()) return;
-  for (int watcher : place->second) queue_.unpark(watcher);
-  watchers_.erase(place);
+  watchers_.grow(static_cast<size_t>(id) + 1);
+  watchers_.for_each(id, [this](int watcher) { queue_.unpark(watcher); });
+  watchers_.clear(id);
 }
 
 void PropagationSolver::finish(int id, StopReason reason) {
@@ -108,7 +108,7 @@ void PropagationSolver::start_at_operator(int site) {
   const bool output = graph_.is_output(site);
   if (output ? !options_.quantize_outputs : op.trait != QuantizationTrait::kInputsQuantizable) return;
   const OpInfo& row = metatype_row(op.metatype);
-  std::vector<int> hooks;
+  IdList hooks;
   for (int link : graph_.in[site]) {
     const int hook = graph_.from(link);
     const int64_t port = graph_.sites[hook].port;
@@ -194,7 +194,7 @@ bool PropagationSolver::process_path(int id, const IdList& path, const IdList& c
       return false;
     case Transition::kWait: {
       const int branch = graph_.from(path.front());
-      waiting_[branch].push_back(id);
+      waiting_.push_back(branch, id);
       state_.at(id).waiting_at = branch;
       notify(id);
       return true;
@@ -291,7 +291,7 @@ PropagationSolver::Check PropagationSolver::check_branching(int id, int branch) 
     visit_operators_below(branch, [&](int op) { return !(others = is_affected_by_other(op, id)); });
     return {others ? Transition::kWait : Transition::kMove};
   }
-  std::vector<int> operators;
+  IdList operators;
   visit_operators_below(branch, [&](int op) {
     operators.push_back(op);
     return true;
@@ -330,7 +330,8 @@ void PropagationSolver::step_waiting(int id) {
     }
     return missing == 0;
   });
-  auto waiting = waiting_[branch];
+  IdList waiting;
+  waiting_.for_each(branch, [&](int other) { waiting.push_back(other); });
   if (missing == 0 && arrived == waiting.size()) {
     std::sort(waiting.begin(), waiting.end());
     merge_at(branch, waiting);
@@ -338,21 +339,22 @@ void PropagationSolver::step_waiting(int id) {
   }
   state_.at(id).queued = true;
   queue_.park(id);
-  if (missing != 0) watchers_[missing].push_back(id);
+  if (missing == 0) return;
+  watchers_.grow(static_cast<size_t>(missing) + 1);
+  watchers_.push_back(missing, id);
 }
 
-const PropagationSolver::Merge& PropagationSolver::decide(const std::vector<int>& waiting) {
-  std::vector<const QConfigList*> lists;
-  lists.reserve(waiting.size());
+const PropagationSolver::Merge& PropagationSolver::decide(const IdList& waiting) {
+  ListsAtBranch lists;
   for (int id : waiting) lists.push_back(state_.at(id).configs.get());
   const auto found = merges_.find(lists);
   if (found != merges_.end()) return found->second;
-  Merge merge{decide_merge(options_.rule, lists), nullptr};
+  Merge merge{decide_merge(options_.rule, {lists.begin(), lists.end()}), nullptr};
   if (merge.decision.merge) merge.above = std::make_shared<const QConfigList>(merge.decision.above);
   return merges_.emplace(std::move(lists), std::move(merge)).first->second;
 }
 
-void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
+void PropagationSolver::merge_at(int branch, const IdList& waiting) {
   Check stop{Transition::kMove, StopReason::kBranchesDiffer};
   for (int id : waiting) {
     const Check check = check_branching(id, branch);
@@ -360,7 +362,7 @@ void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
   }
   const Merge* merge = stop.transition == Transition::kStop ? nullptr : &decide(waiting);
   const int above = merge && merge->above ? state_.add_at_post_hook(merge->above, branch, -1) : 0;
-  std::vector<int> kept;
+  IdList kept;
   for (size_t i = 0; i < waiting.size(); ++i) {
     Traveller& traveller = state_.at(waiting[i]);
     traveller.queued = false;
@@ -377,7 +379,7 @@ void PropagationSolver::merge_at(int branch, std::vector<int> waiting) {
   }
   queue_.sort_from_cursor(kept);
   for (int id : kept) finish(id, stop.reason);
-  waiting_.erase(branch);
+  waiting_.clear(branch);
   if (above == 0) return;
   queue_.insert_behind_cursor(above);
   state_.at(above).queued = true;

@@ -3,7 +3,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "quantizers/openvino/merge_rules.h"
@@ -67,13 +66,14 @@ class PropagationSolver {
   Check check_path(int id, const IdList& path, const IdList& clones);
   Check check_conflict(int id, int resident) const;
   Check check_branching(int id, int branch);
-  void merge_at(int branch, std::vector<int> waiting);
+  void merge_at(int branch, const IdList& waiting);
+  using ListsAtBranch = c10::SmallVector<const QConfigList*, 4>;
   struct Merge {
     MergeDecision decision;
     std::shared_ptr<const QConfigList> above;  ///< null when the branches stay apart
   };
   /// The rule's decision for these quantizers. Few combinations of lists meet, however many branches there are.
-  const Merge& decide(const std::vector<int>& waiting);
+  const Merge& decide(const IdList& waiting);
   void release_all();
   void finish(int id, StopReason reason);
   /// Tells parked quantizers that `id` is no longer where they saw it.
@@ -100,17 +100,17 @@ class PropagationSolver {
   const std::vector<OpPlan>& plans_;
   SolverOptions options_;
   TravelQueue queue_;
-  std::unordered_map<int, std::vector<int>> waiting_;  ///< by branch
-  std::unordered_map<int, IdList> watchers_;           ///< by quantizer: parked ones that look again when it moves
+  EntryLists waiting_;   ///< by branch
+  EntryLists watchers_;  ///< by quantizer: parked ones that look again when it moves
   std::vector<int> finished_;
   std::vector<int> order_;              ///< sites in NNCF's topological order
   std::vector<bool> dominates_output_;  ///< by site
   /// By site: an operator below it, through operators that move values, got no quantizer; and: one below it is a
   /// concatenation or takes quantizers for some arguments only, so that the answer changes with time.
   std::vector<bool> float_below_, special_below_;
-  std::vector<std::shared_ptr<const QConfigList>> lists_;    ///< by metatype: candidates, shared by all its operators
-  std::map<std::vector<const QConfigList*>, Merge> merges_;  ///< by the lists that meet, which the state keeps alive
-  mutable std::vector<int> walk_;                            ///< queue of the present walk
+  std::vector<std::shared_ptr<const QConfigList>> lists_;  ///< by metatype: candidates, shared by all its operators
+  std::map<ListsAtBranch, Merge> merges_;                  ///< by the lists that meet, which the state keeps alive
+  mutable std::vector<int> walk_;                          ///< queue of the present walk
   mutable std::vector<int> seen_;
   mutable int stamp_ = 0;
 };

@@ -11,11 +11,7 @@ PropagationState::PropagationState(const SiteGraph& graph)
       forward_(1, 0),
       standing_(graph.sites.size(), 0),
       by_site_(graph.sites.size()),
-      by_link_(graph.links.size()),
-      touched_(1),
-      sinks_(1),
-      absorbed_(1),
-      downstream_(1) {
+      by_link_(graph.links.size()) {
   travellers_.push_back({});
 }
 
@@ -65,7 +61,8 @@ void PropagationState::affect_site(int id, int site) {
 
 int PropagationState::add(Traveller traveller) {
   travellers_.push_back(std::move(traveller));
-  for (EntryLists* lists : {&touched_, &sinks_, &absorbed_, &downstream_}) lists->add_list();
+  const auto lists = static_cast<size_t>(travellers_.size());
+  for (EntryLists* by_quantizer : {&touched_, &sinks_, &absorbed_, &downstream_}) by_quantizer->grow(lists);
   forward_.push_back(count());
   return count();
 }

@@ -11,7 +11,7 @@ namespace {
 
 class Builder {
  public:
-  Builder(const InferenceGraph& graph, const std::vector<std::vector<int>>& fused) : graph_(graph), fused_(fused) {
+  Builder(const InferenceGraph& graph, const std::vector<IdList>& fused) : graph_(graph), fused_(fused) {
     result_.graph = &graph;
     result_.operator_of.assign(graph.size(), -1);
     post_hook_.assign(graph.size(), -1);
@@ -86,7 +86,7 @@ class Builder {
   }
 
   const InferenceGraph& graph_;
-  const std::vector<std::vector<int>>& fused_;
+  const std::vector<IdList>& fused_;
   SiteGraph result_;
   std::vector<int> post_hook_, group_;
 };
@@ -121,7 +121,7 @@ void add_barriers(SiteGraph& graph, const std::vector<bool>& ignored) {
 bool SiteGraph::is_output(int site) const { return graph->node(sites[site].node).kind == PlacementKind::kOutput; }
 bool SiteGraph::is_input(int site) const { return graph->node(sites[site].node).kind == PlacementKind::kInput; }
 
-SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<std::vector<int>>& fused,
+SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<IdList>& fused,
                           const std::vector<bool>& ignored, const MetatypeSet& by_metatype,
                           const std::vector<OpPlan>& plans) {
   SiteGraph result = Builder(graph, fused).build();

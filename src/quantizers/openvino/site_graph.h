@@ -53,7 +53,7 @@ struct SiteGraph {
 /// @param fused       groups of nodes that act as one operator
 /// @param ignored     by node: left out by name or pattern
 /// @param by_metatype metatypes that the model type leaves out
-SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<std::vector<int>>& fused,
+SiteGraph make_site_graph(const InferenceGraph& graph, const std::vector<IdList>& fused,
                           const std::vector<bool>& ignored, const MetatypeSet& by_metatype,
                           const std::vector<OpPlan>& plans);
 

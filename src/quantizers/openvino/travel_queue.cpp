@@ -112,7 +112,7 @@ std::vector<int> TravelQueue::ids() const {
   return ids;
 }
 
-void TravelQueue::sort_from_cursor(std::vector<int>& ids) const {
+void TravelQueue::sort_from_cursor(c10::SmallVectorImpl<int>& ids) const {
   std::sort(ids.begin(), ids.end(), [&](int a, int b) {
     const int64_t label_a = places_[a].label, label_b = places_[b].label;
     const bool wrapped_a = label_a < cursor_, wrapped_b = label_b < cursor_;

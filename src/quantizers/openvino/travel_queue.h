@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/SmallVector.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -27,7 +29,7 @@ class TravelQueue {
   bool empty() const { return places_[0].after == 0; }
   std::vector<int> ids() const;
   /// Sorts by the time at which the ring would reach them, starting with the one at the cursor.
-  void sort_from_cursor(std::vector<int>& ids) const;
+  void sort_from_cursor(c10::SmallVectorImpl<int>& ids) const;
 
  private:
   /// Place 0 is the start of the ring; labels ascend along it.

@@ -25,19 +25,24 @@ PlacementKind kind_of(NodeKind kind) {
   return PlacementKind::kOperator;
 }
 
-/// The tensor argument that holds the weight. The ports of the table are those of the Python function; the scale of
-/// a normalisation is its second tensor in the graph.
-int weight_port(const PlacementGraph& graph, int node) {
+/// The edge into the tensor argument that holds the weight; null when there is none. The ports of the table are those
+/// of the Python function; the scale of a normalisation is its second tensor in the graph.
+const PlacementEdge* weight_edge(const PlacementGraph& graph, int node) {
   static const MetatypeSet kNorms{"LayerNorm", "GroupNorm", "BatchNorm"};
-  if (kNorms.has(graph.nodes[node].metatype)) {
-    for (int edge : graph.in_edges(node)) {
-      if (graph.edges[edge].input_port == 1 && constant_above(graph, edge) >= 0) return 1;
-    }
-    return -1;
+  const int metatype = graph.nodes[node].metatype;
+  const auto& weight_ports = metatype_row(metatype).weight_ports;
+  const bool norm = kNorms.has(metatype);
+  const PlacementEdge* first = nullptr;
+  for (int id : graph.in_edges(node)) {
+    const PlacementEdge& edge = graph.edges[id];
+    const bool second = edge.input_port == 1;
+    const bool may_hold =
+        norm ? second : std::find(weight_ports.begin(), weight_ports.end(), edge.input_port) != weight_ports.end();
+    if (!may_hold || constant_above(graph, id) < 0) continue;
+    if (second) return &edge;
+    if (!first || edge.input_port < first->input_port) first = &edge;
   }
-  const auto ports = constant_weight_ports(graph, node);
-  if (ports.empty()) return -1;
-  return std::find(ports.begin(), ports.end(), 1) != ports.end() ? 1 : ports.front();
+  return first;
 }
 
 /// Axis of the output channels of a weight (nncf/torch/model_graph_manager.py:get_weight_channel_axes).
@@ -144,42 +149,42 @@ class Translator {
     }
   }
 
-  QuantizationPoint start(const SetupPoint& point) const {
-    QuantizationPoint result;
+  void fill(QuantizationPoint& result, const SetupPoint& point) const {
     result.id = point.id;
     result.kind = point.kind;
     result.node = view_.node(point.node).name;
     result.spec = make_spec(point.config());
     result.quantized_nodes.reserve(point.quantized_nodes.size());
     for (int node : point.quantized_nodes) result.quantized_nodes.push_back(view_.node(node).name);
-    return result;
   }
 
   void add_weight(const SetupPoint& point) {
-    const int port = weight_port(graph_, point.node);
-    if (port < 0) return;
-    QuantizationPoint result = start(point);
-    result.input_port = port;
-    const ViewEdge* edge = view_.input_edge(view_.node(point.node), port);
-    const size_t rank = edge && edge->info.known ? edge->info.shape.size() : 2;
-    result.spec.ch_axis = weight_axis(graph_, point.node, port, rank);
+    const PlacementEdge* edge = weight_edge(graph_, point.node);
+    if (!edge) return;
+    QuantizationPoint& result = result_.points.emplace_back();
+    fill(result, point);
+    result.input_port = edge->input_port;
+    result.spec.ch_axis = weight_axis(graph_, point.node, edge->input_port, edge->shape ? edge->shape->size() : 2);
     result.spec.half_range = placement_.half_range[point.node];
     result.reason = "weight of " + view_.node(point.node).type;
-    result_.points.push_back(std::move(result));
   }
 
   void add_activation(const SetupPoint& point) {
-    QuantizationPoint result = start(point);
+    QuantizationPoint& result = result_.points.emplace_back();
+    fill(result, point);
     result.spec.ch_axis = 1;
     result.reason = reason_of(point.stop);
     if (point.port >= 0) result.input_port = point.port;
-    if (point.port >= 0 || produces_one_tensor(point.node)) {
-      result_.points.push_back(std::move(result));
-      return;
-    }
+    if (point.port < 0 && !produces_one_tensor(point.node)) split(point);
+  }
+
+  /// Gives the point added last, which stands behind an operator with several results, to the readers of the results.
+  void split(const SetupPoint& point) {
+    const QuantizationPoint whole = std::move(result_.points.back());
+    result_.points.pop_back();
     for (int64_t id : view_.node(point.node).out_edges) {
       const ViewEdge& edge = view_.edge(id);
-      QuantizationPoint part = result;
+      QuantizationPoint part = whole;
       if (!parts_[point.id].empty()) part.id = next_id_++;
       part.node = view_.node(edge.to).name;
       part.input_port = edge.input_port;

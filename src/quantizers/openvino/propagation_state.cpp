@@ -210,12 +210,12 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
 }
 
 std::vector<int> PropagationState::all_standing() const {
+  std::vector<bool> stands(static_cast<size_t>(travellers_.size()), false);
+  for (int id : standing_) stands[id] = true;
   std::vector<int> ids;
-  for (int id : standing_) {
-    if (id != 0) ids.push_back(id);
+  for (int id = 1; id <= count(); ++id) {
+    if (stands[id]) ids.push_back(id);
   }
-  std::sort(ids.begin(), ids.end());
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
 }
 

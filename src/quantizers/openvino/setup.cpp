@@ -98,11 +98,11 @@ QConfigList intersect(const QConfigList& weights, const QConfigList& activations
 
 /// An embedding's table is quantized instead of its output where both allow the same configuration.
 /// @return ids of the activation quantizers that are no longer needed
-std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState& state,
+std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState& state, const std::vector<int>& ids,
                                            const std::vector<int>& weight_id_of_node,
                                            std::map<int, std::vector<int>>& groups) {
   std::vector<int> discarded;
-  for (int id : state.all_standing()) {
+  for (int id : ids) {
     const int op = state.at(id).weights_of;
     if (op < 0) continue;
     const int weight_id = weight_id_of_node[state.graph().sites[op].node];
@@ -149,7 +149,7 @@ Setup create_setup(const PropagationState& state, const std::vector<WeightedNode
     setup.points.push_back(std::move(point));
   }
   auto groups = groups_of(state, ids);
-  discarded = move_to_embedding_weights(setup, state, weight_id_of_node, groups);
+  discarded = move_to_embedding_weights(setup, state, ids, weight_id_of_node, groups);
   for (auto& point : setup.points) {
     point.chosen = point.configs->front();
     // The hardware tables know 16 bits, which win where a rule leaves nothing else; no output form has them.

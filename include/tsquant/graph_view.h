@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/util/flat_hash_map.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <string>
@@ -94,7 +95,7 @@ class GraphView {
   const Model* model_;
   std::vector<ViewNode> nodes_;
   std::vector<ViewEdge> edges_;
-  std::unordered_map<std::string, int64_t> by_name_;
+  ska::flat_hash_map<std::string, int64_t> by_name_;
   std::unordered_map<const torch::jit::Value*, int64_t> by_value_;
 };
 

@@ -71,17 +71,17 @@ class PointAdder {
 
   int64_t add_output(const QuantizationSpec& spec) { return add(PointKind::kActivation, c10::nullopt, spec); }
 
-  /// The point that a shared spec names.
-  const QuantizationPoint& root_of(const SharedQuantizationSpec& shared) const {
+  /// Id and spec of the point that a shared spec names.
+  std::pair<int64_t, QuantizationSpec> root_of(const SharedQuantizationSpec& shared) const {
     const ViewNode& producer = node_of(view_, shared.producer, node_.name);
     const ViewNode* consumer = shared.consumer.empty() ? nullptr : &node_of(view_, shared.consumer, node_.name);
-    for (const size_t position : index_->at_node[(consumer ? *consumer : producer).name]) {
-      const QuantizationPoint& point = annotations_.points[position];
-      if (!consumer && !point.input_port) return point;
-      if (!consumer || !point.input_port) continue;
+    const auto fits = [&](const QuantizationPoint& point) {
+      if (!consumer || !point.input_port) return !consumer && !point.input_port;
       const ViewEdge* edge = view_.input_edge(*consumer, *point.input_port);
-      if (edge && edge->from == producer.id) return point;
-    }
+      return edge && edge->from == producer.id;
+    };
+    const auto* root = index_->find_at((consumer ? *consumer : producer).name, annotations_.points, fits);
+    if (root) return {root->id, root->spec};
     throw Error(ErrorCode::kInvalidArgument,
                 consumer ? fmt::format("a shared spec names the edge from {} to {}, which is not annotated",
                                        producer.name, consumer->name)
@@ -109,8 +109,8 @@ class PointAdder {
     point.node = node_.name;
     point.input_port = port;
     point.spec = spec;
-    point.quantized_nodes = {node_.name};
-    point.reason = "annotated by the quantizer";
+    point.quantized_nodes.push_back(node_.name);
+    point.reason = "annotated";
     annotations_.points.push_back(std::move(point));
     index_->update(annotations_);
     return annotations_.points.back().id;
@@ -127,13 +127,13 @@ void annotate_node(Annotations& annotations, const GraphView& view, const std::s
   PointAdder adder(annotations, view, node_of(view, node, node));
   for (const auto& [port, spec] : annotation.input_qspec_map) adder.add_input(port, spec);
   for (const auto& [port, shared] : annotation.shared_input_map) {
-    const auto root = adder.root_of(shared);
-    adder.join(root.id, adder.add_input(port, root.spec));
+    const auto [root, spec] = adder.root_of(shared);
+    adder.join(root, adder.add_input(port, spec));
   }
   if (annotation.output_qspec) adder.add_output(*annotation.output_qspec);
   if (annotation.shared_output) {
-    const auto root = adder.root_of(*annotation.shared_output);
-    adder.join(root.id, adder.add_output(root.spec));
+    const auto [root, spec] = adder.root_of(*annotation.shared_output);
+    adder.join(root, adder.add_output(spec));
   }
 }
 

@@ -14,7 +14,6 @@ class EntryLists {
   void grow(size_t lists) {
     if (ends_.size() < lists) ends_.resize(lists);
   }
-  bool empty(int list) const { return ends_[list].first < 0; }
 
   void push_back(int list, int id) {
     const int entry = take_entry(id);

@@ -17,6 +17,10 @@ int PlacementGraph::add_node(PlacementKind kind, const std::string* name, int me
 }
 
 int PlacementGraph::add_edge(int from, int to, int input_port, int output_port) {
+  if (from >= to) {
+    throw Error(ErrorCode::kInternal, "an edge of the placement graph leads back, to node " + name_of(to),
+                name_of(from));
+  }
   PlacementEdge edge;
   edge.from = from;
   edge.to = to;

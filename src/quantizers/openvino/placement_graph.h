@@ -41,6 +41,7 @@ struct PlacementGraph {
   std::vector<PlacementEdge> edges;
 
   int add_node(PlacementKind kind, const std::string* name, int metatype);
+  /// @throws Error kInternal unless `from` is smaller than `to`
   int add_edge(int from, int to, int input_port, int output_port = 0);
   const std::string& name_of(int node) const { return *nodes[static_cast<size_t>(node)].name; }
   /// Edges of a node, in the order in which they were added.

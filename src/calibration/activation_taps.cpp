@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "calibration/covering_observer.h"
+#include "calibration/fingerprint.h"
 #include "graph/sequence.h"
 #include "tsquant/error.h"
 
@@ -34,14 +35,9 @@ void cover_all_iterations(RangeEstimatorParameters& estimator) {
   if (!estimator.max.aggregator_type) estimator.max.aggregator_type = AggregatorType::kMax;
 }
 
-bool is_unset(const StatisticsCollectorParameters& bound) {
-  return !bound.statistics_type && !bound.aggregator_type && !bound.clipping_value;
-}
-
 /// Whether nobody said how the range is found.
 bool is_default(const QuantizationPoint& point, const RangeEstimatorParameters& chosen) {
-  return point.spec.observer == ObserverKind::kDefault && !point.spec.per_channel && is_unset(chosen.min) &&
-         is_unset(chosen.max);
+  return point.spec.observer == ObserverKind::kDefault && !point.spec.per_channel && !is_set(chosen);
 }
 
 bool is_model_input(const GraphView& view, const QuantizationPoint& point) {

@@ -170,4 +170,8 @@ std::string describe(const RangeEstimatorParameters& estimator) {
   return fmt::format("min{} max{}", describe(estimator.min), describe(estimator.max));
 }
 
+bool is_set(const RangeEstimatorParameters& estimator) {
+  return describe(estimator) != describe(RangeEstimatorParameters());
+}
+
 }  // namespace tsquant

@@ -36,5 +36,7 @@ std::string fingerprint(const Annotations& annotations);
 
 /// "min(quantile, mean, p=0.0001), max(...)"; unset fields are called "default".
 std::string describe(const RangeEstimatorParameters& estimator);
+/// Whether any field differs from the default.
+bool is_set(const RangeEstimatorParameters& estimator);
 
 }  // namespace tsquant

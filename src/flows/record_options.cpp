@@ -156,6 +156,4 @@ std::map<std::string, std::string> deciding_options(const Report& report) {
   return deciding;
 }
 
-bool is_set(const RangeEstimatorParameters& estimator) { return describe(estimator) != describe({}); }
-
 }  // namespace tsquant

@@ -15,7 +15,4 @@ void record_options(Report& report, const Quantizer& quantizer, const QuantizePt
 /// Those of the recorded options that decide which tensors calibration observes and how.
 std::map<std::string, std::string> deciding_options(const Report& report);
 
-/// Whether any field differs from the default.
-bool is_set(const RangeEstimatorParameters& estimator);
-
 }  // namespace tsquant

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "flows/record_options.h"
+#include "calibration/fingerprint.h"
 #include "graph/op_table.h"
 #include "tsquant/error.h"
 #include "tsquant/openvino_quantizer.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "graph/op_table.h"
-#include "quantizers/openvino/id_table.h"
+#include "quantizers/id_table.h"
 
 namespace tsquant::openvino {
 
@@ -23,6 +23,7 @@ struct PlacementNode {
   PlacementKind kind = PlacementKind::kOperator;
   const std::string* name = nullptr;  ///< owned by the view, or by the graph (`keep`)
   int metatype = 0;                   ///< index of the row in op_table()
+  bool gives_tensor = true;           ///< its result is one tensor, no container and no number
 };
 
 /// One use of a tensor.

@@ -175,7 +175,8 @@ class Translator {
     result.spec.ch_axis = 1;
     result.reason = reason_of(point.stop);
     if (point.port >= 0) result.input_port = point.port;
-    if (point.port < 0 && !produces_one_tensor(point.node)) split(point);
+    // Operators with several results (aten::lstm, aten::split): their consumers get the quantizer instead.
+    if (point.port < 0 && !graph_.nodes[point.node].gives_tensor) split(point);
   }
 
   /// Gives the point added last, which stands behind an operator with several results, to the readers of the results.
@@ -191,12 +192,6 @@ class Translator {
       parts_[point.id].push_back(part.id);
       result_.points.push_back(std::move(part));
     }
-  }
-
-  /// False for operators with several results (aten::lstm, aten::split): their consumers get the quantizer instead.
-  bool produces_one_tensor(int node) const {
-    const auto* value = view_.node(node).value;
-    return value && value->type()->isSubtypeOf(*c10::TensorType::get());
   }
 
   void add_groups() {
@@ -244,10 +239,8 @@ PlacementGraph make_placement_graph(const GraphView& view) {
     const bool passed = taken[node.id] && is_tensor(node.value);
     graph.add_node(passed ? PlacementKind::kInput : kind_of(node.kind), &node.name,
                    passed ? kInputNoop : metatype_index(placement_row(node)));
+    graph.nodes.back().gives_tensor = node.value && is_tensor(node.value);
   }
-  // Most edges carry what their producer is known for; asking the type of each again would fetch it from memory.
-  std::vector<bool> tensor(view.nodes().size(), false);
-  for (const auto& node : view.nodes()) tensor[node.id] = node.value && is_tensor(node.value);
   graph.edges.reserve(view.edges().size());
   for (const auto& edge : view.edges()) {
     if (graph.nodes[edge.to].kind == PlacementKind::kInput) continue;
@@ -255,8 +248,9 @@ PlacementGraph make_placement_graph(const GraphView& view) {
                                   static_cast<int>(edge.input_port), static_cast<int>(edge.output_port));
     if (edge.info.known) graph.edges[id].shape = &edge.info.shape;
     // Quantizers stand on tensors only: a container (dictionary, list, optional) stops them like integers do.
+    // Most edges carry the result of their producer; asking its type again would fetch it from memory again.
     const bool own = edge.value == view.node(edge.from).value;
-    graph.edges[id].integer = !(own ? tensor[edge.from] : is_tensor(edge.value));
+    graph.edges[id].integer = !(own ? graph.nodes[edge.from].gives_tensor : is_tensor(edge.value));
   }
   return graph;
 }

@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <map>
 #include <numeric>
-#include <set>
 
 #include "graph/op_table.h"
+#include "quantizers/id_table.h"
 #include "quantizers/pt2e/annotation_table.h"
 #include "tsquant/error.h"
 
@@ -21,12 +20,15 @@ bool may_share(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.half_range == b.half_range && a.destination_type == b.destination_type;
 }
 
-/// Places with their specs, joined to groups (union-find).
+/// Places with their specs, joined to groups (union-find). The places of a node stand together: those of its inputs,
+/// in the order of its annotation, then that of its result.
 class Groups {
  public:
-  explicit Groups(const AnnotationTable& table) : view_(table.view()) {
+  explicit Groups(const AnnotationTable& table) : table_(table), view_(table.view()) {
     const auto count = static_cast<int64_t>(view_.nodes().size());
+    first_.reserve(view_.nodes().size());
     for (int64_t node = 0; node < count; ++node) {
+      first_.push_back(places_.size());
       for (const auto& [producer, spec] : table.at(node).inputs) add({producer, node}, spec);
       if (table.at(node).output) add({node, -1}, *table.at(node).output);
     }
@@ -39,35 +41,45 @@ class Groups {
     }
   }
 
+  /// Number of places.
+  size_t count() const { return places_.size(); }
+
   struct Group {
     const QuantizationSpec* spec = nullptr;
-    std::vector<Place> places;
+    c10::SmallVector<Place, 2> places;
   };
 
   /// In the order of each group's first place.
   std::vector<Group> groups() {
-    std::map<size_t, size_t> position;
+    constexpr auto kNone = static_cast<size_t>(-1);
+    std::vector<size_t> position(places_.size(), kNone);  // by root
     std::vector<Group> result;
     for (size_t i = 0; i < places_.size(); ++i) {
-      const auto [found, is_new] = position.emplace(root_of(i), result.size());
-      if (is_new) result.push_back({&resolve(i), {}});
-      result[found->second].places.push_back(places_[i]);
+      size_t& group = position[root_of(i)];
+      if (group == kNone) {
+        group = result.size();
+        result.push_back({&resolve(i), {}});
+      }
+      result[group].places.push_back(places_[i]);
     }
     return result;
   }
 
-  bool has_result_quantizer(int64_t node) const { return indices_.count({node, -1}) > 0; }
-
  private:
   void add(const Place& place, const Spec& spec) {
-    indices_.emplace(place, places_.size());
     places_.push_back(place);
     specs_.push_back(&spec);
   }
 
   size_t index_of(const Place& place) const {
-    const auto found = indices_.find(place);
-    if (found != indices_.end()) return found->second;
+    const int64_t node = place.consumer < 0 ? place.producer : place.consumer;
+    const NodeAnnotation& annotation = table_.at(node);
+    const auto& inputs = annotation.inputs;
+    const auto input = std::find_if(inputs.begin(), inputs.end(),
+                                    [&](const auto& it) { return place.consumer >= 0 && it.first == place.producer; });
+    if (input != inputs.end() || (place.consumer < 0 && annotation.output)) {
+      return first_[node] + static_cast<size_t>(input - inputs.begin());
+    }
     throw Error(ErrorCode::kInternal, "a shared quantization spec names a place without a quantizer",
                 view_.node(place.producer).name);
   }
@@ -101,23 +113,29 @@ class Groups {
 
   /// Places of one tensor with equal specs.
   void share_implicitly() {
-    std::map<int64_t, std::vector<size_t>> distinct;  // by producer: one place per spec
-    for (size_t i = 0; i < places_.size(); ++i) {
-      auto& known = distinct[places_[i].producer];
-      const auto same =
-          std::find_if(known.begin(), known.end(), [&](size_t other) { return may_share(resolve(other), resolve(i)); });
-      if (same == known.end()) {
-        known.push_back(i);
-      } else {
-        join(*same, i);
+    const IdTable by_producer(view_.nodes().size(), places_.size(),
+                              [this](int place) { return static_cast<int>(places_[place].producer); });
+    c10::SmallVector<size_t, 4> known;  // one place per spec
+    for (size_t producer = 0; producer < view_.nodes().size(); ++producer) {
+      known.clear();
+      for (const int place : by_producer[static_cast<int>(producer)]) {
+        const auto i = static_cast<size_t>(place);
+        const auto same = std::find_if(known.begin(), known.end(),
+                                       [&](size_t other) { return may_share(resolve(other), resolve(i)); });
+        if (same == known.end()) {
+          known.push_back(i);
+        } else {
+          join(*same, i);
+        }
       }
     }
   }
 
+  const AnnotationTable& table_;
   const GraphView& view_;
   std::vector<Place> places_;
   std::vector<const Spec*> specs_;
-  std::map<Place, size_t> indices_;
+  std::vector<size_t> first_;  ///< by node: its first place
   std::vector<size_t> parents_;
   std::vector<const QuantizationSpec*> resolved_;
 };
@@ -128,20 +146,28 @@ class Translator {
       : table_(table), view_(table.view()), quantizer_(std::move(quantizer)), has_global_(has_global), groups_(table) {}
 
   Annotations run() {
+    result_.points.reserve(groups_.count());
     for (const auto& group : groups_.groups()) {
       std::vector<int64_t> ids;
-      std::set<int64_t> whole;                       // producers whose result is quantized for all consumers
-      std::map<int64_t, std::set<int64_t>> readers;  // by producer: consumers in the group
+      c10::SmallVector<Place, 8> uses;  // by the group, ascending
+      NodeIds whole;                    // ascending: producers whose result is quantized for all consumers
       for (const auto& place : group.places) {
         if (place.consumer >= 0) {
-          readers[place.producer].insert(place.consumer);
+          uses.push_back(place);
         } else {
-          whole.insert(place.producer);
-          for (const int64_t user : users_of(view_, place.producer)) readers[place.producer].insert(user);
+          whole.push_back(place.producer);
+          for (const int64_t user : users_of(view_, place.producer)) uses.push_back({place.producer, user});
         }
       }
-      for (const auto& [producer, consumers] : readers) {
-        add_points(producer, consumers, *group.spec, whole.count(producer) > 0, ids);
+      std::sort(uses.begin(), uses.end());
+      for (auto use = uses.begin(); use != uses.end();) {
+        const int64_t producer = use->producer;
+        NodeIds consumers;
+        for (; use != uses.end() && use->producer == producer; ++use) {
+          if (consumers.empty() || consumers.back() != use->consumer) consumers.push_back(use->consumer);
+        }
+        const bool is_whole = std::binary_search(whole.begin(), whole.end(), producer);
+        add_points(producer, consumers, *group.spec, is_whole, ids);
       }
       if (ids.size() > 1) result_.unified_scale_groups.push_back(std::move(ids));
     }
@@ -150,15 +176,15 @@ class Translator {
   }
 
  private:
-  void add_points(int64_t producer, const std::set<int64_t>& consumers, const QuantizationSpec& spec, bool whole,
+  void add_points(int64_t producer, c10::ArrayRef<int64_t> consumers, const QuantizationSpec& spec, bool whole,
                   std::vector<int64_t>& ids) {
     const ViewNode& from = view_.node(producer);
     const bool parameter = from.kind == NodeKind::kParameter;
-    if (parameter && is_weight(from, view_.node(*consumers.begin()))) {
+    if (parameter && is_weight(from, view_.node(consumers.front()))) {
       for (const int64_t consumer : consumers) add_before(PointKind::kWeight, producer, consumer, spec, ids);
       return;
     }
-    const bool serves_all = whole || !groups_.has_result_quantizer(producer);
+    const bool serves_all = whole || !table_.at(producer).output;
     const bool one_tensor = from.value && from.value->type()->isSubtypeOf(*c10::TensorType::get());
     if (serves_all && one_tensor && consumers.size() == users_of(view_, producer).size()) {
       QuantizationPoint point = start(PointKind::kActivation, producer, spec, ids);
@@ -206,7 +232,7 @@ class Translator {
   }
 
   /// The operators in whose pattern the quantizer stands. An operator without annotation only reads the tensor.
-  std::vector<std::string> who_asked(int64_t producer, const std::set<int64_t>& consumers) const {
+  std::vector<std::string> who_asked(int64_t producer, c10::ArrayRef<int64_t> consumers) const {
     std::vector<std::string> names;
     for (const int64_t consumer : consumers) {
       const auto& inputs = table_.at(consumer).inputs;

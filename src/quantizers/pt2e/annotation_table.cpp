@@ -34,8 +34,8 @@ void AnnotationTable::mark(const std::vector<int64_t>& nodes) {
   for (const int64_t node : nodes) nodes_.at(node).annotated = true;
 }
 
-std::vector<int64_t> users_of(const GraphView& view, int64_t node) {
-  std::vector<int64_t> users;
+NodeIds users_of(const GraphView& view, int64_t node) {
+  NodeIds users;
   for (const int64_t edge : view.node(node).out_edges) users.push_back(view.edge(edge).to);
   std::sort(users.begin(), users.end());
   users.erase(std::unique(users.begin(), users.end()), users.end());
@@ -47,8 +47,8 @@ int64_t producer_of(const GraphView& view, int64_t node, int64_t port) {
   return edge ? edge->from : -1;
 }
 
-std::vector<int64_t> producers_of(const GraphView& view, int64_t node) {
-  std::vector<int64_t> producers;
+NodeIds producers_of(const GraphView& view, int64_t node) {
+  NodeIds producers;
   for (const int64_t edge : view.node(node).in_edges) {
     const int64_t from = view.edge(edge).from;
     if (std::find(producers.begin(), producers.end(), from) == producers.end()) producers.push_back(from);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/SmallVector.h>
+
 #include <string>
 #include <utility>
 #include <variant>
@@ -9,6 +11,9 @@
 #include "tsquant/graph_view.h"
 
 namespace tsquant::pt2e {
+
+/// Ids of a node's neighbours; most nodes have few.
+using NodeIds = c10::SmallVector<int64_t, 4>;
 
 /// Where PT2E puts a quantizer: on the edge from `producer` to `consumer` (node ids), or on the result of `producer`
 /// for all consumers when `consumer` is -1.
@@ -61,11 +66,11 @@ class AnnotationTable {
 };
 
 /// Ids of the nodes that read a node's result, each once, in graph order.
-std::vector<int64_t> users_of(const GraphView& view, int64_t node);
+NodeIds users_of(const GraphView& view, int64_t node);
 /// The producer of a tensor argument, or -1.
 int64_t producer_of(const GraphView& view, int64_t node, int64_t port = 0);
 /// The producers of all tensor arguments, each once, in the order of the ports.
-std::vector<int64_t> producers_of(const GraphView& view, int64_t node);
+NodeIds producers_of(const GraphView& view, int64_t node);
 /// Whether the node calls one of these functions.
 bool is_one_of(const ViewNode& node, const std::vector<std::string>& functions);
 

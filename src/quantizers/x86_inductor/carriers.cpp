@@ -37,7 +37,7 @@ namespace {
 
 /// The tensors that have to come from patterns in int8: all of cat, the first of the others. Empty: the operator stays
 /// in float.
-std::vector<int64_t> inputs_to_check(const GraphView& view, const ViewNode& node) {
+pt2e::NodeIds inputs_to_check(const GraphView& view, const ViewNode& node) {
   auto producers = pt2e::producers_of(view, node.id);
   if (node.type != "cat" && producers.size() > 1) producers.resize(1);
   return producers;

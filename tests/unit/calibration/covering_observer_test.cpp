@@ -124,6 +124,9 @@ TEST(CoveringObserver, WhereNothingWasChosen) {
     RangeEstimatorParameters one_field;
     one_field.max.aggregator_type = AggregatorType::kMax;
     EXPECT_FLOAT_EQ(calibrated(node, one_field), 260) << node;
+    RangeEstimatorParameters probability;
+    probability.min.quantile_outlier_prob = 0.01;
+    EXPECT_FLOAT_EQ(calibrated(node, probability), 131) << node << ": any field asks for NNCF's rules";
   }
 }
 

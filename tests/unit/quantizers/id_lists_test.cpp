@@ -2,7 +2,7 @@
 
 #include "golden_graph.h"
 #include "quantizers/openvino/entry_lists.h"
-#include "quantizers/openvino/id_table.h"
+#include "quantizers/id_table.h"
 #include "quantizers/openvino/inference_graph.h"
 #include "tsquant/error.h"
 
@@ -10,7 +10,6 @@ namespace tsquant::testing {
 namespace {
 
 using openvino::EntryLists;
-using openvino::IdTable;
 
 std::vector<int> entries(const EntryLists& lists, int list) {
   std::vector<int> ids;

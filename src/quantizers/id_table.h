@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace tsquant::openvino {
+namespace tsquant {
 
 /// Lists of ids by row, in two arrays: what a graph knows of its neighbours once it is complete.
 class IdTable {
@@ -61,4 +61,4 @@ class IdTable {
   std::vector<int> ids_;
 };
 
-}  // namespace tsquant::openvino
+}  // namespace tsquant

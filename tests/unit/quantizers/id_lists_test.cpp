@@ -1,8 +1,8 @@
 #include <gtest/gtest.h>
 
 #include "golden_graph.h"
-#include "quantizers/openvino/entry_lists.h"
 #include "quantizers/id_table.h"
+#include "quantizers/openvino/entry_lists.h"
 #include "quantizers/openvino/inference_graph.h"
 #include "tsquant/error.h"
 

@@ -154,6 +154,8 @@ BENCHMARK(annotate_resnet50)->Unit(benchmark::kMillisecond);
 /// Prints as usual and keeps the fastest repetition, in seconds.
 class FastestRun : public benchmark::ConsoleReporter {
  public:
+  FastestRun() : ConsoleReporter(isatty(STDOUT_FILENO) ? OO_ColorTabular : OO_Tabular) {}
+
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs) {
       if (run.run_type != Run::RT_Iteration || run.error_occurred) continue;

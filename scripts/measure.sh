@@ -54,7 +54,7 @@ if /usr/bin/python3 -c 'import torchvision' 2>/dev/null; then
     "$(field "$work/bench.json" results.1.median_ms) ms, ratio $(field "$work/bench.json" results.1.ratio_to_first);" \
     "file $(stat -c %s "$work/resnet18.lowered.pt") / $(stat -c %s "$work/resnet18.pt") bytes |"
 fi
-build/bin/bench_annotate_scale --benchmark_repetitions=5 --benchmark_color=false >"$work/scale.txt" 2>/dev/null ||
+build/bin/bench_annotate_scale --benchmark_repetitions=5 >"$work/scale.txt" 2>/dev/null ||
   echo "bench_annotate_scale: a limit is not kept" >&2
 scale() { sed -n "s/^$1: \([0-9.e-]*\).*/\1/p" "$work/scale.txt"; }
 echo "| chain with branches | OpenVINOQuantizer::annotate: 100,000 operators in $(scale 'annotate 100000 operators, s') s;" \

@@ -100,6 +100,14 @@ void annotate_with(benchmark::State& state, const tsquant::Quantizer& quantizer)
 void annotate(benchmark::State& state) { annotate_with(state, tsquant::OpenVINOQuantizer()); }
 BENCHMARK(annotate)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
 
+/// With the pass that follows the solver for this device.
+void annotate_cpu_spr(benchmark::State& state) {
+  tsquant::OpenVINOQuantizerOptions options;
+  options.target_device = tsquant::TargetDevice::kCpuSpr;
+  annotate_with(state, tsquant::OpenVINOQuantizer(options));
+}
+BENCHMARK(annotate_cpu_spr)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
+
 void annotate_x86_inductor(benchmark::State& state) {
   tsquant::X86InductorQuantizer quantizer;
   quantizer.set_global(tsquant::get_default_x86_inductor_quantization_config());
@@ -223,6 +231,7 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   bool held = scales("annotate", 1.5);
+  held &= scales("annotate_cpu_spr", 1.5);
   for (const std::string name : {"annotate_x86_inductor", "annotate_xnnpack", "annotate_node_by_node"}) {
     held &= scales(name, 3);
   }

@@ -71,6 +71,7 @@ void apply_spr_pass(Setup& setup, const InferenceGraph& graph) {
   for (const auto& point : setup.points) {
     if (point.kind == PointKind::kActivation && point.port < 0) point_of[point.node] = point.id;
   }
+  std::vector<int> discarded;
   for (size_t i = 0; i < graph.size(); ++i) {
     const int node = static_cast<int>(i);
     if (!graph.present[i] || graph.node(node).metatype != kAdd) continue;
@@ -80,8 +81,9 @@ void apply_spr_pass(Setup& setup, const InferenceGraph& graph) {
     std::stable_sort(inputs.begin(), inputs.end(),
                      [&](int a, int b) { return consumer_count(graph, a) > consumer_count(graph, b); });
     const int dropped = superfluous(graph, inputs[0], inputs[1]);
-    if (dropped >= 0) setup.discard(point_of[dropped]);
+    if (dropped >= 0) discarded.push_back(point_of[dropped]);
   }
+  setup.discard(std::move(discarded));
 }
 
 std::vector<bool> half_range_nodes(const PlacementGraph& graph, const Setup& setup, OverflowFix fix) {

@@ -7,14 +7,17 @@
 namespace tsquant::openvino {
 
 SetupPoint* Setup::find(int id) {
-  const auto found = std::find_if(points.begin(), points.end(), [id](const SetupPoint& p) { return p.id == id; });
-  return found == points.end() ? nullptr : &*found;
+  const auto found = std::lower_bound(points.begin(), points.end(), id,
+                                      [](const SetupPoint& point, int wanted) { return point.id < wanted; });
+  return found == points.end() || found->id != id ? nullptr : &*found;
 }
 
-void Setup::discard(int id) {
-  points.erase(std::remove_if(points.begin(), points.end(), [id](const SetupPoint& p) { return p.id == id; }),
+void Setup::discard(std::vector<int> ids) {
+  std::sort(ids.begin(), ids.end());
+  const auto gone = [&ids](int id) { return std::binary_search(ids.begin(), ids.end(), id); };
+  points.erase(std::remove_if(points.begin(), points.end(), [&](const SetupPoint& point) { return gone(point.id); }),
                points.end());
-  for (auto& group : unified_groups) group.erase(std::remove(group.begin(), group.end(), id), group.end());
+  for (auto& group : unified_groups) group.erase(std::remove_if(group.begin(), group.end(), gone), group.end());
   unified_groups.erase(std::remove_if(unified_groups.begin(), unified_groups.end(),
                                       [](const std::vector<int>& group) { return group.size() < 2; }),
                        unified_groups.end());
@@ -124,7 +127,7 @@ std::vector<int> move_to_embedding_weights(Setup& setup, const PropagationState&
       if (SetupPoint* point = setup.find(member)) point->configs = shared;
     }
     if (group >= 0) groups[group].push_back(weight_id);
-    setup.discard(id);
+    setup.discard({id});
     discarded.push_back(id);
   }
   return discarded;

@@ -23,11 +23,11 @@ struct SetupPoint {
 
 /// NNCF's quantizer setup.
 struct Setup {
-  std::vector<SetupPoint> points;
+  std::vector<SetupPoint> points;                ///< ascending by id
   std::vector<std::vector<int>> unified_groups;  ///< ids, ascending; at least two each
 
   SetupPoint* find(int id);
-  void discard(int id);
+  void discard(std::vector<int> ids);
 };
 
 /// An operator whose weight may be quantized, with its candidates.

@@ -13,29 +13,53 @@ bool fits_branch(const QConfig& config, const QConfigList& branch, bool requanti
                      [&](const QConfig& other) { return is_valid_requantization(other, config); });
 }
 
-/// Sum over the branches of the position in the branch's list; smaller is better.
-size_t votes_against(const QConfig& config, const std::vector<const QConfigList*>& branches) {
-  size_t longest = 0, sum = 0;
-  for (const auto* branch : branches) longest = std::max(longest, branch->size());
+/// Branches with equal lists.
+struct Party {
+  const QConfigList* list;
+  size_t branches;
+};
+
+/// Thousands of operators may read one tensor, but few kinds of lists meet.
+std::vector<Party> parties_of(const std::vector<const QConfigList*>& branches) {
+  std::vector<Party> parties;
   for (const auto* branch : branches) {
-    const auto found = std::find(branch->begin(), branch->end(), config);
-    sum += found == branch->end() ? longest + 1 : static_cast<size_t>(found - branch->begin());
+    const auto same = std::find_if(parties.begin(), parties.end(), [branch](const Party& party) {
+      return party.list == branch || *party.list == *branch;
+    });
+    if (same != parties.end()) {
+      ++same->branches;
+    } else {
+      parties.push_back({branch, 1});
+    }
+  }
+  return parties;
+}
+
+/// Sum over the branches of the position in the branch's list; smaller is better.
+size_t votes_against(const QConfig& config, const std::vector<Party>& parties) {
+  size_t longest = 0, sum = 0;
+  for (const Party& party : parties) longest = std::max(longest, party.list->size());
+  for (const Party& party : parties) {
+    const auto found = std::find(party.list->begin(), party.list->end(), config);
+    const size_t position = found == party.list->end() ? longest + 1 : static_cast<size_t>(found - party.list->begin());
+    sum += position * party.branches;
   }
   return sum;
 }
 
 QConfigList common_configs(const std::vector<const QConfigList*>& branches, bool requantization) {
+  const auto parties = parties_of(branches);
   QConfigList common;
-  for (const auto* branch : branches) {
-    for (const auto& config : *branch) {
-      const bool fits = std::all_of(branches.begin(), branches.end(), [&](const QConfigList* other) {
-        return fits_branch(config, *other, requantization);
+  for (const Party& party : parties) {
+    for (const auto& config : *party.list) {
+      const bool fits = std::all_of(parties.begin(), parties.end(), [&](const Party& other) {
+        return fits_branch(config, *other.list, requantization);
       });
       if (fits && !contains(common, config)) common.push_back(config);
     }
   }
   std::stable_sort(common.begin(), common.end(), [&](const QConfig& a, const QConfig& b) {
-    const size_t votes_a = votes_against(a, branches), votes_b = votes_against(b, branches);
+    const size_t votes_a = votes_against(a, parties), votes_b = votes_against(b, parties);
     return votes_a != votes_b ? votes_a < votes_b : preferred_over(a, b);
   });
   return common;

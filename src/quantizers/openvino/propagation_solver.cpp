@@ -20,6 +20,7 @@ PropagationSolver::PropagationSolver(PropagationState& state, const std::vector<
       plans_(plans),
       options_(options),
       waiting_(state.graph().sites.size()),
+      missing_at_(state.graph().sites.size(), 0),
       lists_(plans.size()),
       seen_(state.graph().sites.size(), 0) {
   find_output_dominators();
@@ -48,11 +49,15 @@ std::vector<int> PropagationSolver::run() {
 void PropagationSolver::release_all() {
   for (int id : queue_.ids()) finish(id, StopReason::kBranchesDiffer);
   waiting_ = EntryLists(graph_.sites.size());
+  missing_at_.assign(graph_.sites.size(), 0);
 }
 
 void PropagationSolver::notify(int id) {
   watchers_.grow(static_cast<size_t>(id) + 1);
-  watchers_.for_each(id, [this](int watcher) { queue_.unpark(watcher); });
+  watchers_.for_each(id, [this](int watcher) {
+    if (state_.at(watcher).waiting_at >= 0) missing_at_[state_.at(watcher).waiting_at] = 0;
+    queue_.unpark(watcher);
+  });
   watchers_.clear(id);
 }
 
@@ -252,8 +257,8 @@ void PropagationSolver::visit_operators_below(int branch, Visitor&& visitor) con
       const Site& below = graph_.sites[next];
       if (below.kind != SiteKind::kOperator || below.trait == QuantizationTrait::kQuantizationAgnostic) {
         queue.push_back(next);
-      } else if (!visitor(next)) {
-        return;
+      } else {
+        visitor(next);
       }
     }
   }
@@ -283,19 +288,35 @@ bool PropagationSolver::is_affected_by_other(int op, int id) const {
   return std::any_of(affecting.begin(), affecting.end(), [id](int other) { return other != id; });
 }
 
+/// Depth first: a tensor may have thousands of readers, and one of the first answers the question.
+bool PropagationSolver::has_others_below(int branch, int id) const {
+  ++stamp_;
+  c10::SmallVector<std::pair<int, size_t>, 8> path = {{branch, 0}};  // site, its next link
+  while (!path.empty()) {
+    const auto out = graph_.out[path.back().first];
+    if (path.back().second == out.size()) {
+      path.pop_back();
+      continue;
+    }
+    const int next = graph_.to(out[path.back().second++]);
+    if (!visit(next)) continue;
+    const Site& below = graph_.sites[next];
+    if (below.kind != SiteKind::kOperator || below.trait == QuantizationTrait::kQuantizationAgnostic) {
+      path.push_back({next, 0});
+    } else if (is_affected_by_other(next, id)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 PropagationSolver::Check PropagationSolver::check_branching(int id, int branch) {
   if (dominates_output_[branch] && !options_.quantize_outputs) return {Transition::kStop, StopReason::kModelOutput};
   if (float_below_[branch]) return {Transition::kStop, StopReason::kOtherConsumer};
+  if (!special_below_[branch]) return {has_others_below(branch, id) ? Transition::kWait : Transition::kMove};
   bool others = false;
-  if (!special_below_[branch]) {
-    visit_operators_below(branch, [&](int op) { return !(others = is_affected_by_other(op, id)); });
-    return {others ? Transition::kWait : Transition::kMove};
-  }
   IdList operators;
-  visit_operators_below(branch, [&](int op) {
-    operators.push_back(op);
-    return true;
-  });
+  visit_operators_below(branch, [&](int op) { operators.push_back(op); });
   for (int op : operators) {
     const Site& site = graph_.sites[op];
     const bool picks_ports = site.metatype >= 0 && !metatype_row(site.metatype).target_input_ports.empty();
@@ -320,22 +341,24 @@ PropagationSolver::Check PropagationSolver::check_branching(int id, int branch) 
 /// has moved.
 void PropagationSolver::step_waiting(int id) {
   const int branch = state_.at(id).waiting_at;
-  int missing = 0;
-  size_t arrived = 0;
-  visit_travelling_below(branch, id, [&](int other) {
-    if (state_.at(other).waiting_at == branch) {
-      ++arrived;
-    } else {
-      missing = other;
+  int& missing = missing_at_[branch];
+  if (missing == 0) {
+    size_t arrived = 0;
+    visit_travelling_below(branch, id, [&](int other) {
+      if (state_.at(other).waiting_at == branch) {
+        ++arrived;
+      } else {
+        missing = other;
+      }
+      return missing == 0;
+    });
+    IdList waiting;
+    waiting_.for_each(branch, [&](int other) { waiting.push_back(other); });
+    if (missing == 0 && arrived == waiting.size()) {
+      std::sort(waiting.begin(), waiting.end());
+      merge_at(branch, waiting);
+      return;
     }
-    return missing == 0;
-  });
-  IdList waiting;
-  waiting_.for_each(branch, [&](int other) { waiting.push_back(other); });
-  if (missing == 0 && arrived == waiting.size()) {
-    std::sort(waiting.begin(), waiting.end());
-    merge_at(branch, waiting);
-    return;
   }
   state_.at(id).queued = true;
   queue_.park(id);
@@ -380,6 +403,7 @@ void PropagationSolver::merge_at(int branch, const IdList& waiting) {
   queue_.sort_from_cursor(kept);
   for (int id : kept) finish(id, stop.reason);
   waiting_.clear(branch);
+  missing_at_[branch] = 0;
   if (above == 0) return;
   queue_.insert_behind_cursor(above);
   state_.at(above).queued = true;

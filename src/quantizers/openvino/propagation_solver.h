@@ -82,13 +82,15 @@ class PropagationSolver {
   c10::SmallVector<IdList, 2> paths_above(int hook) const;
   bool needs_unified_scales(int hook) const;
   bool feeds_weighted_operator(int site) const;
-  /// Operators below a branch that do not merely move values, nearest first; `visitor` ends the walk with false.
+  /// Operators below a branch that do not merely move values, nearest first.
   template <typename Visitor>
   void visit_operators_below(int branch, Visitor&& visitor) const;
   /// The first travelling quantizers below a site, nearest first; `visitor` ends the walk with false.
   template <typename Visitor>
   void visit_travelling_below(int site, int also, Visitor&& visitor) const;
   bool is_affected_by_other(int op, int id) const;
+  /// Whether another quantizer affects one of the operators below a branch that do not merely move values.
+  bool has_others_below(int branch, int id) const;
   bool all_outputs_quantized(int branch) const;
   void find_output_dominators();
   void find_float_consumers();
@@ -102,6 +104,8 @@ class PropagationSolver {
   TravelQueue queue_;
   EntryLists waiting_;   ///< by branch
   EntryLists watchers_;  ///< by quantizer: parked ones that look again when it moves
+  /// By branch: a quantizer that those waiting there miss; 0: none is known. Forgotten when it moves.
+  std::vector<int> missing_at_;
   std::vector<int> finished_;
   std::vector<int> order_;              ///< sites in NNCF's topological order
   std::vector<bool> dominates_output_;  ///< by site

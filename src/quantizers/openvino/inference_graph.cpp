@@ -61,6 +61,28 @@ void bypass_noops(InferenceGraph& graph) {
       IdTable(graph.size(), graph.in_edges.items(), [&](int edge) { return row(edge, graph.edges[edge].to); });
 }
 
+std::vector<int> lexicographic_order(const InferenceGraph& graph) {
+  const auto ranks = textual_ranks(static_cast<int>(graph.size()));
+  std::vector<int> missing(graph.size());
+  using Entry = std::pair<int, int>;  // rank, id
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> ready;
+  for (size_t i = 0; i < graph.size(); ++i) {
+    missing[i] = static_cast<int>(graph.in_edges[i].size());
+    if (graph.present[i] && missing[i] == 0) ready.emplace(ranks[i], static_cast<int>(i));
+  }
+  std::vector<int> order;
+  while (!ready.empty()) {
+    const int id = ready.top().second;
+    ready.pop();
+    order.push_back(id);
+    for (int edge : graph.out_edges[id]) {
+      const int to = graph.edges[edge].to;
+      if (--missing[to] == 0) ready.emplace(ranks[to], to);
+    }
+  }
+  return order;
+}
+
 }  // namespace
 
 InferenceGraph make_inference_graph(const PlacementGraph& graph) {
@@ -96,28 +118,6 @@ std::vector<int> textual_ranks(int count) {
     for (int64_t digit = 9; digit >= 0; --digit) stack.push_back(id * 10 + digit);
   }
   return ranks;
-}
-
-std::vector<int> lexicographic_order(const InferenceGraph& graph) {
-  const auto ranks = textual_ranks(static_cast<int>(graph.size()));
-  std::vector<int> missing(graph.size());
-  using Entry = std::pair<int, int>;  // rank, id
-  std::priority_queue<Entry, std::vector<Entry>, std::greater<Entry>> ready;
-  for (size_t i = 0; i < graph.size(); ++i) {
-    missing[i] = static_cast<int>(graph.in_edges[i].size());
-    if (graph.present[i] && missing[i] == 0) ready.emplace(ranks[i], static_cast<int>(i));
-  }
-  std::vector<int> order;
-  while (!ready.empty()) {
-    const int id = ready.top().second;
-    ready.pop();
-    order.push_back(id);
-    for (int edge : graph.out_edges[id]) {
-      const int to = graph.edges[edge].to;
-      if (--missing[to] == 0) ready.emplace(ranks[to], to);
-    }
-  }
-  return order;
 }
 
 }  // namespace tsquant::openvino

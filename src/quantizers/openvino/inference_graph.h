@@ -22,7 +22,9 @@ struct InferenceGraph {
   std::vector<FlowEdge> edges;  ///< by edge id of the full graph; only the ends may differ
   IdTable in_edges;             ///< by node id, ascending input port
   IdTable out_edges;
-  std::vector<int> order;  ///< lexicographic_order
+  /// Present nodes in topological order; among nodes that are ready the one with the smallest key goes first, where
+  /// keys are compared as decimal text ("10" before "2"), as NNCF's node keys are.
+  std::vector<int> order;
 
   size_t size() const { return present.size(); }
   const PlacementNode& node(int id) const { return full->nodes[id]; }
@@ -30,10 +32,6 @@ struct InferenceGraph {
 
 /// Removes constants with everything computed from them alone, and no-op nodes that change neither shape nor dtype.
 InferenceGraph make_inference_graph(const PlacementGraph& graph);
-
-/// Present nodes in topological order; among nodes that are ready the one with the smallest key goes first, where keys
-/// are compared as decimal text ("10" before "2"), as NNCF's node keys are.
-std::vector<int> lexicographic_order(const InferenceGraph& graph);
 
 /// Rank of each id 0..count-1 when ids are sorted as decimal text.
 std::vector<int> textual_ranks(int count);

@@ -56,7 +56,7 @@ void apply_transformer_pass(Setup& setup, const PlacementGraph& graph) {
     if (point.kind != PointKind::kActivation) continue;
     for (int node : point.quantized_nodes) {
       const bool matmul = matmul_metatypes().has(graph.nodes[node].metatype);
-      if (matmul && constant_weight_ports(graph, node).empty()) {
+      if (matmul && !has_constant_weight(graph, node)) {
         point.chosen.mode = QuantizationMode::kSymmetric;
       }
     }

@@ -53,7 +53,7 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Site
     if (!sites.graph->present[i] || info.kind != PlacementKind::kOperator) continue;
     const OpPlan& plan = plans[info.metatype];
     if (metatype_row(info.metatype).weight_ports.empty() || !plan.listed || kAtenEmbedding.has(info.metatype)) continue;
-    if (matmul_metatypes().has(info.metatype) && constant_weight_ports(graph, node).empty()) continue;
+    if (matmul_metatypes().has(info.metatype) && !has_constant_weight(graph, node)) continue;
     auto& list = lists[info.metatype];
     if (!list) {
       list = std::make_shared<const QConfigList>(

@@ -108,16 +108,15 @@ int constant_above(const PlacementGraph& graph, int edge) {
   return graph.nodes[node].kind == PlacementKind::kConstant ? node : -1;
 }
 
-std::vector<int> constant_weight_ports(const PlacementGraph& graph, int node) {
-  const auto& weight_ports = metatype_row(graph.nodes[node].metatype).weight_ports;
-  std::vector<int> ports;
-  for (int edge : graph.in_edges(node)) {
-    const int port = graph.edges[edge].input_port;
-    const bool is_weight = std::find(weight_ports.begin(), weight_ports.end(), port) != weight_ports.end();
-    if (is_weight && constant_above(graph, edge) >= 0) ports.push_back(port);
-  }
-  std::sort(ports.begin(), ports.end());
-  return ports;
+bool is_constant_weight(const PlacementGraph& graph, int edge) {
+  const PlacementEdge& use = graph.edges[edge];
+  const auto& ports = metatype_row(graph.nodes[use.to].metatype).weight_ports;
+  return std::find(ports.begin(), ports.end(), use.input_port) != ports.end() && constant_above(graph, edge) >= 0;
+}
+
+bool has_constant_weight(const PlacementGraph& graph, int node) {
+  const auto edges = graph.in_edges(node);
+  return std::any_of(edges.begin(), edges.end(), [&](int edge) { return is_constant_weight(graph, edge); });
 }
 
 }  // namespace tsquant::openvino

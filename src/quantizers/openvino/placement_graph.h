@@ -99,7 +99,9 @@ const MetatypeSet& elementwise_metatypes();
 
 /// The constant above an edge, through no-op nodes; -1 when a computed tensor arrives.
 int constant_above(const PlacementGraph& graph, int edge);
-/// Tensor arguments among the operator's weight ports that hold a constant, in ascending order.
-std::vector<int> constant_weight_ports(const PlacementGraph& graph, int node);
+/// Whether an edge brings a constant to one of its consumer's weight ports.
+bool is_constant_weight(const PlacementGraph& graph, int edge);
+/// Whether one of the operator's arguments is a constant weight.
+bool has_constant_weight(const PlacementGraph& graph, int node);
 
 }  // namespace tsquant::openvino

@@ -372,8 +372,9 @@ const PropagationSolver::Merge& PropagationSolver::decide(const IdList& waiting)
   for (int id : waiting) lists.push_back(state_.at(id).configs.get());
   const auto found = merges_.find(lists);
   if (found != merges_.end()) return found->second;
-  Merge merge{decide_merge(options_.rule, {lists.begin(), lists.end()}), nullptr};
-  if (merge.decision.merge) merge.above = std::make_shared<const QConfigList>(merge.decision.above);
+  auto decision = decide_merge(options_.rule, {lists.begin(), lists.end()});
+  Merge merge{nullptr, std::move(decision.keep)};
+  if (decision.merge) merge.above = std::make_shared<const QConfigList>(std::move(decision.above));
   return merges_.emplace(std::move(lists), std::move(merge)).first->second;
 }
 
@@ -390,7 +391,7 @@ void PropagationSolver::merge_at(int branch, const IdList& waiting) {
     Traveller& traveller = state_.at(waiting[i]);
     traveller.queued = false;
     traveller.waiting_at = -1;
-    if (!merge || merge->decision.keep[i]) {
+    if (!merge || merge->keep[i]) {
       kept.push_back(waiting[i]);
       if (above == 0) continue;
       state_.keep_below(above, waiting[i]);

@@ -69,8 +69,8 @@ class PropagationSolver {
   void merge_at(int branch, const IdList& waiting);
   using ListsAtBranch = c10::SmallVector<const QConfigList*, 4>;
   struct Merge {
-    MergeDecision decision;
     std::shared_ptr<const QConfigList> above;  ///< null when the branches stay apart
+    std::vector<bool> keep;                    ///< by branch
   };
   /// The rule's decision for these quantizers. Few combinations of lists meet, however many branches there are.
   const Merge& decide(const IdList& waiting);

@@ -257,8 +257,7 @@ std::vector<int> filter_travellers(PropagationState& state, const std::vector<in
   for (int id : below_integer_inputs(state)) state.remove(id);
   std::vector<int> removed, lonely;
   for (int id : finished) {
-    if (!state.at(id).alive || state.find(id) != id) continue;
-    if (state.at(id).steps > 1) continue;
+    if (!state.at(id).alive || state.find(id) != id || state.at(id).steps > 1) continue;
     const auto sinks = state.sinks_of(id);
     if (sinks.size() != 1) continue;
     const int metatype = state.graph().sites[sinks.front()].metatype;

@@ -29,16 +29,12 @@ PlacementKind kind_of(NodeKind kind) {
 /// of the Python function; the scale of a normalisation is its second tensor in the graph.
 const PlacementEdge* weight_edge(const PlacementGraph& graph, int node) {
   static const MetatypeSet kNorms{"LayerNorm", "GroupNorm", "BatchNorm"};
-  const int metatype = graph.nodes[node].metatype;
-  const auto& weight_ports = metatype_row(metatype).weight_ports;
-  const bool norm = kNorms.has(metatype);
+  const bool norm = kNorms.has(graph.nodes[node].metatype);
   const PlacementEdge* first = nullptr;
   for (int id : graph.in_edges(node)) {
     const PlacementEdge& edge = graph.edges[id];
     const bool second = edge.input_port == 1;
-    const bool may_hold =
-        norm ? second : std::find(weight_ports.begin(), weight_ports.end(), edge.input_port) != weight_ports.end();
-    if (!may_hold || constant_above(graph, id) < 0) continue;
+    if (norm ? !second || constant_above(graph, id) < 0 : !is_constant_weight(graph, id)) continue;
     if (second) return &edge;
     if (!first || edge.input_port < first->input_port) first = &edge;
   }

@@ -56,10 +56,17 @@ add_library(tsquant_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
 target_link_libraries(tsquant_pch PRIVATE tsquant_compile)
 target_precompile_headers(tsquant_pch PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h")
 
-# tsquant_target(<name>): gives a target the shared flags and the precompiled header.
+# tsquant_target(<name>): gives a target the shared flags and the precompiled header, and compiles its files in batches:
+# most of what a file costs are the templates of the LibTorch headers, which a batch pays once.
 function(tsquant_target name)
   target_link_libraries(${name} PRIVATE tsquant_compile)
   target_precompile_headers(${name} REUSE_FROM tsquant_pch)
   # Executables would be compiled with -fPIE, which does not match the precompiled header.
   target_compile_options(${name} PRIVATE -fPIC)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+endfunction()
+
+# tsquant_alone(<file>...): files that are compiled by themselves, because they have helpers of the same names as others.
+function(tsquant_alone)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()

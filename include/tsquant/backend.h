@@ -7,12 +7,12 @@
 
 namespace tsquant {
 
-/// Names of the quantized engines of this LibTorch build ("onednn", "qnnpack", "fbgemm"), best first, followed by
-/// "tsquant", the oneDNN kernels of libtsquant_ops.so. "none" is left out.
+/// "tsquant", the kernels of libtsquant_ops.so, followed by the quantized engines of this LibTorch build ("fbgemm",
+/// "onednn", "qnnpack"). "none" is left out.
 std::vector<std::string> available_engines();
 
-/// The engine that the lowered form uses when none is named: the fastest one measured for this machine's instruction
-/// set, "tsquant" where oneDNN's int8 kernels are available.
+/// The engine that the lowered form uses when none is named: "tsquant" on every machine, so that files are the same
+/// and give the same integers everywhere.
 std::string default_engine();
 
 /// Selects a LibTorch quantized engine for the current scope and restores the previous one.

@@ -2,16 +2,13 @@
 
 #include <set>
 
+#include "calibration/activation_taps.h"
 #include "calibration/calibrator.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
-
-std::string place_of(const QuantizationPoint& point) {
-  return point.input_port ? point.node + " input " + std::to_string(*point.input_port) : point.node;
-}
 
 /// Errors of `compute` with the place of the quantizer.
 template <typename Compute>

@@ -13,7 +13,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct AnnotateArgs {
   std::string model, json, form = "setup";
   DataArgs data;
   ShapeArgs shapes;
@@ -39,7 +39,7 @@ void print(const Placement& placement) {
   if (!placement.annotations.refusals.empty()) std::cout << "\n" << refusals.text();
 }
 
-void run(const Args& args) {
+void run(const AnnotateArgs& args) {
   c10::optional<Sample> sample;
   if (args.shapes.given()) {
     sample = make_sample(args.shapes);
@@ -58,7 +58,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_annotate(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<AnnotateArgs>();
   auto* command = app.add_subcommand("annotate", "Show where quantizers would be placed, without calibrating");
   command->add_option("model", args->model, "TorchScript file")->required();
   add_shape_options(*command, args->shapes);

@@ -15,7 +15,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct BenchmarkArgs {
   std::vector<std::string> models;
   std::string json;
   DataArgs data;
@@ -36,14 +36,14 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
   return json.dump(1);
 }
 
-Sample sample_of(const Args& args) {
+Sample sample_of(const BenchmarkArgs& args) {
   if (args.shapes.given()) return make_sample(args.shapes);
   if (!args.data.path.empty()) return open_data(args.data).dataset.get(0);
   throw Error(ErrorCode::kInvalidArgument, "the inputs are not known", "--input-shape",
               "give one --input-shape per input, or --data");
 }
 
-void run(const Args& args) {
+void run(const BenchmarkArgs& args) {
   const Sample sample = sample_of(args);
   std::vector<Runnable> models;
   for (const auto& path : args.models) models.push_back(load_runnable(path));
@@ -65,7 +65,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_benchmark(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<BenchmarkArgs>();
   auto* command = app.add_subcommand("benchmark", "Time several models in turn, with equal conditions");
   command->add_option("models", args->models, "TorchScript files; ratios are to the first")->required();
   add_shape_options(*command, args->shapes);

@@ -15,7 +15,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct CompareArgs {
   std::string float_model, quantized_model, json;
   DataArgs data;
   int64_t subset_size = 16;
@@ -54,7 +54,7 @@ void print(const Comparison& comparison, const std::vector<std::string>& suggest
     std::cout << "to leave the worst in float:\n  " << fmt::format("{}", fmt::join(suggestions, " ")) << "\n";
 }
 
-void run(const Args& args) {
+void run(const CompareArgs& args) {
   const Model float_model = Model::load(args.float_model);
   const std::string engine = read_extra_file(args.quantized_model, "tsquant_engine");
   c10::optional<EngineGuard> guard;
@@ -77,7 +77,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_compare(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<CompareArgs>();
   auto* command = app.add_subcommand("compare", "Error of a quantized model, operator by operator");
   command->add_option("float", args->float_model, "The float model")->required();
   command->add_option("quantized", args->quantized_model, "The quantized model made from it")->required();

@@ -20,7 +20,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct DemoArgs {
   std::string dir = "tsquant_demo", json;
   bool quick = false;
   double outlier = 0;  ///< factor of the planted channel; 0: none
@@ -33,7 +33,7 @@ struct Row {
 };
 
 /// Runs this program again, so that what is measured is what a user loads from the file; returns its JSON.
-nlohmann::json run_self(const Args& args, std::vector<std::string> arguments) {
+nlohmann::json run_self(const DemoArgs& args, std::vector<std::string> arguments) {
   const std::string result = args.dir + "/result.json";
   arguments.insert(arguments.begin(), "/proc/self/exe");
   arguments.insert(arguments.end(), {"--json", result});
@@ -47,7 +47,7 @@ nlohmann::json run_self(const Args& args, std::vector<std::string> arguments) {
   return json;
 }
 
-void train_and_save(const Args& args) {
+void train_and_save(const DemoArgs& args) {
   log_line("drawing digits and training a small residual network in C++");
   save_digits(draw_digits(300, 2), args.dir + "/calibration.pt");
   save_digits(draw_digits(args.quick ? 1000 : 4000, 3), args.dir + "/test.pt");
@@ -68,7 +68,7 @@ void train_and_save(const Args& args) {
   network.save(args.dir + "/fp32.pt");
 }
 
-void quantize_to(const Args& args, OutputForm form, const std::string& path) {
+void quantize_to(const DemoArgs& args, OutputForm form, const std::string& path) {
   Model model = Model::load(args.dir + "/fp32.pt");
   OpenVINOQuantizer quantizer;
   DataOptions data;
@@ -87,7 +87,7 @@ void quantize_to(const Args& args, OutputForm form, const std::string& path) {
 
 /// The damaged network again, with a limit of one point: the program returns the operator that reads the planted
 /// channel to float.
-void quantize_within_limit(const Args& args, const std::string& path) {
+void quantize_within_limit(const DemoArgs& args, const std::string& path) {
   const std::vector<std::string> command{"/proc/self/exe",
                                          "quantize",
                                          args.dir + "/fp32.pt",
@@ -120,7 +120,7 @@ void quantize_within_limit(const Args& args, const std::string& path) {
                        json.at("seconds").at("total").get<double>()));
 }
 
-void measure(const Args& args, std::vector<Row>& rows) {
+void measure(const DemoArgs& args, std::vector<Row>& rows) {
   for (auto& row : rows) {
     const auto json =
         run_self(args, {"evaluate", row.path, "--data", args.dir + "/test.pt", "--inputs", "images", "--labels",
@@ -153,7 +153,7 @@ void print(const std::vector<Row>& rows) {
   std::cout << table.text() << std::flush;
 }
 
-void run(const Args& args) {
+void run(const DemoArgs& args) {
   std::error_code error;
   std::filesystem::create_directories(args.dir, error);
   if (error) throw Error(ErrorCode::kIo, "cannot make the folder", args.dir);
@@ -189,7 +189,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_demo(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<DemoArgs>();
   auto* command = app.add_subcommand("demo", "Train a small network, quantize it, and measure the files");
   command->add_option("--dir", args->dir, "Folder for the files")->capture_default_str();
   command->add_flag("--quick", args->quick, "Less data and fewer epochs");

@@ -12,12 +12,12 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct EvaluateArgs {
   std::string model, reference, metric = "top1", json;
   DataArgs data;
 };
 
-void run(const Args& args) {
+void run(const EvaluateArgs& args) {
   const Metric metric = metric_from_string(args.metric);
   Runnable model = load_runnable(args.model);
   c10::optional<Runnable> reference;
@@ -44,7 +44,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_evaluate(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<EvaluateArgs>();
   auto* command = app.add_subcommand("evaluate", "Measure a model on labelled data or on text");
   command->add_option("model", args->model, "TorchScript file, float or quantized")->required();
   command->add_option("--metric", args->metric, "top1, perplexity, or agreement (with --reference; needs no labels)")

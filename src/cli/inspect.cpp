@@ -22,7 +22,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct InspectArgs {
   std::string model, json, dot, svg;
   bool rules = false;
   DataArgs data;
@@ -119,7 +119,7 @@ void print_kernels(const Model& model) {
   std::cout << table.text();
 }
 
-void inspect_quantized(const Args& args, const Model& model, const std::string& report) {
+void inspect_quantized(const InspectArgs& args, const Model& model, const std::string& report) {
   if (report.empty()) {
     print_kernels(model);
     return;
@@ -148,7 +148,7 @@ void write_svg(const std::string& path, const Placement& placement) {
   }
 }
 
-void run(const Args& args) {
+void run(const InspectArgs& args) {
   const std::string engine = read_extra_file(args.model, "tsquant_engine");
   c10::optional<EngineGuard> guard;
   if (!engine.empty() && engine != "tsquant") guard.emplace(engine);
@@ -181,7 +181,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<InspectArgs>();
   auto* command = app.add_subcommand("inspect", "List the operators of a model and what would be quantized");
   command->add_option("model", args->model, "TorchScript file; of a quantized one the kernels are shown")->required();
   add_shape_options(*command, args->shapes);

@@ -17,7 +17,7 @@ namespace tsquant::cli {
 
 namespace {
 
-struct Args {
+struct QuantizeArgs {
   std::string model, output, config, form = "decomposed", json;
   DataArgs data;
   std::vector<std::string> more_data;
@@ -29,11 +29,11 @@ struct Args {
   std::vector<std::string> warnings;
 };
 
-void add_warnings(const Args& args, Report& report) {
+void add_warnings(const QuantizeArgs& args, Report& report) {
   report.warnings.insert(report.warnings.end(), args.warnings.begin(), args.warnings.end());
 }
 
-void run_within_limit(const Args& args, Model& model, Quantizer& quantizer, const Dataset& calibration) {
+void run_within_limit(const QuantizeArgs& args, Model& model, Quantizer& quantizer, const Dataset& calibration) {
   auto result = quantize_within_limit(model, quantizer, calibration, args.data, args.accuracy, args.options);
   stop_if_interrupted();
   add_warnings(args, result.quantized.report);
@@ -48,7 +48,7 @@ void run_within_limit(const Args& args, Model& model, Quantizer& quantizer, cons
   require_limit(result, args.accuracy, args.output);
 }
 
-std::unique_ptr<Quantizer> from_arguments(Args& args) {
+std::unique_ptr<Quantizer> from_arguments(QuantizeArgs& args) {
   auto& options = args.options;
   options.form = form_names().at(args.form);
   options.fold_quantize = !args.no_fold;
@@ -57,7 +57,7 @@ std::unique_ptr<Quantizer> from_arguments(Args& args) {
 }
 
 /// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
-std::unique_ptr<Quantizer> from_config(Args& args) {
+std::unique_ptr<Quantizer> from_config(QuantizeArgs& args) {
   QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, args.data.options.batch_size));
   auto& options = setup.options;
   options.allow_empty = args.options.allow_empty;
@@ -69,7 +69,7 @@ std::unique_ptr<Quantizer> from_config(Args& args) {
   return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
 }
 
-void run(Args& args) {
+void run(QuantizeArgs& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
   const auto quantizer = args.config.empty() ? from_arguments(args) : from_config(args);
@@ -95,7 +95,7 @@ void run(Args& args) {
 
 constexpr const char* kResultGroup = "Result";
 
-void add_result_options(CLI::App& app, Args& args) {
+void add_result_options(CLI::App& app, QuantizeArgs& args) {
   app.add_option("--form", args.form, "Operators in the file")
       ->check(CLI::IsMember(names_of_values(form_names())))
       ->group(kResultGroup)
@@ -123,7 +123,7 @@ void add_config_option(CLI::App& app, std::string& path) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<QuantizeArgs>();
   auto* command = app.add_subcommand("quantize", "Quantize a model after training, with calibration data");
   command->add_option("model", args->model, "TorchScript file")->required();
   command->add_option("-o,--output", args->output, "File to write")->required();

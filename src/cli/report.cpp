@@ -10,10 +10,10 @@
 namespace tsquant::cli {
 
 void add_report(CLI::App& app) {
-  struct Args {
+  struct ReportArgs {
     std::string model, json;
   };
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<ReportArgs>();
   auto* command = app.add_subcommand("report", "Print the report that is stored in a quantized model");
   command->add_option("model", args->model, "File written by tsquant quantize")->required();
   add_json_option(*command, args->json);

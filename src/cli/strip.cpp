@@ -15,12 +15,12 @@ namespace {
 const std::map<std::string, StripFormat> kFormats = {
     {"native", StripFormat::kNative}, {"dq", StripFormat::kDq}, {"in_place", StripFormat::kInPlace}};
 
-struct Args {
+struct StripArgs {
   std::string model, output, format = "native";
 };
 
 /// What the file says about itself, with a note of what was done to it; nothing for files that other programs wrote.
-std::unordered_map<std::string, std::string> extra_files(const Args& args, const Model& result) {
+std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, const Model& result) {
   const std::string text = read_extra_file(args.model, "tsquant_report.json");
   if (text.empty()) return {};
   Report report = Report::from_json(text);
@@ -33,7 +33,7 @@ std::unordered_map<std::string, std::string> extra_files(const Args& args, const
           {"tsquant_engine", report.engine}};
 }
 
-void run(const Args& args) {
+void run(const StripArgs& args) {
   Model model = Model::load(args.model);
   const Model result = strip(model, /*do_copy=*/false, kFormats.at(args.format));
   for (const auto& warning : result.warnings()) log_line("warning: " + warning);
@@ -44,7 +44,7 @@ void run(const Args& args) {
 }  // namespace
 
 void add_strip(CLI::App& app) {
-  auto args = std::make_shared<Args>();
+  auto args = std::make_shared<StripArgs>();
   auto* command = app.add_subcommand("strip", "Remove what quantization or quantization-aware training added");
   command->add_option("model", args->model, "TorchScript file with quantizers")->required();
   command->add_option("-o,--output", args->output, "File to write")->required();

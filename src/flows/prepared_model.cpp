@@ -150,11 +150,11 @@ void note_biases(Report& report, const std::map<std::string, std::string>& notes
   }
 }
 
-void convert_form(Model& model, const QuantizePt2eOptions& options, const std::string& engine, Report& report) {
+void convert_form(Model& model, const QuantizePt2eOptions& options, const Sample& probe, Report& report) {
   duplicate_dequantize(model);
   if (options.form == OutputForm::kDecomposed) to_decomposed_form(model);
   if (options.form == OutputForm::kFakeQuantize) to_fake_quantize_form(model);
-  if (options.form == OutputForm::kLowered) lower_to_engine(model, engine, report);
+  if (options.form == OutputForm::kLowered) lower_to_engine(model, report.engine, probe, report);
 }
 
 /// Annotations without some points. Unified groups keep the members that stay.
@@ -184,7 +184,7 @@ QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Ann
     insert_qdq(model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
     apply_refusals(report, refusals);
     run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
-    convert_form(model, options, report.engine, report);
+    convert_form(model, options, prepared.first, report);
     stamp_value_names(model);
     drop_unread(model);
     report.quantized_bytes = stored_bytes(model);

@@ -27,10 +27,11 @@ void to_decomposed_form(Model& model);
 /// Reference form -> aten::fake_quantize_per_tensor_affine / per_channel_affine.
 void to_fake_quantize_form(Model& model);
 
-/// Reference form -> integer kernels of an engine ("tsquant", "onednn", "qnnpack", "fbgemm"). Fills
-/// NodeRecord::kernel of every quantized operator: the kernel's name, or why it stayed as Q/DQ around a float operator.
-/// @throws Error kBackendUnavailable
-void lower_to_engine(Model& model, const std::string& engine, Report& report);
+/// Reference form -> integer kernels of an engine ("tsquant", "onednn", "qnnpack", "fbgemm"). Operators that the engine
+/// refuses, fails at, or computes differently on `probe` stay as Q/DQ around the float operator. Fills
+/// NodeRecord::kernel of every quantized operator: the kernel's name, or why it stayed.
+/// @throws Error kBackendUnavailable, kDataset when the model itself rejects the probe
+void lower_to_engine(Model& model, const std::string& engine, const Sample& probe, Report& report);
 
 /// Makes the archive small: tensors that nothing reads any more (folded batch norms, replaced weights) become empty,
 /// and submodule methods that were inlined into forward are removed. Must be the last step.

@@ -23,32 +23,17 @@ bool is_supported(at::QEngine engine) {
   return std::find(supported.begin(), supported.end(), engine) != supported.end();
 }
 
-/// oneDNN multiplies bytes without 16-bit saturation only on processors with the VNNI instructions.
-bool has_exact_byte_products() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vnni");
-#else
-  return false;
-#endif
-}
-
 }  // namespace
 
 std::vector<std::string> available_engines() {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"tsquant"};
   for (const auto& [name, engine] : known_engines()) {
     if (is_supported(engine)) names.push_back(name);
   }
-  names.emplace_back("tsquant");
   return names;
 }
 
-std::string default_engine() {
-  if (has_exact_byte_products()) return "tsquant";
-  // Without VNNI oneDNN's products of unsigned and signed bytes may saturate; QNNPACK's are exact everywhere.
-  if (is_supported(at::QEngine::QNNPACK)) return "qnnpack";
-  return available_engines().front();
-}
+std::string default_engine() { return "tsquant"; }
 
 EngineGuard::EngineGuard(const std::string& engine) : previous_(static_cast<int>(at::globalContext().qEngine())) {
   if (engine == "tsquant") return;  // its operators do not look at LibTorch's engine

@@ -2,7 +2,8 @@
 
 #include "graph/names.h"
 #include "graph/params.h"
-#include "lowering/backends/lowering_state.h"
+#include "lowering/engines/lowering_context.h"
+#include "lowering/engines/pooling_facts.h"
 
 namespace tsquant {
 
@@ -57,42 +58,40 @@ bool clamp_bounds(const Model& model, const Node* node, c10::optional<double>& l
   return false;
 }
 
-c10::optional<CodeParams> quantizer_params(const Model& model, const Node* node) {
+c10::optional<CodeParams> quantizer_params(const LoweringContext& context, const Node* node) {
   if (node->kind() != c10::Symbol::fromQualString("aten::quantize_per_tensor")) return c10::nullopt;
+  const Model& model = context.model();
   const auto scale = constant_of(model, node->input(1)), zero_point = constant_of(model, node->input(2));
   const auto dtype = constant_of(model, node->input(3));
   if (!scale || !scale->isDouble() || !zero_point || !zero_point->isInt() || !dtype || !dtype->isInt()) {
     return c10::nullopt;
   }
-  if (dtype->toInt() != static_cast<int64_t>(c10::kQUInt8)) return c10::nullopt;
+  if (dtype->toInt() != static_cast<int64_t>(context.engine().activations)) return c10::nullopt;
   return CodeParams{scale->toDouble(), zero_point->toInt()};
 }
 
-Value* insert_clamp(Lowering& lowering, Node* position, Value* codes, const CodeParams& params,
+Value* insert_clamp(LoweringContext& context, Node* position, Value* codes, const CodeParams& params,
                     c10::optional<double> low, c10::optional<double> high) {
-  // LibTorch's kernel wants both bounds; the missing one is the end of the codes' range.
-  const double lowest = static_cast<double>(-params.zero_point) * params.scale;
-  const double highest = static_cast<double>(255 - params.zero_point) * params.scale;
-  // QNNPACK's clamp writes channels-last data in the wrong order (LibTorch 1.13), so it gets another layout. Our own
-  // engine runs under whatever engine LibTorch is set to.
-  if (lowering.engine() == "qnnpack" || lowering.own_kernels()) {
+  const EngineRow& row = *context.engine().find("clamp");
+  if (row.dense_operand) {
     const auto contiguous = static_cast<int64_t>(c10::MemoryFormat::Contiguous);
-    codes = lowering.insert(position, "aten::contiguous", {codes, lowering.constant(position, contiguous)}, nullptr);
+    codes = context.insert(position, "aten::contiguous", {codes, context.constant(position, contiguous)}, nullptr);
   }
-  return lowering.insert(
-      position, "quantized::clamp",
-      {codes, lowering.constant(position, low.value_or(lowest)), lowering.constant(position, high.value_or(highest))},
-      position);
+  FusedOutput bounds;
+  bounds.low = low;
+  bounds.high = high;
+  bounds.params = params;
+  return context.insert(position, row.kernel, row.arguments(context, position, {codes}, bounds), position);
 }
 
-FusedOutput follow_output(Lowering& lowering, Value* value) {
+FusedOutput follow_output(LoweringContext& context, Value* value) {
   FusedOutput out;
   out.last = value;
   while (out.last->uses().size() == 1) {
     const auto use = out.last->uses()[0];
     c10::optional<double> low, high;
     if (use.offset != 0 || use.user->owningBlock() != value->node()->owningBlock() ||
-        !clamp_bounds(lowering.model(), use.user, low, high)) {
+        !clamp_bounds(context.model(), use.user, low, high)) {
       break;
     }
     compose(out, low, high);
@@ -100,7 +99,7 @@ FusedOutput follow_output(Lowering& lowering, Value* value) {
     out.last = use.user->output();
   }
   for (const auto& use : out.last->uses()) {
-    const auto params = use.offset == 0 ? quantizer_params(lowering.model(), use.user) : c10::nullopt;
+    const auto params = use.offset == 0 ? quantizer_params(context, use.user) : c10::nullopt;
     if (!params || (out.quantized() && !(*params == out.params))) {
       out.quantizers.clear();
       break;
@@ -111,20 +110,59 @@ FusedOutput follow_output(Lowering& lowering, Value* value) {
   return out;
 }
 
-void replace_output(Lowering& lowering, const FusedOutput& output, Value* result, const std::string& kernel) {
+void replace_output(LoweringContext& context, const FusedOutput& output, Value* result, const std::string& kernel) {
+  context.stands_for(result, output.result());
   if (output.quantized()) {
-    lowering.set_codes(result, output.params);
+    context.set_codes(result, output.params);
     for (Node* quantizer : output.quantizers) {
       quantizer->output()->replaceAllUsesWith(result);
-      lowering.destroy(quantizer);
+      context.destroy(quantizer);
     }
   } else {
     output.last->replaceAllUsesWith(result);
   }
   for (auto it = output.absorbed.rbegin(); it != output.absorbed.rend(); ++it) {
-    lowering.record(*it, "fused into " + kernel);
-    lowering.destroy(*it);
+    context.record(*it, "fused into " + kernel);
+    context.destroy(*it);
   }
+}
+
+const EngineRow* row_for(LoweringContext& context, Node* node, const std::vector<Value*>& codes,
+                         const FusedOutput& output) {
+  const EngineRow* row = context.engine().find(op_of(node));
+  if (row == nullptr) {
+    context.refuse(node, "the engine has no integer kernel for this operator");
+    return nullptr;
+  }
+  if (!output.quantized() && row->result != ResultScale::kInput) {
+    context.refuse(node, "its result is used in float");
+    return nullptr;
+  }
+  if (!context.may_lower(node, output.result())) return nullptr;
+  OpFacts facts;
+  facts.rank = context.rank_of(codes.front());
+  for (const Value* operand : codes) facts.operands.push_back(context.params_of(operand));
+  if (output.quantized()) facts.result = output.params;
+  read_pooling(context.model(), node, facts);
+  const std::string reason = broken_limit(*row, facts);
+  if (reason.empty()) return row;
+  context.refuse(node, reason);
+  return nullptr;
+}
+
+void apply_row(LoweringContext& context, const EngineRow& row, Node* node, const std::vector<Value*>& codes,
+               const FusedOutput& output) {
+  const bool relu_twin = output.is_relu() && *row.relu_kernel != '\0';
+  const std::string kernel = relu_twin ? row.relu_kernel : row.kernel;
+  Value* result = context.insert(node, kernel, row.arguments(context, node, codes, output), node);
+  // A rectifier is part of the kernel; the bounds of relu6 and clamp are applied to its codes.
+  const bool rectified = output.low && *output.low == 0;
+  if (output.clamps() && !(rectified && !output.high)) {
+    result = insert_clamp(context, node, result, output.params, output.low, output.high);
+  }
+  context.record(node, kernel);
+  replace_output(context, output, result, kernel);
+  context.destroy(node);
 }
 
 }  // namespace tsquant

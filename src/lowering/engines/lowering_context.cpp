@@ -1,4 +1,4 @@
-#include "lowering/backends/lowering_state.h"
+#include "lowering/engines/lowering_context.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
@@ -15,19 +15,51 @@ namespace tsquant {
 using torch::jit::Node;
 using torch::jit::Value;
 
-Lowering::Lowering(Model& model, std::string engine, Report& report)
-    : model_(model), graph_(model.graph()), engine_(std::move(engine)), report_(report) {
+LoweringContext::LoweringContext(Model& model, const Engine& engine, const ReferenceRun& reference,
+                                 const KeptValues& kept, Report& report)
+    : model_(model),
+      graph_(model.graph()),
+      engine_(engine),
+      reference_(reference),
+      kept_(kept),
+      report_(report),
+      numbers_(number_values(*graph_)) {
   for (size_t i = 0; i < report_.nodes.size(); ++i) records_.emplace(report_.nodes[i].name, i);
 }
 
-Value* Lowering::codes_of(const Value* value) const {
+Value* LoweringContext::codes_of(const Value* value) const {
   const Node* node = value->node();
   if (node->kind() != c10::Symbol::fromQualString("aten::dequantize")) return nullptr;
   auto* codes = const_cast<Value*>(node->input(0));
   return params_.count(codes) ? codes : nullptr;
 }
 
-Value* Lowering::insert(Node* position, const std::string& kind, const std::vector<Value*>& inputs, const Node* named) {
+void LoweringContext::stands_for(const Value* value, const Value* original) {
+  lowered_.insert(value);
+  if (const auto number = original_of(original)) numbers_[value] = *number;
+}
+
+c10::optional<size_t> LoweringContext::original_of(const Value* value) const {
+  const auto number = numbers_.find(value);
+  return number == numbers_.end() ? c10::nullopt : c10::optional<size_t>(number->second);
+}
+
+int64_t LoweringContext::rank_of(const Value* value) const {
+  const auto number = original_of(value);
+  if (!number || !reference_.sizes[*number]) return -1;
+  return static_cast<int64_t>(reference_.sizes[*number]->size());
+}
+
+bool LoweringContext::may_lower(const Node* node, const Value* result) {
+  const auto number = original_of(result);
+  const auto kept = number ? kept_.find(*number) : kept_.end();
+  if (kept == kept_.end()) return true;
+  refuse(node, kept->second);
+  return false;
+}
+
+Value* LoweringContext::insert(Node* position, const std::string& kind, const std::vector<Value*>& inputs,
+                               const Node* named) {
   Node* node = graph_->create(c10::Symbol::fromQualString(kind), inputs, 1);
   node->output()->setType(c10::TensorType::get());
   if (named != nullptr) {
@@ -38,12 +70,12 @@ Value* Lowering::insert(Node* position, const std::string& kind, const std::vect
   return node->output();
 }
 
-Value* Lowering::constant(Node* position, const c10::IValue& value) {
+Value* LoweringContext::constant(Node* position, const c10::IValue& value) {
   const torch::jit::WithInsertPoint guard(position);
   return graph_->insertConstant(value);
 }
 
-Value* Lowering::attribute(Node* position, const std::string& name, const c10::IValue& object) {
+Value* LoweringContext::attribute(Node* position, const std::string& name, const c10::IValue& object) {
   std::string plain = "packed_";
   for (const char c : name) plain += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
   auto& module = model_.module();
@@ -54,12 +86,12 @@ Value* Lowering::attribute(Node* position, const std::string& name, const c10::I
   return graph_->insertGetAttr(graph_->inputs().at(0), unique);
 }
 
-void Lowering::record(const Node* node, const std::string& kernel) {
+void LoweringContext::record(const Node* node, const std::string& kernel) {
   const auto place = records_.find(names_of(node).name);
   if (place != records_.end()) report_.nodes[place->second].kernel = kernel;
 }
 
-void Lowering::record_refusals() {
+void LoweringContext::record_refusals() {
   for (const Node* node : all_nodes(graph_->block())) {
     const auto refusal = refusals_.find(node);
     if (refusal != refusals_.end()) {
@@ -75,27 +107,41 @@ void Lowering::record_refusals() {
   }
 }
 
-void Lowering::destroy(Node* node) {
-  for (const Value* output : node->outputs()) params_.erase(output);
+void LoweringContext::destroy(Node* node) {
+  for (const Value* output : node->outputs()) {
+    params_.erase(output);
+    numbers_.erase(output);
+    lowered_.erase(output);
+  }
   refusals_.erase(node);
   node->destroy();
 }
 
-void Lowering::remove_dead_code() {
+namespace {
+
+template <class Map>
+void keep(Map& map, const std::unordered_set<const void*>& live) {
+  for (auto it = map.begin(); it != map.end();) it = live.count(it->first) ? std::next(it) : map.erase(it);
+}
+
+}  // namespace
+
+void LoweringContext::remove_dead_code() {
   torch::jit::EliminateDeadCode(graph_);
   // A later node could get the address of a removed one.
-  std::unordered_map<const Value*, CodeParams> live;
-  std::unordered_map<const Node*, std::string> refusals;
+  std::unordered_set<const void*> live;
+  for (const Value* input : graph_->inputs()) live.insert(input);
   for (const Node* node : all_nodes(graph_->block())) {
-    for (const Value* output : node->outputs()) {
-      const auto place = params_.find(output);
-      if (place != params_.end()) live.insert(*place);
+    live.insert(node);
+    for (const Value* output : node->outputs()) live.insert(output);
+    for (const auto* block : node->blocks()) {
+      for (const Value* input : block->inputs()) live.insert(input);
     }
-    const auto refusal = refusals_.find(node);
-    if (refusal != refusals_.end()) refusals.insert(*refusal);
   }
-  params_ = std::move(live);
-  refusals_ = std::move(refusals);
+  keep(params_, live);
+  keep(numbers_, live);
+  keep(refusals_, live);
+  for (auto it = lowered_.begin(); it != lowered_.end();) it = live.count(*it) ? std::next(it) : lowered_.erase(it);
 }
 
 c10::IValue call_operator(const std::string& name, std::vector<c10::IValue> arguments, const std::string& overload) {

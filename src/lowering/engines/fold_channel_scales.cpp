@@ -3,7 +3,7 @@
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/walk.h"
-#include "lowering/backends/lowering_state.h"
+#include "lowering/engines/lowering_context.h"
 #include "lowering/reference_nodes.h"
 
 namespace tsquant {
@@ -98,8 +98,8 @@ bool bounds_allow_scaling(const Producer& producer, const AffineNode& q) {
 // %c = aten::conv2d(%x, w / S, b / S); %r = relu(%c); %q = quantize_per_tensor(%r, 1.0, z);
 // aten::conv2d(dequantize(%q), v * S)
 // The codes are the same, because a depthwise convolution does not mix channels.
-bool fold_one(Lowering& lowering, Node* quantize) {
-  Model& model = lowering.model();
+bool fold_one(LoweringContext& context, Node* quantize) {
+  Model& model = context.model();
   const auto q = read_quantize(model, quantize);
   if (!q || !q->per_channel || q->axis != 1 || q->input != quantize->input(0)) return false;
   if (q->zero_points.ne(q->zero_points[0]).any().item<bool>()) return false;
@@ -120,14 +120,14 @@ bool fold_one(Lowering& lowering, Node* quantize) {
   const bool bounded = producer->high.has_value();
   if (bounded) {
     input = producer->convolution->output();
-    if (producer->low) input = lowering.insert(quantize, "aten::relu", {input}, producer->clamps[0]);
+    if (producer->low) input = context.insert(quantize, "aten::relu", {input}, producer->clamps[0]);
   }
   const auto dtype = static_cast<int64_t>(q->dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
-  Value* codes = lowering.insert(
-      quantize, "aten::quantize_per_tensor",
-      {input, lowering.constant(quantize, 1.0), lowering.constant(quantize, q->zero_points[0].item<int64_t>()),
-       lowering.constant(quantize, dtype)},
-      nullptr);
+  Value* codes =
+      context.insert(quantize, "aten::quantize_per_tensor",
+                     {input, context.constant(quantize, 1.0),
+                      context.constant(quantize, q->zero_points[0].item<int64_t>()), context.constant(quantize, dtype)},
+                     nullptr);
   quantize->output()->replaceAllUsesWith(codes);
   quantize->destroy();
   if (bounded) producer->clamps[0]->destroy();
@@ -136,9 +136,9 @@ bool fold_one(Lowering& lowering, Node* quantize) {
 
 }  // namespace
 
-void fold_channel_scales(Lowering& lowering) {
-  for (Node* node : nodes_of_kind(lowering.graph().block(), {"aten::quantize_per_channel"})) {
-    if (!param_of(lowering.model(), node->input(0))) fold_one(lowering, node);
+void fold_channel_scales(LoweringContext& context) {
+  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::quantize_per_channel"})) {
+    if (!param_of(context.model(), node->input(0))) fold_one(context, node);
   }
 }
 

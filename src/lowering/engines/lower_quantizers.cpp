@@ -2,7 +2,7 @@
 
 #include "graph/params.h"
 #include "graph/walk.h"
-#include "lowering/backends/lowering_state.h"
+#include "lowering/engines/lowering_context.h"
 
 namespace tsquant {
 
@@ -57,16 +57,16 @@ c10::optional<Link> read_link(const Model& model, Node* node) {
 }
 
 /// The functions from codes to the input of a quantizer, first one first. False when something else is in between.
-bool trace_chain(const Lowering& lowering, const Node* quantize, std::vector<Link>& chain, Value*& codes) {
+bool trace_chain(const LoweringContext& context, const Node* quantize, std::vector<Link>& chain, Value*& codes) {
   const Value* value = quantize->input(0);
   for (;;) {
-    codes = lowering.codes_of(value);
+    codes = context.codes_of(value);
     if (codes != nullptr) {
       std::reverse(chain.begin(), chain.end());
       return true;
     }
     if (value->uses().size() != 1) return false;
-    auto link = read_link(lowering.model(), const_cast<Node*>(value->node()));
+    auto link = read_link(context.model(), const_cast<Node*>(value->node()));
     if (!link) return false;
     value = link->node->input(link->tensor_input);
     chain.push_back(std::move(*link));
@@ -88,37 +88,52 @@ at::Tensor make_table(const std::vector<Link>& chain, const CodeParams& from, co
 }
 
 // quantize(f(dequantize(%q)))   ->   tsquant::lookup(%q, table, scale, zero_point)
-bool lower_to_table(Lowering& lowering, Node* quantize, const CodeParams& params) {
+bool lower_to_table(LoweringContext& context, Node* quantize, const CodeParams& params) {
+  const EngineRow* row = context.engine().find("elementwise");
+  if (row == nullptr) return false;
   std::vector<Link> chain;
   Value* codes = nullptr;
-  if (!trace_chain(lowering, quantize, chain, codes)) return false;
-  const at::Tensor table = make_table(chain, lowering.params_of(codes), params);
+  if (!trace_chain(context, quantize, chain, codes)) return false;
+  const at::Tensor table = make_table(chain, context.params_of(codes), params);
   const Node* named = chain.empty() ? nullptr : chain.back().node;
-  Value* result =
-      lowering.insert(quantize, "tsquant::lookup",
-                      {codes, lowering.constant(quantize, table), quantize->input(1), quantize->input(2)}, named);
-  lowering.set_codes(result, params);
+  Value* result = context.insert(
+      quantize, row->kernel, {codes, context.constant(quantize, table), quantize->input(1), quantize->input(2)}, named);
+  context.set_codes(result, params);
+  context.stands_for(result, quantize->output());
   quantize->output()->replaceAllUsesWith(result);
-  lowering.destroy(quantize);
+  context.destroy(quantize);
   for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
-    lowering.record(link->node, "tsquant::lookup");
-    lowering.destroy(link->node);
+    context.record(link->node, row->kernel);
+    context.destroy(link->node);
   }
   return true;
 }
 
 }  // namespace
 
-void lower_quantizers(Lowering& lowering) {
-  for (Node* node : nodes_of_kind(lowering.graph().block(), {"aten::quantize_per_tensor"})) {
-    const auto params = quantizer_params(lowering.model(), node);
-    if (!params || remove_roundtrip(lowering, node) || !lowering.own_kernels()) continue;
-    if (lower_to_table(lowering, node, *params)) continue;
+void lower_quantizers(LoweringContext& context) {
+  const EngineRow* row = context.engine().find("quantize_per_tensor");
+  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::quantize_per_tensor"})) {
+    const auto params = quantizer_params(context, node);
+    if (!params || remove_roundtrip(context, node) || !context.may_lower(node, node->output())) continue;
+    if (lower_to_table(context, node, *params) || row == nullptr) continue;
     const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
-    Value* result = lowering.insert(node, "tsquant::quantize", inputs, node);
-    lowering.set_codes(result, *params);
+    Value* result = context.insert(node, row->kernel, inputs, node);
+    context.set_codes(result, *params);
+    context.stands_for(result, node->output());
     node->output()->replaceAllUsesWith(result);
-    lowering.destroy(node);
+    context.destroy(node);
+  }
+}
+
+/// The dequantize operators that are left, when the engine has one of its own.
+void lower_dequantizers(LoweringContext& context) {
+  const EngineRow* row = context.engine().find("dequantize");
+  if (row == nullptr) return;
+  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::dequantize"})) {
+    if (context.codes_of(node->output()) == nullptr) continue;
+    node->output()->replaceAllUsesWith(context.insert(node, row->kernel, {node->input(0)}, nullptr));
+    context.destroy(node);
   }
 }
 

@@ -31,13 +31,13 @@ Lowered lower(const std::string& source, const std::vector<std::pair<std::string
   return lower(Model::from(define(source, params)), engine);
 }
 
-Lowered lower(const Model& model, const std::string& engine) {
+Lowered lower(const Model& model, const std::string& engine, const Sample& probe) {
   Lowered result{model, model.clone(), {}};
   for (const auto* node : all_nodes(result.lowered.graph()->block())) {
     const auto names = names_of(node);
     if (!names.name.empty()) result.report.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
   }
-  lower_to_engine(result.lowered, engine, result.report);
+  lower_to_engine(result.lowered, engine, probe, result.report);
   result.lowered.graph()->lint();
   return result;
 }

@@ -1,4 +1,4 @@
-#include "lowering/backends/weighted_op.h"
+#include "lowering/engines/weighted_op.h"
 
 #include <ATen/ATen.h>
 
@@ -107,13 +107,13 @@ const std::vector<std::string>& weighted_kinds() {
   return kinds;
 }
 
-c10::optional<WeightedOp> read_weighted_op(Lowering& lowering, Node* node, std::string& reason) {
-  const Model& model = lowering.model();
+c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node, std::string& reason) {
+  const Model& model = context.model();
   WeightedOp op;
   op.node = node;
   op.linear = is_kind(node, "aten::linear");
   op.transposed = std::string(node->kind().toQualString()).rfind("aten::conv_transpose", 0) == 0;
-  op.codes = lowering.codes_of(node->input(0));
+  op.codes = context.codes_of(node->input(0));
   op.weight = weight_of(model, node->input(1), op.reader);
   if (!op.weight.defined()) {
     if (op.codes != nullptr) reason = "its weight is not quantized";
@@ -142,20 +142,20 @@ c10::optional<WeightedOp> read_weighted_op(Lowering& lowering, Node* node, std::
   return op;
 }
 
-void remove_weighted_op(Lowering& lowering, const WeightedOp& op) {
-  Model& model = lowering.model();
+void remove_weighted_op(LoweringContext& context, const WeightedOp& op) {
+  Model& model = context.model();
   const at::Tensor empty = at::empty({0});
   if (op.bias.defined()) set_param(model, op.node, 2, empty);
   Node* weight = op.node->input(1)->node();
-  lowering.destroy(op.node);
+  context.destroy(op.node);
   if (weight->hasUses()) return;
   set_param(model, op.reader, 0, empty);
   while (weight != op.reader) {
     Node* next = weight->input(0)->node();
-    lowering.destroy(weight);
+    context.destroy(weight);
     weight = next;
   }
-  lowering.destroy(weight);
+  context.destroy(weight);
 }
 
 }  // namespace tsquant

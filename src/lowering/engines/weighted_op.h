@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "lowering/backends/lowering_state.h"
+#include "lowering/engines/lowering_context.h"
 
 namespace tsquant {
 
@@ -27,24 +27,15 @@ struct WeightedOp {
 const std::vector<std::string>& weighted_kinds();
 
 /// Reads the node. On failure `reason` says why it cannot be lowered; an empty reason means that it is not quantized.
-c10::optional<WeightedOp> read_weighted_op(Lowering& lowering, torch::jit::Node* node, std::string& reason);
+c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, torch::jit::Node* node, std::string& reason);
 
-/// Packed weights of one operator and the operators that use them.
+/// Packed weights of one operator.
 struct PackedOp {
   c10::IValue params;
-  std::string codes_kernel;  ///< (codes, params, scale, zero_point) -> codes
-  std::string float_kernel;  ///< (codes, params) -> float; empty: the engine has none
-  std::string add_kernel;    ///< (codes, other codes, params, scale, zero_point) -> codes; empty: the engine has none
-  bool clamps = false;       ///< the fused activation is part of the kernel
 };
-
-/// Packs the weights for the engine. On failure `reason` says why.
-c10::optional<PackedOp> pack_own(const WeightedOp& op, const FusedOutput& output);
-c10::optional<PackedOp> pack_libtorch(const Lowering& lowering, const WeightedOp& op, const FusedOutput& output,
-                                      std::string& reason);
 
 /// Removes the float operator after it was replaced. Its weight and bias give up their memory when nothing else reads
 /// them: the packed object holds them now.
-void remove_weighted_op(Lowering& lowering, const WeightedOp& op);
+void remove_weighted_op(LoweringContext& context, const WeightedOp& op);
 
 }  // namespace tsquant

@@ -1,0 +1,11 @@
+#pragma once
+
+#include <exception>
+#include <string>
+
+namespace tsquant {
+
+/// The first line of what an exception of LibTorch or the standard library says, without a backtrace.
+std::string short_message(const std::exception& error);
+
+}  // namespace tsquant

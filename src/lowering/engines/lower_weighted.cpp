@@ -1,0 +1,176 @@
+#include "graph/error_text.h"
+#include "graph/names.h"
+#include "graph/walk.h"
+#include "lowering/engines/weighted_op.h"
+#include "tsquant/backend.h"
+
+namespace tsquant {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+namespace {
+
+c10::optional<PackedOp> pack(LoweringContext& context, const EngineRow& row, const WeightedOp& op,
+                             const FusedOutput& output, std::string& reason) {
+  // LibTorch packs for the engine that is selected.
+  const EngineGuard guard(context.engine().name);
+  try {
+    return row.pack(op, output);
+  } catch (const std::exception& e) {
+    reason = "the engine does not take its weight: " + short_message(e);
+    return c10::nullopt;
+  }
+}
+
+Value* params_value(LoweringContext& context, Node* position, const PackedOp& packed, const Node* named) {
+  return context.attribute(position, names_of(named).name, packed.params);
+}
+
+/// The engine's row, when it takes the layer and can write its result; else the reason.
+const EngineRow* weighted_row(LoweringContext& context, const WeightedOp& op, const FusedOutput& output,
+                              std::string& reason) {
+  const EngineRow* row = context.engine().find(op_of(op.node));
+  if (row == nullptr) {
+    reason = "the engine has no integer kernel for this operator";
+    return nullptr;
+  }
+  OpFacts facts;
+  facts.rank = context.rank_of(op.codes);
+  reason = broken_limit(*row, facts);
+  if (reason.empty() && !output.quantized() && *row->float_kernel == '\0') {
+    reason = "its result is used in float, and this engine writes only quantized results";
+  }
+  return reason.empty() ? row : nullptr;
+}
+
+/// The same real values as codes of the other sign.
+Value* change_type(LoweringContext& context, Node* position, Value* codes, const CodeParams& to, c10::ScalarType type) {
+  Value* real = context.insert(position, "aten::dequantize", {codes}, nullptr);
+  return context.insert(position, "aten::quantize_per_tensor",
+                        {real, context.constant(position, to.scale), context.constant(position, to.zero_point),
+                         context.constant(position, static_cast<int64_t>(type))},
+                        nullptr);
+}
+
+/// Inserts the kernel; a kernel for unsigned codes alone gets them converted on both sides.
+Value* insert_kernel(LoweringContext& context, const EngineRow& row, const WeightedOp& op, const FusedOutput& output,
+                     Value* params) {
+  constexpr int64_t kShift = 128;
+  const c10::ScalarType type = context.engine().activations;
+  const bool convert = row.unsigned_only && type != c10::kQUInt8;
+  Node* node = op.node;
+  Value* codes = op.codes;
+  if (convert) {
+    const CodeParams& p = context.params_of(codes);
+    codes = change_type(context, node, codes, {p.scale, p.zero_point + kShift}, c10::kQUInt8);
+  }
+  if (!output.quantized()) return context.insert(node, row.float_kernel, {codes, params}, node);
+  const bool relu = !row.clamps && output.is_relu() && *row.relu_kernel != '\0';
+  const int64_t zero_point = output.params.zero_point + (convert ? kShift : 0);
+  Value* result = context.insert(
+      node, relu ? row.relu_kernel : row.kernel,
+      {codes, params, context.constant(node, output.params.scale), context.constant(node, zero_point)}, node);
+  if (convert) result = change_type(context, node, result, output.params, type);
+  if (output.clamps() && !row.clamps && !relu) {
+    result = insert_clamp(context, node, result, output.params, output.low, output.high);
+  }
+  return result;
+}
+
+void lower_weighted_node(LoweringContext& context, Node* node) {
+  std::string reason;
+  const auto op = read_weighted_op(context, node, reason);
+  if (!op) {
+    if (!reason.empty()) context.refuse(node, reason);
+    return;
+  }
+  const FusedOutput output = follow_output(context, node->output());
+  if (!context.may_lower(node, output.result())) return;
+  const EngineRow* row = weighted_row(context, *op, output, reason);
+  const auto packed = row == nullptr ? c10::nullopt : pack(context, *row, *op, output, reason);
+  if (!packed) return context.refuse(node, reason);
+  Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
+  const std::string kernel = output.quantized() ? row->kernel : row->float_kernel;
+  context.record(node, kernel);
+  replace_output(context, output, result, kernel);
+  remove_weighted_op(context, *op);
+}
+
+/// One operand of an addition that a convolution computes: directly, or quantized and dequantized in between.
+struct ConvOperand {
+  Node* convolution = nullptr;
+  Node* quantize = nullptr;  // null: the convolution's float result is added
+};
+
+bool has_one_use(const Value* value) { return value->uses().size() == 1; }
+
+c10::optional<ConvOperand> conv_operand(LoweringContext& context, Value* operand) {
+  ConvOperand found;
+  if (!has_one_use(operand)) return c10::nullopt;
+  Node* node = operand->node();
+  if (Value* codes = context.codes_of(operand)) {
+    if (!has_one_use(codes) || codes->node()->kind() != c10::Symbol::fromQualString("aten::quantize_per_tensor")) {
+      return c10::nullopt;
+    }
+    found.quantize = codes->node();
+    if (!has_one_use(found.quantize->input(0))) return c10::nullopt;
+    node = found.quantize->input(0)->node();
+  }
+  if (node->kind() != c10::aten::conv2d && node->kind() != c10::aten::conv3d) return c10::nullopt;
+  found.convolution = node;
+  return found;
+}
+
+// %c = aten::conv2d(%a, ...); [%q = quantize(%c); %d = dequantize(%q);] %s = aten::add(%d, dequantize(%other), 1);
+// [%r = relu(%s);] %y = quantize(%r)
+//   ->
+// %y = tsquant::conv_add(%codes, %other, %params, scale, zero_point)
+// The kernel rounds and saturates the convolution's own result as the reference form does (conv_add.middle).
+bool fuse_one(LoweringContext& context, Node* add, size_t which) {
+  const auto found = conv_operand(context, add->input(which));
+  Value* other = context.codes_of(add->input(1 - which));
+  if (!found || other == nullptr || found->convolution->owningBlock() != add->owningBlock()) return false;
+  const FusedOutput output = follow_output(context, add->output());
+  const EngineRow* row = context.engine().find(op_of(found->convolution));
+  if (!output.quantized() || row == nullptr || *row->add_kernel == '\0') return false;
+  if (!context.may_lower(add, output.result())) return false;
+  std::string reason;
+  const auto op = read_weighted_op(context, found->convolution, reason);
+  const auto packed = op ? pack(context, *row, *op, output, reason) : c10::nullopt;
+  if (!packed) return false;
+  std::vector<Value*> inputs = {op->codes, other, params_value(context, add, *packed, found->convolution)};
+  const auto append = [&](const CodeParams& p) {
+    inputs.push_back(context.constant(add, p.scale));
+    inputs.push_back(context.constant(add, p.zero_point));
+  };
+  if (found->quantize != nullptr) append(context.params_of(found->quantize->output()));
+  append(output.params);
+  Value* result = context.insert(add, row->add_kernel, inputs, found->convolution);
+  context.record(add, std::string("fused into ") + row->add_kernel);
+  context.record(found->convolution, row->add_kernel);
+  replace_output(context, output, result, row->add_kernel);
+  Node* dequantize = add->input(which)->node();
+  context.destroy(add);
+  if (found->quantize != nullptr) {
+    context.destroy(dequantize);
+    context.destroy(found->quantize);
+  }
+  remove_weighted_op(context, *op);
+  return true;
+}
+
+}  // namespace
+
+void fuse_conv_add(LoweringContext& context) {
+  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::add", "aten::add_"})) {
+    if (!is_tensor_sum(context, node)) continue;
+    if (!fuse_one(context, node, 0)) fuse_one(context, node, 1);
+  }
+}
+
+void lower_convolutions_and_linear(LoweringContext& context) {
+  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) lower_weighted_node(context, node);
+}
+
+}  // namespace tsquant

@@ -1,0 +1,161 @@
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "lowering/engines/engine.h"
+#include "lowering/engines/reference_run.h"
+#include "tsquant/model.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+/// Values of the reference form whose operator must not be lowered, and why, by the value's number (ValueNumbers).
+using KeptValues = std::map<size_t, std::string>;
+
+/// What the steps of lowering share: the graph, which values are codes, what each value stands for, and the report.
+class LoweringContext {
+ public:
+  LoweringContext(Model& model, const Engine& engine, const ReferenceRun& reference, const KeptValues& kept,
+                  Report& report);
+
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  torch::jit::Graph& graph() { return *graph_; }
+  const Engine& engine() const { return engine_; }
+  const ReferenceRun& reference() const { return reference_; }
+
+  /// The codes behind a dequantized activation; null when `value` is something else.
+  torch::jit::Value* codes_of(const torch::jit::Value* value) const;
+  const CodeParams& params_of(const torch::jit::Value* codes) const { return params_.at(codes); }
+  bool holds_codes(const torch::jit::Value* value) const { return params_.count(value) > 0; }
+  /// Declares that a value holds codes with these parameters.
+  void set_codes(torch::jit::Value* value, const CodeParams& params) { params_[value] = params; }
+
+  /// Declares that a new value takes the place of `original`, a value of the reference form.
+  void stands_for(const torch::jit::Value* value, const torch::jit::Value* original);
+  /// Declares that an operator of the reference form now computes on codes.
+  void set_lowered(const torch::jit::Value* value) { lowered_.insert(value); }
+  bool is_lowered(const torch::jit::Value* value) const { return lowered_.count(value) > 0; }
+  /// Number of the value of the reference form that this one stands for.
+  c10::optional<size_t> original_of(const torch::jit::Value* value) const;
+  /// Dimensions on the probe sample; -1 when it was not reached.
+  int64_t rank_of(const torch::jit::Value* value) const;
+
+  /// Whether `node` may be lowered so that its result takes the place of `result`; if not, the reason is noted.
+  bool may_lower(const torch::jit::Node* node, const torch::jit::Value* result);
+
+  /// Creates a node with one tensor result before `position`; it takes over the names of `named`.
+  torch::jit::Value* insert(torch::jit::Node* position, const std::string& kind,
+                            const std::vector<torch::jit::Value*>& inputs, const torch::jit::Node* named);
+  torch::jit::Value* constant(torch::jit::Node* position, const c10::IValue& value);
+  /// Stores `object` as an attribute of the root module and reads it before `position`.
+  torch::jit::Value* attribute(torch::jit::Node* position, const std::string& name, const c10::IValue& object);
+
+  /// Writes the kernel of an operator (or why it has none) into the report.
+  void record(const torch::jit::Node* node, const std::string& kernel);
+  /// Reason why an operator could not be lowered; written into the report when it is still there at the end.
+  void refuse(const torch::jit::Node* node, const std::string& reason) { refusals_[node] = reason; }
+  void record_refusals();
+
+  /// Removes a node whose results nobody uses.
+  void destroy(torch::jit::Node* node);
+  /// Removes everything whose results nobody uses.
+  void remove_dead_code();
+
+ private:
+  Model& model_;
+  std::shared_ptr<torch::jit::Graph> graph_;
+  const Engine& engine_;
+  const ReferenceRun& reference_;
+  const KeptValues& kept_;
+  Report& report_;
+  std::unordered_map<const torch::jit::Value*, CodeParams> params_;
+  ValueNumbers numbers_;
+  std::unordered_set<const torch::jit::Value*> lowered_;
+  std::unordered_map<const torch::jit::Node*, std::string> refusals_;
+  std::unordered_map<std::string, size_t> records_;
+};
+
+/// Runs an operator by its qualified name, without a graph.
+c10::IValue call_operator(const std::string& name, std::vector<c10::IValue> arguments,
+                          const std::string& overload = "");
+
+/// The activation that follows an operator and can be computed by clamping its result, and the quantization after it.
+struct FusedOutput {
+  torch::jit::Value* last = nullptr;          ///< float result after the absorbed activations
+  std::vector<torch::jit::Node*> absorbed;    ///< relu, relu6, hardtanh, clamp nodes in order
+  std::vector<torch::jit::Node*> quantizers;  ///< all uses of `last`, when they are quantizers with equal parameters
+  c10::optional<double> low, high;
+  CodeParams params;
+
+  bool quantized() const { return !quantizers.empty(); }
+  bool clamps() const { return low.has_value() || high.has_value(); }
+  bool is_relu() const { return low.has_value() && *low == 0 && !high.has_value(); }
+  /// The value of the reference form that the kernel's result takes the place of.
+  const torch::jit::Value* result() const { return quantized() ? quantizers.front()->output() : last; }
+};
+FusedOutput follow_output(LoweringContext& context, torch::jit::Value* value);
+
+/// Puts `codes` (or, when nothing was quantized, the float `result`) in the place of what follow_output found, and
+/// removes the absorbed nodes. `kernel` goes into the report.
+void replace_output(LoweringContext& context, const FusedOutput& output, torch::jit::Value* result,
+                    const std::string& kernel);
+
+/// Clamps codes between the codes of two real bounds, before `position`, named as `position` is.
+torch::jit::Value* insert_clamp(LoweringContext& context, torch::jit::Node* position, torch::jit::Value* codes,
+                                const CodeParams& params, c10::optional<double> low, c10::optional<double> high);
+/// The bounds of an activation that is a clamp (relu, relu6, hardtanh, clamp); false for other operators.
+bool clamp_bounds(const Model& model, const torch::jit::Node* node, c10::optional<double>& low,
+                  c10::optional<double>& high);
+/// Scale and zero point of aten::quantize_per_tensor with constant parameters and the type of the engine's activations.
+c10::optional<CodeParams> quantizer_params(const LoweringContext& context, const torch::jit::Node* node);
+/// quantize(dequantize(q)) with the parameters of q gives q: (q - z) * s / s rounds back to q - z.
+bool remove_roundtrip(LoweringContext& context, torch::jit::Node* quantize);
+/// f(dequantize(codes)) -> dequantize(f(codes)) for an operator whose first input is replaced and whose `results` get
+/// these parameters.
+void sink_below(LoweringContext& context, torch::jit::Node* node, torch::jit::Value* codes,
+                const std::vector<torch::jit::Value*>& results, const CodeParams& params);
+/// f(dequantize(codes)) -> dequantize(result), where `result` is what `kernel`, inserted before the node, gives.
+void replace_by_codes(LoweringContext& context, torch::jit::Node* node, torch::jit::Value* result,
+                      const CodeParams& params, const std::string& kernel);
+bool sink_below_cat(LoweringContext& context, torch::jit::Node* node);
+/// Whether the node adds two tensors, unscaled.
+bool is_tensor_sum(const LoweringContext& context, const torch::jit::Node* node);
+/// The row of the engine that computes an operator with one operand, or null; then the reason is noted.
+const EngineRow* row_for(LoweringContext& context, torch::jit::Node* node, const std::vector<torch::jit::Value*>& codes,
+                         const FusedOutput& output);
+/// Replaces an operator by the row's kernel; the operator is removed.
+void apply_row(LoweringContext& context, const EngineRow& row, torch::jit::Node* node,
+               const std::vector<torch::jit::Value*>& codes, const FusedOutput& output);
+
+// The steps, in the order of lower_graph.
+
+/// Activations of depthwise convolutions that are quantized per channel: the scales move into the weights on both
+/// sides, and one scale for the whole tensor remains.
+void fold_channel_scales(LoweringContext& context);
+/// Activations get the engine's type: qint8 with zero point z becomes quint8 with z + 128 or the reverse, which stands
+/// for the same real values. Also declares the codes.
+void unify_activation_types(LoweringContext& context);
+/// f(dequantize(q)) -> dequantize(f(q)) for operators that only move values or take their maximum, then
+/// quantize(dequantize(q)) with equal parameters -> q.
+void sink_dequantize(LoweringContext& context);
+void fuse_conv_add(LoweringContext& context);
+void lower_convolutions_and_linear(LoweringContext& context);
+void lower_additions_and_products(LoweringContext& context);
+void lower_concatenations(LoweringContext& context);
+void lower_pooling(LoweringContext& context);
+void lower_unary(LoweringContext& context);
+/// The remaining quantizers of float tensors, changes of scale, and functions that a table computes.
+void lower_quantizers(LoweringContext& context);
+void lower_dequantizers(LoweringContext& context);
+/// Codes of images lie channels-last in memory. Gives the dense layout back before everything that can tell the
+/// difference: views, strides, operators of other libraries, and the caller of the model.
+void restore_layout(LoweringContext& context);
+
+}  // namespace tsquant

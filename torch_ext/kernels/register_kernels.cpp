@@ -3,8 +3,8 @@
 #include <limits>
 
 #include "kernels/conv_params.h"
-#include "kernels/cpu_features.h"
 #include "kernels/elementwise.h"
+#include "kernels/isa.h"
 
 // The operators of the lowered form. Schemas are the contract with model files: change them only by adding overloads.
 namespace tsquant::kernels {
@@ -99,7 +99,7 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("add(Tensor a, Tensor b, bool relu, float scale, int zero_point) -> Tensor", add);
   m.def("lookup(Tensor x, Tensor table, float scale, int zero_point) -> Tensor", lookup);
   m.def("mean(Tensor x, int[] dim, bool keepdim, float scale, int zero_point) -> Tensor", mean);
-  m.def("has_vnni() -> bool", []() { return has_vnni(); });
+  m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
 }
 
 }  // namespace tsquant::kernels

@@ -18,8 +18,9 @@ struct BinaryBlock {
   const uint8_t *a, *b;
   uint8_t* out;
 
+  /// The result before rounding, in units of its scale.
   template <class D>
-  HWY_INLINE void operator()(D d, int64_t i) const {
+  HWY_INLINE hn::Vec<D> scaled(D d, int64_t i) const {
     const hn::RebindToSigned<D> di;
     const auto x = load_values<T>(d, a + i, hn::Set(di, p.zero_point_a), hn::Set(d, p.scale_a));
     auto y = hn::Set(d, 0.0f);
@@ -30,10 +31,27 @@ struct BinaryBlock {
       y = load_values<T>(d, b + i, hn::Set(di, p.zero_point_b), hn::Set(d, p.scale_b));
     }
     const auto both = Kind == Binary::kAdd ? hn::Add(rounded(x), rounded(y)) : hn::Mul(x, y);
-    const auto lower = hn::Set(d, static_cast<float>(p.low - p.zero_point));
-    const auto upper = hn::Set(d, static_cast<float>(p.high - p.zero_point));
-    store_codes<T>(d, hn::Mul(both, hn::Set(d, p.inverse_out)), lower, upper, hn::Set(di, p.zero_point), out + i);
+    return hn::Mul(both, hn::Set(d, p.inverse_out));
   }
+  template <class D>
+  HWY_INLINE hn::Vec<D> upper(D d) const {
+    return hn::Set(d, static_cast<float>(p.high - p.zero_point));
+  }
+
+  template <class D>
+  HWY_INLINE void operator()(D d, int64_t i) const {
+    const auto lower = hn::Set(d, static_cast<float>(p.low - p.zero_point));
+    const hn::RebindToSigned<D> di;
+    store_codes<T>(d, scaled(d, i), lower, upper(d), hn::Set(di, p.zero_point), out + i);
+  }
+
+#if TSQUANT_X86_VECTORS
+  template <class D>
+  HWY_INLINE void pair(D d, int64_t i) const {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+    store_code_pair<T>(d, scaled(d, i), scaled(d, i + lanes), upper(d), p.zero_point, p.low, out + i);
+  }
+#endif
 };
 
 template <typename T, Binary Kind, bool BRepeats>

@@ -41,10 +41,12 @@ void lookup_bytes(const uint8_t* x, int64_t x_row, int64_t rows, int64_t n, cons
 /// out[i] = largest of source[k][i] over k < count, for i < n; count >= 1.
 void max_of_rows(const uint8_t* const* source, int64_t count, int64_t n, bool is_signed, uint8_t* out);
 
-/// out = quantize((sum of dequantized codes, added one after the other in float) / divisor).
+/// out = quantize((sum of dequantized codes, added one after the other in float) / divisor[0] / divisor[1] ...).
 struct AverageParams {
   bool is_signed = false;
-  float scale = 1, divisor = 1, inverse_out = 1;
+  float scale = 1, inverse_out = 1;
+  int divisions = 1;  ///< 1 to 3
+  float divisor[3] = {1, 1, 1};
   int32_t in_zero_point = 0, zero_point = 0;
   int32_t low = 0, high = 255;
 };

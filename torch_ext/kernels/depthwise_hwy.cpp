@@ -18,6 +18,7 @@
 #include "hwy/foreach_target.h"
 // The order matters: foreach_target.h first.
 #include "hwy/highway.h"
+#include "kernels/code_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tsquant::kernels {
@@ -153,7 +154,7 @@ struct Finish {
     const D16 d16;
     const DQ dq;
     // Saturation to 16 bits keeps the order, and every sum beyond it is clamped below anyway.
-    const auto both = hn::ReorderDemote2To(d16, hn::NearestInt(f0), hn::NearestInt(f1));
+    const auto both = hn::ReorderDemote2To(d16, nearest(D32(), f0), nearest(D32(), f1));
     const auto moved = hn::SaturatedAdd(both, hn::Set(d16, static_cast<int16_t>(e.zero_point)));
     const auto low = hn::Set(dq, static_cast<uint8_t>(e.low)), high = hn::Set(dq, static_cast<uint8_t>(e.high));
     hn::StoreU(hn::Min(hn::Max(hn::DemoteTo(dq, moved), low), high), dq, e.codes + at);
@@ -199,9 +200,10 @@ struct Finish {
 };
 
 /// Residuals and float results are rare here, so they are not inlined into the loops. By value: the loops keep their
-/// copy in registers.
-template <class D16>
-HWY_NOINLINE void finish_other_forms(Finish<D16> f, Sums<D16> s, int64_t at) {
+/// copies in registers.
+template <class D16, class V32>
+HWY_NOINLINE void finish_other_forms(Finish<D16> f, V32 lower, V32 upper, int64_t at) {
+  const Sums<D16> s = {lower, upper};
   if (f.e.floats != nullptr) {
     f.floats(f.lower(s), f.upper(s), at);
   } else {
@@ -209,12 +211,15 @@ HWY_NOINLINE void finish_other_forms(Finish<D16> f, Sums<D16> s, int64_t at) {
   }
 }
 
-template <class D16>
-HWY_INLINE void finish(const Finish<D16>& f, const Sums<D16>& s, int64_t at) {
+/// The results of T neighbouring pixels.
+template <class D16, int T>
+HWY_INLINE void finish(const Finish<D16>& f, const Sums<D16> (&s)[T], int64_t at) {
   if (f.e.floats == nullptr && f.e.other == nullptr) {
-    f.codes(f.lower(s), f.upper(s), at);
+#pragma GCC unroll 8
+    for (int p = 0; p < T; ++p) f.codes(f.lower(s[p]), f.upper(s[p]), at + p * f.e.pixel_stride);
   } else {
-    finish_other_forms<D16>(f, s, at);
+#pragma GCC unroll 8
+    for (int p = 0; p < T; ++p) finish_other_forms<D16>(f, s[p].lower, s[p].upper, at + p * f.e.pixel_stride);
   }
 }
 
@@ -228,8 +233,9 @@ template <class D16>
 HWY_INLINE void multiply_pair(D16 d16, hn::Vec<D16> lower, hn::Vec<D16> upper, const int16_t* w, Sums<D16>& s) {
   const hn::RepartitionToWide<D16> d32;
   auto unused = hn::Zero(d32);
-  s.lower = hn::ReorderWidenMulAccumulate(d32, lower, hn::LoadU(d16, w), s.lower, unused);
-  s.upper = hn::ReorderWidenMulAccumulate(d32, upper, hn::LoadU(d16, w + hn::Lanes(d16)), s.upper, unused);
+  // Kept in this order: gcc would add products to each other first, and run out of registers.
+  s.lower = in_register(hn::ReorderWidenMulAccumulate(d32, lower, hn::LoadU(d16, w), s.lower, unused));
+  s.upper = in_register(hn::ReorderWidenMulAccumulate(d32, upper, hn::LoadU(d16, w + hn::Lanes(d16)), s.upper, unused));
 }
 
 /// One pixel from pointers to its taps: any kernel, dilation and position.
@@ -237,10 +243,10 @@ template <class D16>
 HWY_NOINLINE void pixel_of_block(const Pointers& taps, const int16_t* w, const BlockEpilogue& b, int64_t at) {
   const D16 d16;
   const hn::RepartitionToWide<D16> d32;
-  Sums<D16> s = {hn::Zero(d32), hn::Zero(d32)};
+  Sums<D16> s[1] = {{hn::Zero(d32), hn::Zero(d32)}};
   for (size_t t = 0; t < taps.size(); t += 2, w += 2 * hn::Lanes(d16)) {
     const auto x = load_codes(d16, taps[t] + b.first_channel), y = load_codes(d16, taps[t + 1] + b.first_channel);
-    multiply_pair(d16, hn::InterleaveLower(d16, x, y), hn::InterleaveUpper(d16, x, y), w, s);
+    multiply_pair(d16, hn::InterleaveLower(d16, x, y), hn::InterleaveUpper(d16, x, y), w, s[0]);
   }
   finish(Finish<D16>(b), s, at);
 }
@@ -282,8 +288,7 @@ HWY_INLINE void pixels(const uint8_t* const (&rows)[K], int64_t step, const int1
       }
     }
   }
-#pragma GCC unroll 8
-  for (int p = 0; p < T; ++p) finish(f, s[p], at + p * f.e.pixel_stride);
+  finish(f, s, at);
 }
 
 /// The output pixels of a row whose windows touch neither the left nor the right padding.

@@ -43,8 +43,9 @@ struct AverageBlock {
   AverageParams p;  // a copy, because a store of bytes might change what a reference shows
   uint8_t* out;
 
+  /// The result before rounding, in units of its scale.
   template <class D>
-  HWY_INLINE void operator()(D d, int64_t i) const {
+  HWY_INLINE hn::Vec<D> scaled(D d, int64_t i) const {
     const hn::RebindToSigned<D> di;
     const auto in_zero_point = hn::Set(di, p.in_zero_point);
     const auto scale = hn::Set(d, p.scale);
@@ -52,18 +53,35 @@ struct AverageBlock {
     for (int64_t k = 0; k < count; ++k) {
       sum = hn::Add(sum, rounded(load_values<T>(d, source[k] + i, in_zero_point, scale)));
     }
-    const auto scaled = hn::Mul(hn::Div(sum, hn::Set(d, p.divisor)), hn::Set(d, p.inverse_out));
-    const auto lower = hn::Set(d, static_cast<float>(p.low - p.zero_point));
-    const auto upper = hn::Set(d, static_cast<float>(p.high - p.zero_point));
-    store_codes<T>(d, scaled, lower, upper, hn::Set(di, p.zero_point), out + i);
+    for (int k = 0; k < p.divisions; ++k) sum = hn::Div(sum, hn::Set(d, p.divisor[k]));
+    return hn::Mul(sum, hn::Set(d, p.inverse_out));
   }
+  template <class D>
+  HWY_INLINE hn::Vec<D> upper(D d) const {
+    return hn::Set(d, static_cast<float>(p.high - p.zero_point));
+  }
+
+  template <class D>
+  HWY_INLINE void operator()(D d, int64_t i) const {
+    const auto lower = hn::Set(d, static_cast<float>(p.low - p.zero_point));
+    const hn::RebindToSigned<D> di;
+    store_codes<T>(d, scaled(d, i), lower, upper(d), hn::Set(di, p.zero_point), out + i);
+  }
+
+#if TSQUANT_X86_VECTORS
+  template <class D>
+  HWY_INLINE void pair(D d, int64_t i) const {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+    store_code_pair<T>(d, scaled(d, i), scaled(d, i + lanes), upper(d), p.zero_point, p.low, out + i);
+  }
+#endif
 };
 
 void average_target(const uint8_t* const* source, int64_t count, int64_t n, const AverageParams& p, uint8_t* out) {
   if (p.is_signed) {
-    cover<float>(n, AverageBlock<int8_t>{source, count, p, out});
+    cover_pairs(n, AverageBlock<int8_t>{source, count, p, out});
   } else {
-    cover<float>(n, AverageBlock<uint8_t>{source, count, p, out});
+    cover_pairs(n, AverageBlock<uint8_t>{source, count, p, out});
   }
 }
 

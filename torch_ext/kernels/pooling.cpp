@@ -178,7 +178,7 @@ at::Tensor avg_pool(const at::Tensor& x, at::IntArrayRef kernel_size, at::IntArr
                      const int64_t counted = w.depth.counted * w.height.counted * w.width.counted;
                      // A window in the padding alone is 0, whatever it is divided by.
                      const int64_t divisor = divisor_override ? *divisor_override : count_include_pad ? counted : count;
-                     p.divisor = count == 0 ? 1.0f : static_cast<float>(divisor);
+                     p.divisor[0] = count == 0 ? 1.0f : static_cast<float>(divisor);
                      average_of_rows(rows, count, images.sizes().channels, p, pixel);
                    });
   });
@@ -203,9 +203,13 @@ at::Tensor adaptive_avg_pool(const at::Tensor& x, at::IntArrayRef output_size, d
   const AverageParams params = average_params(x, scale, zero_point);
   return images.result(lengths(axes), scale, zero_point, [&](uint8_t* out) {
     for_each_pixel(images, axes, out,
-                   [&](const uint8_t* const* rows, int64_t count, const PixelWindow&, uint8_t* pixel) {
+                   [&](const uint8_t* const* rows, int64_t count, const PixelWindow& w, uint8_t* pixel) {
                      AverageParams p = params;
-                     p.divisor = static_cast<float>(count);
+                     // LibTorch divides once in one and two dimensions, and by each length in three.
+                     p.divisions = rank == 3 ? 3 : 1;
+                     p.divisor[0] = static_cast<float>(rank == 3 ? w.depth.counted : count);
+                     p.divisor[1] = static_cast<float>(w.height.counted);
+                     p.divisor[2] = static_cast<float>(w.width.counted);
                      average_of_rows(rows, count, images.sizes().channels, p, pixel);
                    });
   });

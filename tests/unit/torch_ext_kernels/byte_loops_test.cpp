@@ -172,7 +172,8 @@ TEST_P(ByteLoops, AveragesAddInTheOrderOfTheRows) {
     p.is_signed = b.is_signed;
     p.scale = b.scale_a;
     p.inverse_out = b.inverse_out;
-    p.divisor = static_cast<float>(1 + random() % 20);
+    p.divisions = 1 + static_cast<int>(random() % 3);
+    for (float& divisor : p.divisor) divisor = static_cast<float>(1 + random() % 20);
     p.in_zero_point = b.zero_point_a;
     p.zero_point = b.zero_point;
     p.low = b.low;
@@ -185,7 +186,8 @@ TEST_P(ByteLoops, AveragesAddInTheOrderOfTheRows) {
       for (const uint8_t* row : rows.pointers) {
         sum = sum + static_cast<float>(code(row[i], p.is_signed) - p.in_zero_point) * p.scale;
       }
-      const uint8_t want = quantized(sum / p.divisor * p.inverse_out, p.zero_point, p.low, p.high);
+      for (int k = 0; k < p.divisions; ++k) sum = sum / p.divisor[k];
+      const uint8_t want = quantized(sum * p.inverse_out, p.zero_point, p.low, p.high);
       ASSERT_EQ(out.data()[i], want) << n << " at " << i;
     }
   }

@@ -43,7 +43,9 @@ void expect_same_codes(const at::Tensor& got, const at::Tensor& want, const std:
 
 /// A dense input keeps its strides.
 void expect_layout(const at::Tensor& result, const at::Tensor& x) {
-  if (x.is_non_overlapping_and_dense()) EXPECT_EQ(result.strides(), x.strides()) << x.sizes();
+  if (x.is_non_overlapping_and_dense()) {
+    EXPECT_EQ(result.strides(), x.strides()) << x.sizes();
+  }
 }
 
 struct TypeCase {
@@ -64,7 +66,9 @@ INSTANTIATE_TEST_SUITE_P(Targets, Elementwise, all_targets(), target_name);
 TEST_P(Elementwise, QuantizeGivesTheCodesOfLibTorch) {
   for (const TypeCase& t : kTypes) {
     for (const auto& codes : layouts(t.type, 0.05, t.zero_point)) {
-      const auto x = at::empty_strided(codes.sizes(), codes.strides(), at::kFloat).normal_() * 3;
+      const bool expanded = codes.numel() > 1 && codes.stride(-1) == 0;
+      const auto x = expanded ? at::randn({1}).expand(codes.sizes())
+                              : at::empty_strided(codes.sizes(), codes.strides(), at::kFloat).normal_(0, 3);
       const auto y = run_kernel("quantize", {x, 0.037, t.out_zero_point, t.type}).toTensor();
       expect_same_codes(y, at::quantize_per_tensor(x, 0.037, t.out_zero_point, t.type), "quantize");
       if (x.dim() == 4) {
@@ -199,7 +203,9 @@ TEST_P(Elementwise, CatGivesTheCodesOfRequantizedParts) {
         if (dim == 1) parts.push_back(random_codes({2, 67, 5, 7}, 0.01, 0, t.type));
         const auto y = run_kernel("cat", {parts, dim, 0.05, t.out_zero_point}).toTensor();
         expect_same_codes(y, cat_reference(parts, dim, 0.05, t.out_zero_point), "cat");
-        if (first == 1) EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+        if (first == 1) {
+          EXPECT_TRUE(y.is_contiguous(at::MemoryFormat::ChannelsLast));
+        }
       }
     }
     const std::vector<at::Tensor> with_empty = {random_codes({0}, 1, 0, t.type),

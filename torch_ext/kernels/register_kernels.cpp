@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "kernels/conv_params.h"
-#include "kernels/elementwise.h"
 #include "kernels/isa.h"
 
 // The operators of the lowered form. Schemas are the contract with model files: change them only by adding overloads.
@@ -81,7 +80,6 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "linear_pack(Tensor weight, Tensor scales, Tensor? bias, float? clamp_min, float? clamp_max) -> "
       "__torch__.torch.classes.tsquant.LinearParams",
       linear_pack);
-  m.def("quantize(Tensor x, float scale, int zero_point, ScalarType dtype) -> Tensor", quantize);
   m.def("conv(Tensor x, __torch__.torch.classes.tsquant.ConvParams params, float scale, int zero_point) -> Tensor",
         conv);
   m.def(
@@ -96,9 +94,6 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("linear(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, float scale, int zero_point) -> Tensor",
         linear);
   m.def("linear_float(Tensor x, __torch__.torch.classes.tsquant.LinearParams params) -> Tensor", linear_float);
-  m.def("add(Tensor a, Tensor b, bool relu, float scale, int zero_point) -> Tensor", add);
-  m.def("lookup(Tensor x, Tensor table, float scale, int zero_point) -> Tensor", lookup);
-  m.def("mean(Tensor x, int[] dim, bool keepdim, float scale, int zero_point) -> Tensor", mean);
   m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
 }
 

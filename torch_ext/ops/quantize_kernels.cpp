@@ -299,27 +299,45 @@ void dequantize_columns_s8(const int8_t* q, int64_t rows, int64_t columns, const
   });
 }
 
-void quantize_interleave_u8(const float* x, int64_t channels, int64_t plane, int64_t pixels, float inverse,
-                            int64_t zero_point, int64_t quant_min, int64_t quant_max, int64_t out_channels,
-                            uint8_t* out) {
+namespace {
+
+template <typename T, class Quantize>
+void quantize_interleave(const Quantize& quantize, const float* x, int64_t channels, int64_t plane, int64_t pixels,
+                         int64_t pad, int64_t out_channels, T* out) {
   // The codes of one block of pixels stay in the first-level cache between the two steps.
   const int64_t block = std::clamp<int64_t>(8192 / std::max<int64_t>(out_channels, 1), 64, 1024);
-  const auto pad = static_cast<uint8_t>(std::clamp(zero_point, quant_min, quant_max));
-  std::vector<uint8_t> planes(block * out_channels, pad);
+  std::vector<T> planes(block * out_channels, static_cast<T>(pad));
   for (int64_t p = 0; p < pixels; p += block) {
     const int64_t count = std::min(block, pixels - p);
-    for (int64_t c = 0; c < channels; ++c) {
-      quantize_u8(x + c * plane + p, count, inverse, zero_point, quant_min, quant_max, planes.data() + c * block);
-    }
-    uint8_t* to = out + p * out_channels;
+    for (int64_t c = 0; c < channels; ++c) quantize(x + c * plane + p, count, planes.data() + c * block);
+    T* to = out + p * out_channels;
     if (out_channels == 3 || out_channels == 4) {
-      HWY_DYNAMIC_DISPATCH(interleave_target)(planes.data(), block, out_channels, count, to);
+      HWY_DYNAMIC_DISPATCH(interleave_target)
+      (reinterpret_cast<const uint8_t*>(planes.data()), block, out_channels, count, reinterpret_cast<uint8_t*>(to));
       continue;
     }
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t c = 0; c < out_channels; ++c) to[i * out_channels + c] = planes[c * block + i];
     }
   }
+}
+
+}  // namespace
+
+void quantize_interleave_u8(const float* x, int64_t channels, int64_t plane, int64_t pixels, float inverse,
+                            int64_t zero_point, int64_t quant_min, int64_t quant_max, int64_t out_channels,
+                            uint8_t* out) {
+  quantize_interleave([&](const float* from, int64_t n,
+                          uint8_t* to) { quantize_u8(from, n, inverse, zero_point, quant_min, quant_max, to); },
+                      x, channels, plane, pixels, std::clamp(zero_point, quant_min, quant_max), out_channels, out);
+}
+
+void quantize_interleave_s8(const float* x, int64_t channels, int64_t plane, int64_t pixels, float inverse,
+                            int64_t zero_point, int64_t quant_min, int64_t quant_max, int64_t out_channels,
+                            int8_t* out) {
+  quantize_interleave([&](const float* from, int64_t n,
+                          int8_t* to) { quantize_s8(from, n, inverse, zero_point, quant_min, quant_max, to); },
+                      x, channels, plane, pixels, std::clamp(zero_point, quant_min, quant_max), out_channels, out);
 }
 
 const char* quantize_kernel_target() { return HWY_DYNAMIC_DISPATCH(target_name)(); }

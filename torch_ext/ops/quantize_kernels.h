@@ -44,6 +44,9 @@ void dequantize_columns_s8(const int8_t* q, int64_t rows, int64_t columns, const
 void quantize_interleave_u8(const float* x, int64_t channels, int64_t plane, int64_t pixels, float inverse,
                             int64_t zero_point, int64_t quant_min, int64_t quant_max, int64_t out_channels,
                             uint8_t* out);
+void quantize_interleave_s8(const float* x, int64_t channels, int64_t plane, int64_t pixels, float inverse,
+                            int64_t zero_point, int64_t quant_min, int64_t quant_max, int64_t out_channels,
+                            int8_t* out);
 
 /// Name of the instruction set that this machine gets ("AVX3", "AVX2", "SSE4", ...).
 const char* quantize_kernel_target();

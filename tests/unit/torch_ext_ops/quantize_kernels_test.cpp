@@ -122,26 +122,35 @@ TEST_P(QuantizeKernels, ColumnsEqualScalar) {
   expect_columns_as_scalar<int8_t>(quantize_columns_s8, dequantize_columns_s8);
 }
 
-TEST_P(QuantizeKernels, InterleaveTransposesAndPads) {
+template <typename T, class Interleave>
+void expect_interleaved(const Interleave& interleave, int64_t zero_point) {
+  const int64_t lowest = std::numeric_limits<T>::min(), highest = std::numeric_limits<T>::max();
   for (const int64_t channels : {1, 3, 4, 5, 64}) {
     for (const int64_t padding : {0, 1, 3}) {
       for (const int64_t pixels : {1, 63, 200, 3001}) {
         const int64_t plane = pixels + 11, out_channels = channels + padding;
         const auto x = awkward_values(channels * plane, 0.1f, static_cast<uint32_t>(pixels));
-        std::vector<uint8_t> out(pixels * out_channels + 1, 201), expected = out;
-        quantize_interleave_u8(x.data(), channels, plane, pixels, inverse_scale(0.1), 128, 0, 255, out_channels,
-                               out.data());
+        std::vector<T> out(pixels * out_channels + 1, T{101}), expected = out;
+        interleave(x.data(), channels, plane, pixels, inverse_scale(0.1), zero_point, lowest, highest, out_channels,
+                   out.data());
         for (int64_t p = 0; p < pixels; ++p) {
           for (int64_t c = 0; c < out_channels; ++c) {
-            uint8_t& to = expected[p * out_channels + c];
-            to = 128;
-            if (c < channels) quantize_scalar(&x[c * plane + p], 1, inverse_scale(0.1), 128, 0, 255, &to);
+            T& to = expected[p * out_channels + c];
+            to = static_cast<T>(zero_point);
+            if (c < channels) {
+              quantize_scalar(&x[c * plane + p], 1, inverse_scale(0.1), zero_point, lowest, highest, &to);
+            }
           }
         }
         ASSERT_EQ(out, expected) << channels << "+" << padding << " channels, " << pixels << " pixels";
       }
     }
   }
+}
+
+TEST_P(QuantizeKernels, InterleaveTransposesAndPads) {
+  expect_interleaved<uint8_t>(quantize_interleave_u8, 128);
+  expect_interleaved<int8_t>(quantize_interleave_s8, -7);
 }
 
 INSTANTIATE_TEST_SUITE_P(InstructionSets, QuantizeKernels,

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "kernels/double_conv.h"
+#include "kernels/code_tensor.h"
 #include "kernels/unsigned_codes.h"
 
 namespace tsquant::kernels {

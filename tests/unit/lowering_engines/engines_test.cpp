@@ -9,11 +9,12 @@
 namespace tsquant::testing {
 namespace {
 
-TEST(Engines, ListEndsWithOurKernelsAndHoldsTheDefault) {
+TEST(Engines, OurKernelsComeFirstAndAreTheDefaultOnEveryMachine) {
   const auto engines = available_engines();
   ASSERT_FALSE(engines.empty());
-  EXPECT_EQ(engines.back(), "tsquant");
-  EXPECT_EQ(std::count(engines.begin(), engines.end(), default_engine()), 1);
+  EXPECT_EQ(engines.front(), "tsquant");
+  EXPECT_EQ(default_engine(), "tsquant");
+  EXPECT_EQ(std::count(engines.begin(), engines.end(), "tsquant"), 1);
   EXPECT_EQ(std::count(engines.begin(), engines.end(), "none"), 0);
 }
 

@@ -24,11 +24,12 @@ struct Lowered {
   std::string kernel_of(const std::string& type) const;
 };
 
-/// Parameters: float tensors, or quantized weights that the source reads with torch.dequantize.
+/// Parameters: float tensors, or quantized weights that the source reads with torch.dequantize. `probe` is the sample
+/// that lowering tries the model on.
 Lowered lower(const std::string& source, const std::vector<std::pair<std::string, at::Tensor>>& params,
-              const std::string& engine);
+              const std::string& engine, const at::Tensor& probe);
 
-Lowered lower(const Model& reference, const std::string& engine);
+Lowered lower(const Model& reference, const std::string& engine, const at::Tensor& probe);
 
 /// A weight as fold_quantize leaves it: qint8, one scale per output channel.
 at::Tensor quantized_weight(at::IntArrayRef sizes, int64_t axis = 0);

@@ -60,9 +60,9 @@ bool is_initialization(const Node* node) {
   return node->kind() == c10::aten::fill_ || node->kind() == c10::aten::zero_ || node->kind() == c10::aten::normal_;
 }
 
-/// Whether the argument that `node` overwrites is a tensor that an operator of the same block has just made and that
-/// nothing else than `node` gave another name to. This needs no alias analysis: that of LibTorch looks at the whole
-/// graph again after every mutation that it removes.
+/// Whether the argument that `node` overwrites is a tensor that an operator of the same block has just made, and that
+/// others only read, and only before. This needs no alias analysis: that of LibTorch looks at the whole graph again after
+/// every mutation that it removes.
 bool overwrites_own_tensor(const Node* node) {
   const Value* target = node->input(0);
   const Node* maker = target->node();
@@ -70,7 +70,7 @@ bool overwrites_own_tensor(const Node* node) {
   const auto& uses = target->uses();
   return std::all_of(uses.begin(), uses.end(), [node](const Use& use) {
     if (use.user == node) return use.offset == 0;
-    return only_reads(use) && (use.user->isBefore(node) || use.user->owningBlock() == node->owningBlock());
+    return only_reads(use) && use.user->isBefore(node);
   });
 }
 
@@ -82,10 +82,8 @@ bool remove_simple_mutation(PassContext& ctx) {
     if (!overwrites_own_tensor(node)) continue;
     const std::string kind = functional_kind(node);
     if (kind.empty()) continue;
-    Value* target = node->input(0);
     const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
-    Node* result = replace_node(node, kind, inputs);
-    target->replaceAllUsesAfterNodeWith(result, result->output());
+    replace_node(node, kind, inputs);
     changed = true;
   }
   return changed;

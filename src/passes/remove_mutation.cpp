@@ -61,8 +61,8 @@ bool is_initialization(const Node* node) {
 }
 
 /// Whether the argument that `node` overwrites is a tensor that an operator of the same block has just made, and that
-/// others only read, and only before. This needs no alias analysis: that of LibTorch looks at the whole graph again after
-/// every mutation that it removes.
+/// others only read, and only before. This needs no alias analysis: that of LibTorch looks at the whole graph again
+/// after every mutation that it removes.
 bool overwrites_own_tensor(const Node* node) {
   const Value* target = node->input(0);
   const Node* maker = target->node();

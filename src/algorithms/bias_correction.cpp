@@ -47,6 +47,7 @@ at::Tensor own_bias(const Model& model, const BiasLayer& layer) {
 Model with_quantized_weights(const Model& model, const Annotations& annotations, const QParamTable& qparams) {
   Model copy = model.clone();
   const GraphView view(copy);
+  const ParamScope scope(copy);
   for (const auto& point : annotations.points) {
     const auto found = qparams.find(point.id);
     if (point.kind != PointKind::kWeight || !point.input_port || found == qparams.end()) continue;
@@ -132,13 +133,17 @@ class Correction {
         running_(with_quantized_weights(model, annotations, qparams)) {
     const GraphView running_view(running_);
     const auto layers = find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes);
-    auto copies = find_bias_layers(running_, running_view, annotations, parameters.apply_for_all_nodes);
+    std::unordered_map<std::string, BiasLayer> copies;
+    for (auto& copy : find_bias_layers(running_, running_view, annotations, parameters.apply_for_all_nodes)) {
+      copies.emplace(copy.name, std::move(copy));
+    }
+    const ParamScope scope(model);
     for (const auto& layer : layers) {
-      const auto copy = std::find_if(copies.begin(), copies.end(), [&](const auto& c) { return c.name == layer.name; });
+      const auto copy = copies.find(layer.name);
       const auto found = qparams.find(layer.point);
       const auto weight = param_of(model, layer.node->input(layer.weight));
       if (copy == copies.end() || found == qparams.end() || !weight) continue;
-      Target target{layer, std::move(*copy), &found->second, {}, nullptr, own_bias(model, layer), {}};
+      Target target{layer, std::move(copy->second), &found->second, {}, nullptr, own_bias(model, layer), {}};
       if (parameters.reference != BiasReference::kSimulated) {
         target.float_output = std::make_unique<ChannelMean>(layer.axis);
       } else if (const auto geometry = kernel_geometry(model, layer.node, weight->tensor)) {
@@ -186,6 +191,7 @@ class Correction {
   void run_together(const std::vector<torch::jit::Node*>& nodes, const Dataset& dataset,
                     const CalibrationOptions& calibration) {
     LayerwiseRun layerwise(running_, nodes);
+    const ParamScope scope(model_);
     for (int64_t i = 0; i < calibration.subset_size; ++i) layerwise.add_sample(dataset.get(i));
     for (size_t i = 0; i < targets_.size(); ++i) {
       const Target& target = targets_[i];

@@ -36,6 +36,7 @@ bool find_bias(const Model& model, const GraphView& view, const ViewNode& node, 
 
 std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& view, const Annotations& annotations,
                                         bool all_nodes) {
+  const ParamScope scope(model);
   std::map<int64_t, BiasLayer> layers;
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kWeight || !point.input_port) continue;

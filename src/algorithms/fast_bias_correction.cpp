@@ -57,6 +57,7 @@ double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
 FastBiasCorrection::FastBiasCorrection(const Model& model, const GraphView& view, const Annotations& annotations,
                                        const BiasCorrectionParameters& parameters)
     : parameters_(parameters) {
+  const ParamScope scope(model);
   for (auto& layer : find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes)) {
     auto collected = std::make_shared<Collected>();
     if (parameters.reference.value_or(BiasReference::kSimulated) == BiasReference::kSimulated) {
@@ -103,6 +104,7 @@ at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& col
 
 std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTable& qparams) {
   at::NoGradGuard no_grad;
+  const ParamScope scope(model);
   std::vector<BiasRecord> records;
   const auto threshold =
       parameters_.reference == BiasReference::kCollected ? c10::optional<double>(kThreshold) : c10::nullopt;

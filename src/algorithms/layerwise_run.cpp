@@ -52,6 +52,11 @@ LayerwiseRun::LayerwiseRun(const Model& model, const std::vector<Node*>& layers)
     positions_[node] = nodes_.size();
     nodes_.push_back(node);
   }
+  dying_.resize(nodes_.size());
+  for (const Value* input : model.graph()->inputs()) note_last_use(input, 0);
+  for (size_t i = 0; i < nodes_.size(); ++i) {
+    for (const Value* output : nodes_[i]->outputs()) note_last_use(output, i);
+  }
 }
 
 LayerwiseRun::~LayerwiseRun() = default;
@@ -64,14 +69,15 @@ void LayerwiseRun::add_sample(const Sample& sample) {
   samples_.push_back(std::move(state));
 }
 
-/// Position of the last node that reads the value; the number of nodes when it is returned.
-size_t LayerwiseRun::last_use(const Value* value) const {
-  size_t last = 0;
+/// The position of the last node that reads the value, or that made it; the number of nodes when it is returned.
+void LayerwiseRun::note_last_use(const Value* value, size_t made) {
+  size_t last = made;
   for (const auto& use : value->uses()) {
     const auto place = positions_.find(outermost(use.user, model_.graph()->block()));
     last = std::max(last, place == positions_.end() ? nodes_.size() : place->second);
   }
-  return last;
+  last_use_[value] = last;
+  if (last < nodes_.size()) dying_[last].push_back(value);
 }
 
 LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const Value* kept) const {
@@ -100,7 +106,7 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
   for (size_t i = begin; i < end; ++i) {
     if (nodes_[i]->kind() == c10::prim::Constant) continue;
     for (Value* output : nodes_[i]->outputs()) {
-      if (last_use(output) >= end || output == kept || nodes_[i] == layers_[current_])
+      if (last_use_.at(output) >= end || output == kept || nodes_[i] == layers_[current_])
         segment.outputs.push_back(output);
     }
   }
@@ -125,7 +131,9 @@ void LayerwiseRun::advance(size_t index, size_t input,
     torch::jit::InterpreterState(*segment.code).run(stack);
     for (size_t i = 0; i < segment.outputs.size(); ++i) state[segment.outputs[i]] = std::move(stack[i]);
     turn.in_order(0, false, [&] { visit(state.at(wanted).toTensor(), state.at(layer->output()).toTensor()); });
-    for (auto it = state.begin(); it != state.end();) it = last_use(it->first) < end ? state.erase(it) : std::next(it);
+    for (size_t i = done_; i < end; ++i) {
+      for (const Value* value : dying_[i]) state.erase(value);
+    }
   };
   run_samples(static_cast<int64_t>(samples_.size()), /*independent=*/true, run_sample, [](int64_t) {});
   done_ = end;

@@ -45,12 +45,14 @@ class LayerwiseRun {
   using State = std::unordered_map<const torch::jit::Value*, c10::IValue>;
 
   Segment make_segment(size_t begin, size_t end, const torch::jit::Value* kept) const;
-  size_t last_use(const torch::jit::Value* value) const;
+  void note_last_use(const torch::jit::Value* value, size_t made);
 
   const Model& model_;
   std::vector<torch::jit::Node*> layers_;
   std::vector<torch::jit::Node*> nodes_;  ///< of the outermost block
   std::unordered_map<const torch::jit::Node*, size_t> positions_;
+  std::unordered_map<const torch::jit::Value*, size_t> last_use_;
+  std::vector<std::vector<const torch::jit::Value*>> dying_;  ///< by position: values that nobody reads afterwards
   std::vector<State> samples_;
   size_t done_ = 0;     ///< nodes that all samples have run
   size_t current_ = 0;  ///< layer that was advanced to last

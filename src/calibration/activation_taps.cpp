@@ -160,6 +160,7 @@ void ActivationTaps::observe(const Sample& sample, int64_t index, Turn& turn) {
   run(sample, [&](size_t tap, const at::Tensor& x) {
     turn.in_order(tap, taps_[tap].in_loop, [&] {
       taps_[tap].observer->observe(x);
+      if (taps_[tap].point) taps_[tap].distinct.observe(x);
       require_no_nan(taps_[tap].observer->not_a_number(), x, index);
     });
   });
@@ -192,6 +193,7 @@ void ActivationTaps::move_into(StatTable& table) {
       table.warnings.push_back(
           fmt::format("{} infinite values at {} were left out of its range", infinite, place_of(*tap.point)));
     }
+    if (tap.distinct.seen() > 0) table.distinct.emplace(tap.point->id, tap.distinct);
     if (tap.observer->batches() > 0) table.observers[tap.point->id] = std::move(tap.owned);
   }
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calibration/calibrator.h"
+#include "calibration/distinct_values.h"
 #include "calibration/statistics_file.h"
 #include "graph/sample_team.h"
 
@@ -43,7 +44,8 @@ class ActivationTaps {
   std::vector<std::pair<std::string, std::vector<at::Tensor>>> states() const;
   void set_states(const std::vector<std::pair<std::string, std::vector<at::Tensor>>>& states);
 
-  /// Gives the observers of the points to the table, with remarks about infinite values.
+  /// Gives the observers of the points to the table, with the different values that were seen here and remarks about
+  /// infinite values.
   void move_into(StatTable& table);
 
  private:
@@ -53,6 +55,7 @@ class ActivationTaps {
     Observer* observer = nullptr;
     std::string node;      ///< of an extra tap
     bool in_loop = false;  ///< a sample may pass it several times
+    DistinctValues distinct;
   };
 
   std::string name(size_t tap) const;

@@ -169,6 +169,7 @@ StatTable calibrate(const Model& model, const GraphView& view, const Annotations
   table.samples = taps.empty() ? 1 : wanted;
   Collection(model, annotations, dataset, options, table.samples).fill(taps);
   taps.move_into(table);
+  const ParamScope scope(model);
   for (const auto& point : annotations.points) {
     if (point.kind == PointKind::kWeight && !point.spec.fixed_scale) observe_weight(model, view, point, options, table);
   }

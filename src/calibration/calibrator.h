@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/distinct_values.h"
 #include "graph/tap_runner.h"
 #include "numerics/qparams.h"
 #include "tsquant/annotation.h"
@@ -20,6 +21,7 @@ class StatisticsCache;  // statistics_cache.h
 /// Statistics by point id.
 struct StatTable {
   std::map<int64_t, std::unique_ptr<Observer>> observers;
+  std::map<int64_t, DistinctValues> distinct;  ///< of activations that this process saw, not of saved statistics
   int64_t samples = 0;
   /// Remarks for the report: fewer samples than asked for, weights that could not be read, infinite values.
   std::vector<std::string> warnings;

@@ -29,6 +29,8 @@ class CoveringObserver : public RangeEstimatorObserver {
 
   void merge(const Observer& other) override;
   Range range() const override;
+  /// Samples with finite values so far.
+  int64_t samples() const { return static_cast<int64_t>(lows_.size()); }
   std::vector<at::Tensor> state() const override;
   void set_state(const std::vector<at::Tensor>& state) override;
   void replay(const std::vector<at::Tensor>& summary) override;

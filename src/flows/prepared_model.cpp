@@ -16,6 +16,7 @@
 #include "flows/equalize_channels.h"
 #include "flows/float_types.h"
 #include "flows/phase_clock.h"
+#include "flows/range_remarks.h"
 #include "flows/record_options.h"
 #include "flows/remarks.h"
 #include "graph/op_table.h"
@@ -97,6 +98,7 @@ void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationO
   const auto& captured = prepared.model->warnings();
   report.warnings.insert(report.warnings.begin(), captured.begin(), captured.end());
   report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
+  warn_about_ranges(prepared.annotations, prepared.qparams, stats, report);
   describe_quantizers(report, prepared.annotations, prepared.qparams, stats);
   const auto absent = find_absent_points(*prepared.view, prepared.annotations, prepared.qparams);
   report.warnings.insert(report.warnings.end(), absent.warnings.begin(), absent.warnings.end());
@@ -112,6 +114,7 @@ const ViewEdge* bias_edge(const GraphView& view, const std::string& name) {
 }
 
 void keep_biases(PreparedModel& prepared) {
+  const ParamScope scope(*prepared.model);
   for (const auto& point : prepared.annotations.points) {
     if (point.kind != PointKind::kWeight) continue;
     const ViewEdge* edge = bias_edge(*prepared.view, point.node);
@@ -132,13 +135,14 @@ void restore_bias(Model& model, const GraphView& view, const PreparedModel& prep
 
 /// Marks the operators whose points could not be inserted.
 void apply_refusals(Report& report, const std::vector<Refusal>& refusals) {
-  for (const auto& refusal : refusals) {
-    for (auto& node : report.nodes) {
-      if (node.name != refusal.node) continue;
-      node.quantized = false;
-      node.code = refusal.code;
-      node.reason = refusal.reason;
-    }
+  std::unordered_map<std::string, const Refusal*> last;
+  for (const auto& refusal : refusals) last[refusal.node] = &refusal;
+  for (auto& node : report.nodes) {
+    const auto refusal = last.find(node.name);
+    if (refusal == last.end()) continue;
+    node.quantized = false;
+    node.code = refusal->second->code;
+    node.reason = refusal->second->reason;
   }
 }
 
@@ -259,6 +263,7 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   Model model = prepared.model->clone();
   {
     const GraphView view(model);
+    const ParamScope scope(model);
     for (const auto& name : reverted_operators) restore_bias(model, view, prepared, name);
   }
   // Restoring a bias may edit the graph, so the view that the quantizers are inserted by is built afterwards.

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/ir/scope.h>
 
+#include "graph/attribute_slots.h"
 #include "graph/fx_names.h"
 #include "graph/tensor_values.h"
 
@@ -86,12 +87,17 @@ class ModulePaths {
       const c10::TypePtr type = info->class_type();
       const std::string name = info->instance_name();
       if (name == "SELF") continue;
-      const auto child =
-          parent->cast<c10::ClassType>() ? parent->expect<c10::ClassType>()->findAttribute(name) : nullptr;
+      const auto child = child_type(parent, name);
       if (child && *child == *type) path += (path.empty() ? "" : "/") + name;
       parent = type;
     }
     return path;
+  }
+
+  static c10::TypePtr child_type(const c10::TypePtr& parent, const std::string& name) {
+    const auto type = parent->cast<c10::ClassType>();
+    const auto slot = type ? find_attribute_slot(*type, name) : c10::nullopt;
+    return slot ? type->getAttribute(*slot) : nullptr;
   }
 
   c10::TypePtr root_;

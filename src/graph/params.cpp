@@ -3,9 +3,12 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
+#include <algorithm>
 #include <mutex>
 #include <set>
+#include <unordered_set>
 
+#include "graph/access_index.h"
 #include "graph/tensor_values.h"
 #include "tsquant/error.h"
 
@@ -19,65 +22,27 @@ using torch::jit::Value;
 
 namespace {
 
-using ObjectPtr = c10::intrusive_ptr<c10::ivalue::Object>;
-
 /// The object behind a chain of GetAttr that starts at `self`; null when it is none. Appends the attribute names.
 ObjectPtr object_of(const ObjectPtr& root, const Value* self, const Value* value, std::string& path) {
   if (value == self) return root;
   const Node* node = value->node();
   if (node->kind() != c10::prim::GetAttr) return {};
-  const auto owner = object_of(root, self, node->input(), path);
-  const auto& name = node->s(c10::attr::name);
-  if (!owner || !owner->type()->findAttributeSlot(name)) return {};
-  const auto attribute = owner->getAttr(name);
-  if (!attribute.isObject()) return {};
-  path += name + ".";
-  return attribute.toObject();
+  const ObjectPtr owner = object_of(root, self, node->input(), path);
+  const auto slot = slot_of_access(owner, path, node);
+  if (!slot || !slot->value().isObject()) return {};
+  path = slot->path + ".";
+  return slot->value().toObject();
 }
 
-c10::optional<AttributeSlot> slot_in(const ObjectPtr& root, const Value* self, const Value* value) {
-  const Node* node = value->node();
-  if (node->kind() != c10::prim::GetAttr) return c10::nullopt;
-  std::string path;
-  const auto owner = object_of(root, self, node->input(), path);
-  const auto& name = node->s(c10::attr::name);
-  if (!owner || !owner->type()->findAttributeSlot(name)) return c10::nullopt;
-  return AttributeSlot{owner, name, path + name};
-}
-
-using SlotKey = std::pair<const c10::ivalue::Object*, std::string>;
+using SlotKey = AccessIndex::Key;
 
 SlotKey key_of(const AttributeSlot& slot) { return {slot.owner.get(), slot.name}; }
 
-/// Attributes that a method reads or writes.
-struct Accesses {
+/// Attributes that methods other than forward read or write, and the objects that hold an object.
+struct OtherMethods {
   std::set<SlotKey> read, written;
+  std::unordered_map<const c10::ivalue::Object*, std::vector<const c10::ivalue::Object*>> holders;
 };
-
-bool writes_argument(const Node* node, size_t offset) {
-  const auto* schema = node->maybeSchema();
-  if (!schema || offset >= schema->arguments().size()) return false;
-  const auto* alias = schema->arguments()[offset].alias_info();
-  return alias && alias->isWrite();
-}
-
-void collect(const ObjectPtr& root, const Value* self, Block* block, Accesses& accesses) {
-  for (Node* node : block->nodes()) {
-    for (Block* inner : node->blocks()) collect(root, self, inner, accesses);
-    if (node->kind() == c10::prim::SetAttr) {
-      std::string path;
-      const auto owner = object_of(root, self, node->input(0), path);
-      if (owner) accesses.written.emplace(owner.get(), node->s(c10::attr::name));
-    } else if (node->kind() == c10::prim::GetAttr && !node->output()->type()->cast<c10::ClassType>()) {
-      const auto slot = slot_in(root, self, node->output());
-      if (!slot) continue;
-      accesses.read.insert(key_of(*slot));
-      for (const Use& use : node->output()->uses()) {
-        if (writes_argument(use.user, use.offset)) accesses.written.insert(key_of(*slot));
-      }
-    }
-  }
-}
 
 bool calls_forward(const Node* node, const Value* self) {
   return node->input(0) == self && node->s(c10::attr::name) == "forward";
@@ -110,12 +75,29 @@ void remove_calls_of_forward(Block* block, const Value* self) {
   }
 }
 
-/// Reads and writes by the methods other than forward. These methods do not change after capture, so the answer is
-/// kept for as long as the module lives.
-std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
+void add(const AccessIndex& index, OtherMethods& accesses) {
+  for (const auto& [key, found] : index.table()) {
+    const bool reads = std::any_of(found.nodes.begin(), found.nodes.end(),
+                                   [](const Node* node) { return node->kind() == c10::prim::GetAttr; });
+    if (reads) accesses.read.insert(key);
+    if (found.written) accesses.written.insert(key);
+  }
+}
+
+void add_holders(const torch::jit::Module& module, OtherMethods& accesses) {
+  for (const auto& child : module.children()) {
+    auto& holders = accesses.holders[child._ivalue().get()];
+    holders.push_back(module._ivalue().get());
+    if (holders.size() == 1) add_holders(child, accesses);
+  }
+}
+
+/// Reads and writes by the methods other than forward. Neither these methods nor the tree of modules change after
+/// capture, so the answer is kept for as long as the module lives.
+std::shared_ptr<const OtherMethods> other_methods(const Model& model) {
   struct Entry {
     c10::weak_intrusive_ptr<c10::ivalue::Object> root;
-    std::shared_ptr<const Accesses> accesses;
+    std::shared_ptr<const OtherMethods> accesses;
   };
   static std::mutex mutex;
   static std::unordered_map<const c10::ivalue::Object*, Entry> cache;
@@ -124,7 +106,7 @@ std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
   const auto place = cache.find(root.get());
   if (place != cache.end() && !place->second.root.expired()) return place->second.accesses;
   for (auto it = cache.begin(); it != cache.end();) it = it->second.root.expired() ? cache.erase(it) : std::next(it);
-  auto accesses = std::make_shared<Accesses>();
+  auto accesses = std::make_shared<OtherMethods>();
   for (const auto& method : model.module().get_methods()) {
     if (method.name() == "forward") continue;
     const auto graph = method.graph()->copy();
@@ -132,8 +114,9 @@ std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
     while (inline_helpers(graph->block(), self)) continue;
     remove_calls_of_forward(graph->block(), self);
     torch::jit::Inline(*graph);
-    if (self) collect(root, self, graph->block(), *accesses);
+    if (self) add(AccessIndex(root, self, graph->block()), *accesses);
   }
+  add_holders(model.module(), *accesses);
   cache.erase(root.get());
   cache.emplace(root.get(), Entry{c10::weak_intrusive_ptr<c10::ivalue::Object>(root), accesses});
   return accesses;
@@ -141,62 +124,119 @@ std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
 
 const Value* self_of(const Model& model) { return model.graph()->inputs().at(0); }
 
-/// Calls `visit` for every GetAttr in forward that reads attribute `name` of this object.
-template <typename Visit>
-void for_each_access(const Value* object_value, const ObjectPtr& object, const AttributeSlot& slot,
-                     const Visit& visit) {
-  for (const Use& use : object_value->uses()) {
-    const auto kind = use.user->kind();
-    if ((kind != c10::prim::GetAttr && kind != c10::prim::SetAttr) || use.offset != 0) continue;
-    const auto& name = use.user->s(c10::attr::name);
-    if (object == slot.owner && name == slot.name) visit(use.user);
-    if (kind != c10::prim::GetAttr || !use.user->output()->type()->cast<c10::ClassType>()) continue;
-    if (!object->type()->findAttributeSlot(name)) continue;
-    const auto child = object->getAttr(name);
-    if (child.isObject()) for_each_access(use.user->output(), child.toObject(), slot, visit);
-  }
+/// The index that a ParamScope keeps on this thread.
+struct ActiveIndex {
+  const c10::ivalue::Object* root;
+  const Graph* graph;
+  AccessIndex index;
+  std::shared_ptr<const OtherMethods> others;
+
+  explicit ActiveIndex(const Model& model)
+      : root(model.module()._ivalue().get()),
+        graph(model.graph().get()),
+        index(model.module()._ivalue(), self_of(model), model.graph()->block()),
+        others(other_methods(model)) {}
+};
+thread_local std::vector<std::unique_ptr<ActiveIndex>> active_indices;
+
+ActiveIndex* active_index(const Model& model) {
+  if (active_indices.empty()) return nullptr;
+  const auto& last = active_indices.back();
+  return last && last->root == model.module()._ivalue().get() && last->graph == model.graph().get() ? last.get()
+                                                                                                    : nullptr;
 }
 
-bool is_written(const Model& model, const AttributeSlot& slot) {
-  bool written = accesses_of_other_methods(model)->written.count(key_of(slot)) != 0;
-  for_each_access(self_of(model), model.module()._ivalue(), slot, [&](const Node* node) {
-    if (node->kind() == c10::prim::SetAttr) {
-      written = true;
-      return;
+/// What can lead to an object: itself and the objects that hold it, directly or not.
+std::unordered_set<const c10::ivalue::Object*> ancestors_of(const c10::ivalue::Object* object,
+                                                            const OtherMethods& others) {
+  std::unordered_set<const c10::ivalue::Object*> ancestors{object};
+  std::vector<const c10::ivalue::Object*> open{object};
+  while (!open.empty()) {
+    const auto holders = others.holders.find(open.back());
+    open.pop_back();
+    if (holders == others.holders.end()) continue;
+    for (const auto* holder : holders->second) {
+      if (ancestors.insert(holder).second) open.push_back(holder);
     }
-    for (const Use& use : node->output()->uses()) written = written || writes_argument(use.user, use.offset);
+  }
+  return ancestors;
+}
+
+/// Finds the nodes of forward that access one attribute, without an index.
+class AccessSearch {
+ public:
+  AccessSearch(const Model& model, const AttributeSlot& slot)
+      : slot_(slot), ancestors_(ancestors_of(slot.owner.get(), *other_methods(model))) {
+    visit(self_of(model), model.module()._ivalue());
+  }
+
+  const std::vector<const Node*>& nodes() const { return nodes_; }
+
+ private:
+  void visit(const Value* object_value, const ObjectPtr& object) {
+    for (const Use& use : object_value->uses()) {
+      const auto kind = use.user->kind();
+      if ((kind != c10::prim::GetAttr && kind != c10::prim::SetAttr) || use.offset != 0) continue;
+      if (object == slot_.owner && use.user->s(c10::attr::name) == slot_.name) nodes_.push_back(use.user);
+      if (kind != c10::prim::GetAttr || !use.user->output()->type()->cast<c10::ClassType>()) continue;
+      const auto child = slot_of_access(object, "", use.user);
+      if (!child || !child->value().isObject()) continue;
+      const auto next = child->value().toObject();
+      if (ancestors_.count(next.get())) visit(use.user->output(), next);
+    }
+  }
+
+  const AttributeSlot& slot_;
+  std::unordered_set<const c10::ivalue::Object*> ancestors_;
+  std::vector<const Node*> nodes_;
+};
+
+bool is_written(const Model& model, const AttributeSlot& slot) {
+  if (const auto* active = active_index(model)) {
+    const auto* accesses = active->index.find(slot);
+    return (accesses && accesses->written) || active->others->written.count(key_of(slot)) != 0;
+  }
+  if (other_methods(model)->written.count(key_of(slot))) return true;
+  const AccessSearch search(model, slot);
+  return std::any_of(search.nodes().begin(), search.nodes().end(), [](const Node* node) {
+    if (node->kind() == c10::prim::SetAttr) return true;
+    const auto& uses = node->output()->uses();
+    return std::any_of(uses.begin(), uses.end(), [](const Use& use) { return writes_argument(use.user, use.offset); });
   });
-  return written;
+}
+
+bool is_only_reader(const std::vector<const Node*>& accesses, const Node* user, size_t index) {
+  bool is_user = false;
+  for (const Node* node : accesses) {
+    if (node->kind() != c10::prim::GetAttr) return false;
+    for (const Use& use : node->output()->uses()) {
+      if (use.user != user || use.offset != index) return false;
+      is_user = true;
+    }
+  }
+  return is_user;
 }
 
 bool is_only_reader(const Model& model, const AttributeSlot& slot, const Node* user, size_t index) {
-  if (accesses_of_other_methods(model)->read.count(key_of(slot))) return false;
-  size_t readers = 0;
-  bool is_user = false;
-  for_each_access(self_of(model), model.module()._ivalue(), slot, [&](const Node* node) {
-    if (node->kind() != c10::prim::GetAttr) {
-      ++readers;
-      return;
-    }
-    for (const Use& use : node->output()->uses()) {
-      ++readers;
-      is_user = is_user || (use.user == user && use.offset == index);
-    }
-  });
-  return readers == 1 && is_user;
+  if (const auto* active = active_index(model)) {
+    const auto* accesses = active->index.find(slot);
+    return accesses && !active->others->read.count(key_of(slot)) && is_only_reader(accesses->nodes, user, index);
+  }
+  if (other_methods(model)->read.count(key_of(slot))) return false;
+  return is_only_reader(AccessSearch(model, slot).nodes(), user, index);
 }
 
 template <typename IsWritten>
-c10::optional<ParamRef> tensor_behind(const Model& model, const Value* value, const IsWritten& written) {
+c10::optional<ParamRef> tensor_behind(const Value* value, const c10::optional<AttributeSlot>& slot,
+                                      const IsWritten& written) {
   if (value->type()->kind() != c10::TypeKind::TensorType) return c10::nullopt;
   if (value->node()->kind() == c10::prim::Constant) {
     const auto constant = torch::jit::toIValue(value);
     if (!constant || !constant->isTensor()) return c10::nullopt;
     return ParamRef{"", constant->toTensor()};
   }
-  const auto slot = slot_of(model, value);
   if (!slot) return c10::nullopt;
-  const auto attribute = slot->owner->getAttr(slot->name);
+  const auto& attribute = slot->value();
   if (!attribute.isTensor() || !attribute.toTensor().defined() || written(*slot)) return c10::nullopt;
   return ParamRef{slot->path, attribute.toTensor()};
 }
@@ -217,31 +257,61 @@ c10::optional<c10::IValue> constant_container(const Model& model, const Node* no
 
 }  // namespace
 
+const c10::IValue& AttributeSlot::value() const { return owner->getSlot(index); }
+
 c10::optional<AttributeSlot> slot_of(const Model& model, const Value* value) {
-  return slot_in(model.module()._ivalue(), self_of(model), value);
+  if (value->node()->kind() != c10::prim::GetAttr) return c10::nullopt;
+  if (const auto* active = active_index(model)) return active->index.slot(value);
+  std::string path;
+  const auto owner = object_of(model.module()._ivalue(), self_of(model), value->node()->input(), path);
+  return slot_of_access(owner, path, value->node());
 }
 
 c10::optional<ParamRef> param_of(const Model& model, const Value* value) {
-  return tensor_behind(model, value, [&](const AttributeSlot& slot) { return is_written(model, slot); });
+  return tensor_behind(value, slot_of(model, value),
+                       [&](const AttributeSlot& slot) { return is_written(model, slot); });
 }
 
-ParamIndex::ParamIndex(const Model& model) : model_(model) {
-  Accesses accesses;
-  collect(model.module()._ivalue(), self_of(model), model.graph()->block(), accesses);
-  written_ = std::move(accesses.written);
-  const auto others = accesses_of_other_methods(model);
-  written_.insert(others->written.begin(), others->written.end());
-}
+ParamIndex::ParamIndex(const Model& model)
+    : index_(std::make_unique<AccessIndex>(model.module()._ivalue(), self_of(model), model.graph()->block())),
+      written_elsewhere_([others = other_methods(model)](const AttributeSlot& slot) {
+        return others->written.count(key_of(slot)) != 0;
+      }) {}
+
+ParamIndex::~ParamIndex() = default;
+
+c10::optional<AttributeSlot> ParamIndex::slot(const Value* value) const { return index_->slot(value); }
 
 c10::optional<ParamRef> ParamIndex::find(const Value* value) const {
-  return tensor_behind(model_, value, [&](const AttributeSlot& slot) { return written_.count(key_of(slot)) != 0; });
+  return tensor_behind(value, slot(value), [&](const AttributeSlot& slot) {
+    const auto* accesses = index_->find(slot);
+    return (accesses && accesses->written) || written_elsewhere_(slot);
+  });
+}
+
+ParamScope::ParamScope(const Model& model) {
+  // An outer scope of the same model goes on answering.
+  active_indices.push_back(active_index(model) ? std::move(active_indices.back())
+                                               : std::make_unique<ActiveIndex>(model));
+}
+
+ParamScope::~ParamScope() {
+  auto last = std::move(active_indices.back());
+  active_indices.pop_back();
+  if (!active_indices.empty() && !active_indices.back()) active_indices.back() = std::move(last);
+}
+
+void forget_access(const Node* node) {
+  for (const auto& active : active_indices) {
+    if (active && active->graph == node->owningGraph()) active->index.forget(node);
+  }
 }
 
 void set_param(Model& model, Node* user, size_t index, const at::Tensor& tensor) {
   const auto slot = slot_of(model, user->input(index));
   const at::Tensor value = tensor.detach();
   if (slot && !is_written(model, *slot) && is_only_reader(model, *slot, user, index)) {
-    slot->owner->setAttr(slot->name, value);
+    slot->owner->setSlot(slot->index, value);
     user->input(index)->setType(c10::TensorType::get());
     return;
   }
@@ -257,25 +327,30 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   }
   const auto slot = slot_of(model, value);
   if (!slot) return c10::nullopt;
-  const auto attribute = slot->owner->getAttr(slot->name);
+  const auto& attribute = slot->value();
   if (attribute.isTensor() || attribute.isObject() || is_written(model, *slot)) return c10::nullopt;
   return attribute;
 }
 
 std::vector<AttributeSlot> unread_tensors(const Model& model) {
-  Accesses forward;
-  collect(model.module()._ivalue(), self_of(model), model.graph()->block(), forward);
-  const auto others = accesses_of_other_methods(model);
+  const AccessIndex forward(model.module()._ivalue(), self_of(model), model.graph()->block());
+  const auto others = other_methods(model);
+  const auto is_read = [&](const AttributeSlot& slot) {
+    const auto* accesses = forward.find(slot);
+    const bool reads = accesses && std::any_of(accesses->nodes.begin(), accesses->nodes.end(),
+                                               [](const Node* node) { return node->kind() == c10::prim::GetAttr; });
+    return reads || others->read.count(key_of(slot)) != 0;
+  };
   std::vector<AttributeSlot> unread;
   std::set<const c10::ivalue::Object*> seen;
   for (const auto& child : model.module().named_modules()) {
     const auto object = child.value._ivalue();
     if (!seen.insert(object.get()).second) continue;
     for (size_t i = 0; i < object->type()->numAttributes(); ++i) {
+      if (!object->getSlot(i).isTensor()) continue;
       const auto& name = object->type()->getAttributeName(i);
-      const SlotKey key{object.get(), name};
-      if (!object->getSlot(i).isTensor() || forward.read.count(key) || others->read.count(key)) continue;
-      unread.push_back({object, name, child.name.empty() ? name : child.name + "." + name});
+      AttributeSlot slot{object, name, child.name.empty() ? name : child.name + "." + name, i};
+      if (!is_read(slot)) unread.push_back(std::move(slot));
     }
   }
   return unread;

@@ -2,9 +2,9 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <set>
+#include <functional>
+#include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tsquant/model.h"
@@ -21,29 +21,50 @@ struct ParamRef {
 /// written by a SetAttr in any method of the module (then its content is not known).
 c10::optional<ParamRef> param_of(const Model& model, const torch::jit::Value* value);
 
-/// Answers param_of for many values of one graph in linear time. Valid until the graph is edited.
-class ParamIndex {
- public:
-  explicit ParamIndex(const Model& model);
-  c10::optional<ParamRef> find(const torch::jit::Value* value) const;
-
- private:
-  const Model& model_;
-  std::set<std::pair<const c10::ivalue::Object*, std::string>> written_;
-};
-
-/// Gives input `index` of `user` the tensor `tensor`. When the attribute behind it has no other reader (in any
-/// method), the tensor is stored in that slot and keeps its state-dict name; otherwise the use is replaced by a
-/// constant and other readers keep the old tensor.
-void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Tensor& tensor);
-
 /// Value of an attribute chain's slot: the object that owns it and the attribute name. nullopt when `value` is no
 /// GetAttr chain that starts at self.
 struct AttributeSlot {
   c10::intrusive_ptr<c10::ivalue::Object> owner;
   std::string name, path;  ///< "weight", "layer1.0.conv1.weight"
+  size_t index = 0;        ///< of the slot in the owner
+  const c10::IValue& value() const;
 };
 c10::optional<AttributeSlot> slot_of(const Model& model, const torch::jit::Value* value);
+
+class AccessIndex;
+
+/// Answers param_of and slot_of for many values of one graph in linear time. Valid until the graph is edited.
+class ParamIndex {
+ public:
+  explicit ParamIndex(const Model& model);
+  ~ParamIndex();
+  c10::optional<ParamRef> find(const torch::jit::Value* value) const;
+  c10::optional<AttributeSlot> slot(const torch::jit::Value* value) const;
+
+ private:
+  std::unique_ptr<const AccessIndex> index_;
+  std::function<bool(const AttributeSlot&)> written_elsewhere_;
+};
+
+/// While it lives, all functions here answer for this model in constant time, on this thread; without one, each
+/// question searches the graph from self down to the attribute. Meanwhile operators may come and go, and uses change,
+/// but no GetAttr or SetAttr may be made, or destroyed without `forget_access`, and nothing may begin to write
+/// parameters.
+class ParamScope {
+ public:
+  explicit ParamScope(const Model& model);
+  ~ParamScope();
+  ParamScope(const ParamScope&) = delete;
+  ParamScope& operator=(const ParamScope&) = delete;
+};
+
+/// To be called before a GetAttr or SetAttr is destroyed while a ParamScope may live.
+void forget_access(const torch::jit::Node* node);
+
+/// Gives input `index` of `user` the tensor `tensor`. When the attribute behind it has no other reader (in any
+/// method), the tensor is stored in that slot and keeps its state-dict name; otherwise the use is replaced by a
+/// constant and other readers keep the old tensor.
+void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Tensor& tensor);
 
 /// Tensor attributes of all submodules that neither forward nor another method of the root module reads.
 std::vector<AttributeSlot> unread_tensors(const Model& model);

@@ -151,18 +151,20 @@ bool may_be_uninitialized(const Value* value) {
 void SizeArithmetic::scan(Block* block) {
   for (Node* node : block->nodes()) {
     for (Block* inner : node->blocks()) scan(inner);
-    if (node->kind() == c10::prim::NumToTensor) {
-      values_.insert(node->output());
-      continue;
-    }
-    if (!node->kind().is_aten() || node->outputs().size() != 1 || !carries_tensor(node->output()->type())) continue;
-    bool from_sizes = false, from_tensors = false;
-    for (const Value* input : node->inputs()) {
-      if (!carries_tensor(input->type()) || is_scalar_constant(input)) continue;
-      (contains(input) ? from_sizes : from_tensors) = true;
-    }
-    if (from_sizes && !from_tensors) values_.insert(node->output());
+    look_at(node);
   }
+}
+
+void SizeArithmetic::look_at(Node* node) {
+  for (const Value* output : node->outputs()) values_.erase(output);  // the place of one that is gone
+  if (node->kind() == c10::prim::NumToTensor) values_.insert(node->output());
+  if (!node->kind().is_aten() || node->outputs().size() != 1 || !carries_tensor(node->output()->type())) return;
+  bool from_sizes = false, from_tensors = false;
+  for (const Value* input : node->inputs()) {
+    if (!carries_tensor(input->type()) || is_scalar_constant(input)) continue;
+    (contains(input) ? from_sizes : from_tensors) = true;
+  }
+  if (from_sizes && !from_tensors) values_.insert(node->output());
 }
 
 std::vector<Value*> tensor_results(const Node* node) {

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 namespace tsquant {
 
@@ -36,10 +37,15 @@ bool is_construction(const torch::jit::Node* node);
 class SizeArithmetic {
  public:
   explicit SizeArithmetic(torch::jit::Graph& graph) { scan(graph.block()); }
+  /// Looks at nodes that were added since, in execution order.
+  void add(const std::vector<torch::jit::Node*>& nodes) {
+    for (torch::jit::Node* node : nodes) look_at(node);
+  }
   bool contains(const torch::jit::Value* value) const { return values_.count(value) != 0; }
 
  private:
   void scan(torch::jit::Block* block);
+  void look_at(torch::jit::Node* node);
   std::unordered_set<const torch::jit::Value*> values_;
 };
 

@@ -129,7 +129,7 @@ void GraphViewBuilder::add_source(Node* node) {
   Value* value = node->output();
   if (!marked_.count(value) || view_.by_value_.count(value)) return;
   const auto param = params_.find(value);
-  const auto slot = slot_of(model_, value);
+  const auto slot = params_.slot(value);
   NodeNames names;
   names.name = slot ? slot->path : constants_ == 0 ? "constant" : "constant_" + std::to_string(constants_);
   names.fx_name = fx_wish(names.name);

@@ -24,7 +24,7 @@ void drop_unread(Model& model) {
   drop_dead_methods(model);
   // One empty tensor for all slots: its storage is written once.
   const at::Tensor nothing = at::empty({0});
-  for (const auto& slot : unread_tensors(model)) slot.owner->setAttr(slot.name, nothing);
+  for (const auto& slot : unread_tensors(model)) slot.owner->setSlot(slot.index, nothing);
 }
 
 }  // namespace tsquant

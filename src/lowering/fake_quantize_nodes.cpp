@@ -158,6 +158,7 @@ c10::optional<at::Tensor> run_quantizers(const Model& model, const Value* value)
 }
 
 std::vector<Node*> weight_quantizers(const Model& model) {
+  const ParamScope scope(model);
   std::vector<Node*> found;
   for (Node* node : all_nodes(model.graph()->block())) {
     if (!is_fake_quantize(node) && !is_dequantize(node)) continue;

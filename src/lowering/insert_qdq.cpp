@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <set>
+#include <unordered_map>
+
 #include "graph/mutation.h"
 #include "graph/params.h"
 #include "lowering/lowering.h"
@@ -27,14 +30,39 @@ struct Group {
   Value* value = nullptr;
   const QParams* qparams = nullptr;
   std::vector<Use> uses;
+  std::set<std::pair<const Node*, size_t>> known_uses;
   int64_t rank = -1;
-  std::string parameter;  ///< folded weights: identity of the parameter
 };
+
+/// Groups in the order in which they were planned. Those of one tensor are found by its identity.
+class Groups {
+ public:
+  /// The group with these parameters; when there is none, `make` gives a new one.
+  template <typename Make>
+  Group& find_or_add(const std::string& tensor, const QParams& qparams, const Make& make) {
+    auto& known = of_tensor_[tensor];
+    for (const size_t index : known) {
+      if (same_parameters(*groups_[index].qparams, qparams)) return groups_[index];
+    }
+    known.push_back(groups_.size());
+    groups_.push_back(make());
+    return groups_.back();
+  }
+
+  std::vector<Group>::const_iterator begin() const { return groups_.begin(); }
+  std::vector<Group>::const_iterator end() const { return groups_.end(); }
+
+ private:
+  std::vector<Group> groups_;
+  std::unordered_map<std::string, std::vector<size_t>> of_tensor_;
+};
+
+std::string identity_of(const Value* value) { return fmt::format("%{}", value->unique()); }
 
 class Inserter {
  public:
   Inserter(Model& model, const GraphView& view, bool fold, std::vector<Refusal>& refusals)
-      : model_(model), view_(view), fold_(fold), refusals_(refusals), mutation_(model.graph()) {}
+      : model_(model), scope_(model), view_(view), fold_(fold), refusals_(refusals), mutation_(model.graph()) {}
 
   void plan(const QuantizationPoint& point, const QParams& qparams) {
     const ViewNode* node = view_.find(point.node);
@@ -70,29 +98,18 @@ class Inserter {
 
  private:
   void plan_after(const QuantizationPoint& point, const QParams& qparams, Value* value) {
-    if (!may_quantize(point, qparams, value) || find_group(after_, value, qparams)) return;
-    after_.push_back(make_group(value, qparams));
+    if (!may_quantize(point, qparams, value)) return;
+    after_.find_or_add(identity_of(value), qparams, [&] { return make_group(value, qparams); });
   }
 
   void plan_use(const QuantizationPoint& point, const QParams& qparams, Value* value, const Use& use) {
     const auto parameter = param_of(model_, value);
     if (!may_quantize(point, qparams, value)) return;
-    auto& groups = parameter && fold_ ? weights_ : before_;
-    Group* group = nullptr;
-    if (parameter && fold_) {
-      const std::string identity = parameter->name.empty() ? fmt::format("%{}", value->unique()) : parameter->name;
-      for (auto& other : groups) {
-        if (other.parameter == identity && same_parameters(*other.qparams, qparams)) group = &other;
-      }
-      if (!group) groups.push_back(make_group(value, qparams)), group = &groups.back(), group->parameter = identity;
-    } else {
-      group = find_group(groups, value, qparams);
-      if (!group) groups.push_back(make_group(value, qparams)), group = &groups.back();
-    }
-    const bool known = std::any_of(group->uses.begin(), group->uses.end(), [&](const Use& other) {
-      return other.user == use.user && other.offset == use.offset;
-    });
-    if (!known) group->uses.push_back(use);
+    const bool folds = parameter && fold_;
+    const std::string tensor = folds && !parameter->name.empty() ? parameter->name : identity_of(value);
+    Group& group =
+        (folds ? weights_ : before_).find_or_add(tensor, qparams, [&] { return make_group(value, qparams); });
+    if (group.known_uses.emplace(use.user, use.offset).second) group.uses.push_back(use);
   }
 
   Group make_group(Value* value, const QParams& qparams) const {
@@ -101,13 +118,6 @@ class Inserter {
     group.qparams = &qparams;
     group.rank = rank_of(value);
     return group;
-  }
-
-  static Group* find_group(std::vector<Group>& groups, const Value* value, const QParams& qparams) {
-    for (auto& group : groups) {
-      if (group.value == value && same_parameters(*group.qparams, qparams)) return &group;
-    }
-    return nullptr;
   }
 
   int64_t rank_of(const Value* value) const {
@@ -194,11 +204,12 @@ class Inserter {
   }
 
   Model& model_;
+  ParamScope scope_;
   const GraphView& view_;
   bool fold_;
   std::vector<Refusal>& refusals_;
   MutationAnalysis mutation_;
-  std::vector<Group> weights_, before_, after_;
+  Groups weights_, before_, after_;
 };
 
 }  // namespace

@@ -164,6 +164,7 @@ AffineNode read_quantized(const at::Tensor& tensor) {
 }
 
 std::vector<QuantizedParameter> quantized_parameters(const Model& model) {
+  const ParamScope scope(model);
   std::vector<QuantizedParameter> found;
   std::map<const c10::TensorImpl*, size_t> index;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::dequantize"})) {

@@ -15,6 +15,7 @@ void remove_if_dead(Value* value) {
   Node* node = value->node();
   while (node->kind() == c10::prim::GetAttr && !node->hasUses()) {
     Node* owner = node->input()->node();
+    forget_access(node);
     node->destroy();
     node = owner;
   }

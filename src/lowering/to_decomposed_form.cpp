@@ -1,5 +1,6 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "graph/params.h"
 #include "graph/walk.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
@@ -50,6 +51,7 @@ void replace_dequantize(Graph& graph, Node* node, const AffineNode& a, Value* in
 // %y = quantized_decomposed::dequantize_per_tensor(%q, %scale, %zero_point, %min, %max, %int8, %none)
 void to_decomposed_form(Model& model) {
   auto graph = model.graph();
+  const ParamScope scope(model);
   for (const auto& parameter : quantized_parameters(model)) {
     const AffineNode a = read_quantized(parameter.tensor);
     replace_parameter(model, parameter.uses, parameter.tensor.int_repr());

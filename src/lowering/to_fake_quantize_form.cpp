@@ -1,5 +1,6 @@
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "graph/params.h"
 #include "graph/walk.h"
 #include "lowering/fake_quantize_nodes.h"
 #include "lowering/lowering.h"
@@ -17,6 +18,7 @@ using torch::jit::Value;
 // Folded weights become the floats that their codes stand for; a fake quantize leaves those as they are.
 void to_fake_quantize_form(Model& model) {
   auto graph = model.graph();
+  const ParamScope scope(model);
   for (const auto& parameter : quantized_parameters(model)) {
     replace_parameter(model, parameter.uses, parameter.tensor.dequantize());
     for (const auto& [node, index] : parameter.uses) {

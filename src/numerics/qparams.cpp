@@ -15,6 +15,9 @@ namespace {
 /// Beyond this magnitude `level * range` overflows float32; the same formulas then run in float64.
 constexpr double kFloatSafe = 1e30;
 
+/// fake_quantize.py: what narrower ranges are widened to.
+constexpr double kSmallestMagnitude = 8e-5, kSmallestWidth = 8e-4;
+
 struct Levels {
   int64_t low, high;
 };
@@ -89,7 +92,7 @@ QParams make_qparams(const at::Tensor& scale, const at::Tensor& zero_point, cons
 
 /// fake_quantize.py, fix_zero_filters_symmetric and symmetric_range. `levels` counts those of the signed range.
 Interval symmetric_interval(const at::Tensor& min, const at::Tensor& max, bool is_signed, int64_t levels, bool narrow) {
-  const auto threshold = (max.max() * 0.01).clamp_min(8e-5);
+  const auto threshold = (max.max() * 0.01).clamp_min(kSmallestMagnitude);
   const auto high = at::maximum(threshold, max);
   if (!is_signed) return {at::zeros_like(high), high};
   const double factor = narrow ? 1.0 : static_cast<double>(levels) / static_cast<double>(levels - 2);
@@ -99,10 +102,9 @@ Interval symmetric_interval(const at::Tensor& min, const at::Tensor& max, bool i
 /// fake_quantize.py, fix_zero_filters_asymmetric, include zero and tune_range: moves one border outwards so that zero
 /// falls on a level.
 Interval asymmetric_interval(const at::Tensor& min, const at::Tensor& max, int64_t num_bits) {
-  constexpr double kMinCorrection = 8e-4;
   const auto range = max - min;
   const auto correction =
-      at::where(range > kMinCorrection, at::zeros_like(range), at::full_like(range, kMinCorrection));
+      at::where(range > kSmallestWidth, at::zeros_like(range), at::full_like(range, kSmallestWidth));
   const auto left = (min - correction).clamp_max(0.0);
   const auto right = (max + correction).clamp_min(0.0);
 
@@ -239,6 +241,25 @@ QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKi
   if (spec.destination_type) return fp8_qparams(range, spec);
   if (spec.quant_min || spec.quant_max) return torch_ao_qparams(range, spec);
   return nncf_qparams(range, spec, kind);
+}
+
+bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec) {
+  if (spec.fixed_scale || spec.destination_type || !q.range.min.defined()) return false;
+  const auto low = q.range.min.to(at::kDouble), high = q.range.max.to(at::kDouble);
+  const bool by_levels = spec.quant_min || spec.quant_max;
+  if (by_levels) return (q.scale.to(at::kDouble) <= spec.eps).all().item<bool>();
+  if (spec.mode == QuantizationMode::kSymmetric) {
+    return (at::maximum(high, -low) <= kSmallestMagnitude).all().item<bool>();
+  }
+  return (high - low <= kSmallestWidth).all().item<bool>();
+}
+
+at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec) {
+  const bool upper_only = spec.mode == QuantizationMode::kSymmetric && spec.observer == ObserverKind::kDefault &&
+                          !spec.fixed_scale && !spec.destination_type && !spec.quant_min && !spec.quant_max;
+  if (!upper_only || !q.range.min.defined()) return at::empty({0}, at::kLong);
+  const auto covered = q.scale.to(at::kDouble) * static_cast<double>(q.quant_max);
+  return (-q.range.min.to(at::kDouble).reshape({-1}) > covered * 2).nonzero().reshape({-1});
 }
 
 // Both directions run LibTorch's own kernels, so that stored codes equal what the reference form computes at run time.

@@ -27,6 +27,13 @@ struct QParams {
 /// scale is positive and finite. One implementation for the whole project.
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
 
+/// Whether the range is as small as quantizers allow and the formulas widened it: not one value of the tensor decided
+/// the scale. Per channel only when this holds for all channels.
+bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec);
+/// Channels of a symmetric quantizer whose scale covers less than half of their lower bound, because NNCF's formula
+/// looks at the upper one only; an int64 list, empty for other quantizers.
+at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec);
+
 /// Integer codes (dtype of `q`) of a float tensor, per tensor or per channel.
 at::Tensor quantize(const at::Tensor& x, const QParams& q);
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q);

@@ -24,8 +24,11 @@ int64_t spatial_dims(const Model& model, const Node* node) {
 //   ->
 // %y = aten::conv2d(%x, %w, %b, %stride, %padding, %dilation, %groups)
 bool canonicalize_convolution(PassContext& ctx) {
+  const auto convolutions = nodes_of_kind(ctx.model.graph()->block(), {"aten::_convolution", "aten::convolution"});
+  if (convolutions.empty()) return false;
+  const ParamScope scope(ctx.model);
   bool changed = false;
-  for (Node* node : nodes_of_kind(ctx.model.graph()->block(), {"aten::_convolution", "aten::convolution"})) {
+  for (Node* node : convolutions) {
     ctx.at(node);
     const auto transposed = constant_of(ctx.model, node->input(6));
     const int64_t dims = spatial_dims(ctx.model, node);

@@ -45,22 +45,35 @@ bool is_bias(const Model& model, const Value* bias, const Value* weight) {
   return b && w && b->tensor.dim() == 1 && b->tensor.size(0) == w->tensor.size(0);
 }
 
-Node* make_linear(Model& model, Node* old, Value* x, Value* weight, Value* bias) {
-  Node* node = replace_node(old, "aten::linear", {x, weight, bias});
-  rename_function(*model.graph(), node, "linear");
-  return node;
-}
+/// Replaces operators by aten::linear, under names of their own.
+class LinearMaker {
+ public:
+  explicit LinearMaker(Model& model) : model_(model) {}
+
+  void make(Node* old, Value* x, Value* weight, Value* bias) {
+    if (!names_) names_.emplace(*model_.graph());
+    names_->rename(replace_node(old, "aten::linear", {x, weight, bias}), "linear");
+  }
+
+ private:
+  Model& model_;
+  c10::optional<FunctionNames> names_;  ///< of the graph when the first operator is replaced
+};
 
 // %y = aten::addmm(%b, %x, aten::t(%w), 1, 1)   ->   %y = aten::linear(%x, %w, %b)
 bool convert_addmm(PassContext& ctx) {
   Model& model = ctx.model;
+  const auto products = nodes_of_kind(model.graph()->block(), {"aten::addmm"});
+  if (products.empty()) return false;
+  const ParamScope scope(model);
+  LinearMaker linear(model);
   bool changed = false;
-  for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::addmm"})) {
+  for (Node* node : products) {
     ctx.at(node);
     Value* weight = transposed_parameter(model, node->input(2));
     if (!weight || !is_bias(model, node->input(0), weight)) continue;
     if (!is_one(model, node->input(3)) || !is_one(model, node->input(4))) continue;
-    make_linear(model, node, node->input(1), weight, node->input(0));
+    linear.make(node, node->input(1), weight, node->input(0));
     changed = true;
   }
   return changed;
@@ -81,8 +94,12 @@ Node* bias_addition(const Model& model, Value* product, const Value* weight, siz
 // %m = aten::matmul(%x, aten::t(%w))                              ->   %m = aten::linear(%x, %w, None)
 bool convert_matmul(PassContext& ctx) {
   Model& model = ctx.model;
+  const auto products = nodes_of_kind(model.graph()->block(), {"aten::matmul", "aten::mm"});
+  if (products.empty()) return false;
+  const ParamScope scope(model);
+  LinearMaker linear(model);
   bool changed = false;
-  for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::matmul", "aten::mm"})) {
+  for (Node* node : products) {
     ctx.at(node);
     Value* weight = transposed_parameter(model, node->input(1));
     if (!weight) continue;
@@ -100,7 +117,7 @@ bool convert_matmul(PassContext& ctx) {
     }
     Value* x = node->input(0);
     if (add) set_names(add, names);
-    make_linear(model, place, x, weight, bias);
+    linear.make(place, x, weight, bias);
     if (add) node->destroy();
     changed = true;
   }

@@ -85,7 +85,7 @@ std::string obstacle(const Model& model, const Node* node, const NestedTensors& 
 
 class Decomposer {
  public:
-  explicit Decomposer(Model& model) : model_(model), names_(model) {}
+  explicit Decomposer(Model& model) : model_(model), names_(model), sizes_(*model.graph()) {}
 
   void decompose(Node* node) {
     if (is_kind(node, kEncoderLayer)) {
@@ -148,9 +148,9 @@ class Decomposer {
     arguments.insert(arguments.end(), extra.begin(), extra.end());
     replace_with_source(node, source, function, arguments, known, [&](const auto& nodes) {
       const std::string path = module_path(node);
-      const SizeArithmetic sizes(*model_.graph());
+      sizes_.add(nodes);
       for (Node* piece : nodes) {
-        names_.give(piece, spans_modules ? weight_path(piece).value_or(path) : path, sizes);
+        names_.give(piece, spans_modules ? weight_path(piece).value_or(path) : path, sizes_);
       }
     });
   }
@@ -170,6 +170,7 @@ class Decomposer {
 
   Model& model_;
   FreshNames names_;
+  SizeArithmetic sizes_;
 };
 
 }  // namespace

@@ -93,16 +93,26 @@ int64_t groups_of(const Model& model, const Node* conv) {
   return groups && groups->isInt() ? groups->toInt() : 0;
 }
 
-/// Batch norm after a linear layer works on dimension 1, which is the features only for two-dimensional results.
-bool is_two_dimensional(const PassContext& ctx, const Value* value) {
-  if (const auto type = value->type()->cast<c10::TensorType>()) {
-    if (const auto dim = type->dim()) return *dim == 2;
+/// The shapes that the sample gives, recorded when they are first asked for: folding does not change them.
+class Shapes {
+ public:
+  explicit Shapes(const PassContext& ctx) : ctx_(ctx) {}
+
+  /// Batch norm after a linear layer works on dimension 1, which is the features only for two-dimensional results.
+  bool is_two_dimensional(const Value* value) {
+    if (const auto type = value->type()->cast<c10::TensorType>()) {
+      if (const auto dim = type->dim()) return *dim == 2;
+    }
+    if (!ctx_.sample) return false;
+    if (!shapes_) shapes_ = record_shapes(ctx_.model, *ctx_.sample);
+    const auto found = shapes_->find(value);
+    return found != shapes_->end() && found->second.known && found->second.shape.size() == 2;
   }
-  if (!ctx.sample) return false;
-  const auto shapes = record_shapes(ctx.model, *ctx.sample);
-  const auto found = shapes.find(value);
-  return found != shapes.end() && found->second.known && found->second.shape.size() == 2;
-}
+
+ private:
+  const PassContext& ctx_;
+  c10::optional<ShapeTable> shapes_;
+};
 
 void set_bias(Model& model, Node* conv, const at::Tensor& bias) {
   if (!constant_of(model, conv->input(2))) {
@@ -113,7 +123,7 @@ void set_bias(Model& model, Node* conv, const at::Tensor& bias) {
   conv->replaceInput(2, model.graph()->insertConstant(bias));
 }
 
-bool fold(PassContext& ctx, Node* norm) {
+bool fold(PassContext& ctx, Shapes& shapes, Node* norm) {
   Node* conv = norm->input(0)->node();
   if (!is_convolution(conv) && !is_linear(conv)) return false;
   if (conv->output()->uses().size() != 1 || conv->owningBlock() != norm->owningBlock()) return false;
@@ -125,7 +135,7 @@ bool fold(PassContext& ctx, Node* norm) {
   const bool transposed = is_transposed(conv);
   const int64_t channels = transposed ? weight->size(1) * groups : weight->size(0);
   if (affine->scale.numel() != channels) return false;
-  if (is_linear(conv) && !is_two_dimensional(ctx, conv->output())) return false;
+  if (is_linear(conv) && !shapes.is_two_dimensional(conv->output())) return false;
 
   at::NoGradGuard no_grad;
   auto new_bias = bias->defined() ? affine->shift + bias->to(at::kDouble) * affine->scale : affine->shift;
@@ -143,10 +153,14 @@ bool fold(PassContext& ctx, Node* norm) {
 //   ->
 // %y = aten::conv2d(%x, %w', %b', ...)   with w' = w * scale, b' = b * scale + shift
 bool fold_batch_norm(PassContext& ctx) {
+  const auto norms = nodes_of_kind(ctx.model.graph()->block(), {"aten::batch_norm"});
+  if (norms.empty()) return false;
+  const ParamScope scope(ctx.model);
+  Shapes shapes(ctx);
   bool changed = false;
-  for (Node* norm : nodes_of_kind(ctx.model.graph()->block(), {"aten::batch_norm"})) {
+  for (Node* norm : norms) {
     ctx.at(norm);
-    changed |= fold(ctx, norm);
+    changed |= fold(ctx, shapes, norm);
   }
   return changed;
 }

@@ -66,10 +66,10 @@ c10::optional<Chain> chain_from(const Model& model, Node* begin) {
   return c10::nullopt;
 }
 
-void rewrite(Model& model, const Chain& chain, FreshNames& names) {
+void rewrite(Model& model, const Chain& chain, FreshNames& names, SizeArithmetic& sizes) {
   const auto give_names = [&](const Node* place) {
-    return [&names, &model, path = module_path(place)](const std::vector<Node*>& nodes) {
-      const SizeArithmetic sizes(*model.graph());
+    return [&names, &sizes, path = module_path(place)](const std::vector<Node*>& nodes) {
+      sizes.add(nodes);
       for (Node* node : nodes) names.give(node, path, sizes);
     };
   };
@@ -97,8 +97,9 @@ bool pad_nested_rows(Model& model) {
   }
   if (chains.empty()) return false;
   FreshNames names(model);
+  SizeArithmetic sizes(*graph);
   for (const auto& chain : chains) {
-    rewrite(model, chain, names);
+    rewrite(model, chain, names, sizes);
     chain.begin->destroy();
   }
   return true;

@@ -5,6 +5,8 @@
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 
+#include <unordered_set>
+
 #include "graph/walk.h"
 #include "passes/identity_tests.h"
 #include "passes/passes.h"
@@ -46,17 +48,17 @@ bool unroll_scalar_loops(std::shared_ptr<torch::jit::Graph>& graph) {
 /// LibTorch's peephole pass also merges nested aten::cat, a tensor rewrite that would change placement. An alias behind
 /// every aten::cat hides it for the time of the pass.
 bool peephole_without_merging(const std::shared_ptr<torch::jit::Graph>& graph) {
-  std::vector<Node*> barriers;
+  std::unordered_set<Node*> barriers;
   for (Node* cat : nodes_of_kind(graph->block(), {"aten::cat"})) {
     Node* barrier = graph->create(c10::aten::alias, {cat->output()});
     barrier->insertAfter(cat);
     barrier->output()->setType(cat->output()->type());
     cat->output()->replaceAllUsesAfterNodeWith(barrier, barrier->output());
-    barriers.push_back(barrier);
+    barriers.insert(barrier);
   }
   const bool changed = torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
   for (Node* barrier : nodes_of_kind(graph->block(), {"aten::alias"})) {
-    if (std::find(barriers.begin(), barriers.end(), barrier) == barriers.end()) continue;
+    if (!barriers.count(barrier)) continue;
     barrier->output()->replaceAllUsesWith(barrier->input());
     barrier->destroy();
   }

@@ -1,5 +1,6 @@
 #include "passes/remove_checks.h"
 
+#include <unordered_map>
 #include <unordered_set>
 
 #include "graph/walk.h"
@@ -35,9 +36,12 @@ bool keeps_content(const Node* node) {
 
 bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 
-/// Whether an input of the model decides the value, directly or through its shape.
-bool depends_on_input(const Value* value, std::unordered_set<const Value*>& seen) {
-  if (!seen.insert(value).second) return false;
+/// What is known about values: a value that is being looked at counts as not depending.
+using Dependence = std::unordered_map<const Value*, bool>;
+
+bool depends_on_input(const Value* value, Dependence& known);
+
+bool find_dependence(const Value* value, Dependence& known) {
   const Node* node = value->node();
   if (node->kind() == c10::prim::Param) {
     const Node* outer = node->owningBlock()->owningNode();
@@ -47,23 +51,30 @@ bool depends_on_input(const Value* value, std::unordered_set<const Value*>& seen
   if (is_tensor(value) && node->blocks().empty() && node->kind() != c10::prim::TupleUnpack && !keeps_content(node)) {
     return false;
   }
-  const auto depends = [&](const Value* other) { return depends_on_input(other, seen); };
+  const auto depends = [&](const Value* other) { return depends_on_input(other, known); };
   for (const Block* block : node->blocks()) {
     if (std::any_of(block->outputs().begin(), block->outputs().end(), depends)) return true;
   }
   return std::any_of(node->inputs().begin(), node->inputs().end(), depends);
 }
 
+/// Whether an input of the model decides the value, directly or through its shape.
+bool depends_on_input(const Value* value, Dependence& known) {
+  const auto [place, is_new] = known.emplace(value, false);
+  return is_new ? known[value] = find_dependence(value, known) : place->second;
+}
+
 }  // namespace
 
 bool remove_internal_checks(torch::jit::Graph& graph) {
   bool changed = false;
+  // Only checks go, which no value depends on, so what was found out stays true.
+  Dependence known;
   for (Node* node : nodes_of_kind(graph.block(), {"prim::If"})) {
     if (!node->outputs().empty()) continue;
     Block *first = node->blocks()[0], *second = node->blocks()[1];
     if (!(only_raises(first) && is_empty(second)) && !(is_empty(first) && only_raises(second))) continue;
-    std::unordered_set<const Value*> seen;
-    if (depends_on_input(node->input(), seen)) continue;
+    if (depends_on_input(node->input(), known)) continue;
     node->destroy();
     changed = true;
   }

@@ -23,6 +23,7 @@ bool is_idle_dropout(const Model& model, const Node* node) {
 bool remove_identity(PassContext& ctx) {
   auto graph = ctx.model.graph();
   auto idle = nodes_of_kind(graph->block(), {"aten::detach", "aten::detach_", "aten::alias", "aten::lift_fresh"});
+  const ParamScope scope(ctx.model);
   for (Node* node : nodes_of_kind(graph->block(),
                                   {"aten::dropout", "aten::dropout_", "aten::feature_dropout", "aten::feature_dropout_",
                                    "aten::alpha_dropout", "aten::alpha_dropout_", "aten::feature_alpha_dropout"})) {

@@ -13,6 +13,7 @@ namespace {
 using torch::jit::AliasDb;
 using torch::jit::Graph;
 using torch::jit::Node;
+using torch::jit::Use;
 using torch::jit::Value;
 
 /// Operators `name_(Tensor(a!) self, ...) -> Tensor(a!)`.
@@ -21,6 +22,71 @@ bool is_in_place(const Node* node) {
   if (!schema || !node->kind().is_aten() || !schema->is_mutable() || node->outputs().size() != 1) return false;
   const std::string name = node->kind().toUnqualString();
   return name.size() > 1 && name.back() == '_' && name[name.size() - 2] != '_';
+}
+
+/// The operator without the underscore; empty when there is none.
+std::string functional_kind(Node* node) {
+  const std::string kind = node->kind().toQualString();
+  const std::string result = kind.substr(0, kind.size() - 1);
+  Node* trial = node->owningGraph()->create(c10::Symbol::fromQualString(result), node->inputs(), 1);
+  trial->insertBefore(node);
+  const bool exists = trial->maybeOperator() != nullptr;
+  trial->destroy();
+  return exists ? result : "";
+}
+
+/// Dropout may return its argument, which its schema does not tell.
+bool is_dropout(const Node* node) {
+  return std::string(node->kind().toUnqualString()).find("dropout") != std::string::npos;
+}
+
+/// Whether a result of this operator is new memory: no alias of an argument, nor the content of a container.
+bool makes_new_tensor(const Node* node) {
+  const auto* schema = node->maybeSchema();
+  return schema && node->kind().is_aten() && !is_dropout(node) && !schema->is_mutable() &&
+         node->outputs().size() == 1 && schema->returns().size() == 1 &&
+         schema->returns()[0].type()->kind() == c10::TypeKind::TensorType && !schema->returns()[0].alias_info();
+}
+
+/// Whether an operator only reads this argument: it keeps no alias of it and writes nothing into it.
+bool only_reads(const Use& use) {
+  const auto* schema = use.user->maybeSchema();
+  return schema && use.user->kind().is_aten() && !is_dropout(use.user) && use.offset < schema->arguments().size() &&
+         !schema->arguments()[use.offset].alias_info();
+}
+
+/// LibTorch writes other operators for these: `fill_` becomes `full_like`.
+bool is_initialization(const Node* node) {
+  return node->kind() == c10::aten::fill_ || node->kind() == c10::aten::zero_ || node->kind() == c10::aten::normal_;
+}
+
+/// Whether the argument that `node` overwrites is a tensor that an operator of the same block has just made, and that
+/// others only read, and only before. This needs no alias analysis: that of LibTorch looks at the whole graph again
+/// after every mutation that it removes.
+bool overwrites_own_tensor(const Node* node) {
+  const Value* target = node->input(0);
+  const Node* maker = target->node();
+  if (maker->owningBlock() != node->owningBlock() || !makes_new_tensor(maker)) return false;
+  const auto& uses = target->uses();
+  return std::all_of(uses.begin(), uses.end(), [node](const Use& use) {
+    if (use.user == node) return use.offset == 0;
+    return only_reads(use) && use.user->isBefore(node);
+  });
+}
+
+bool remove_simple_mutation(PassContext& ctx) {
+  bool changed = false;
+  for (Node* node : all_nodes(ctx.model.graph()->block())) {
+    if (!is_in_place(node) || is_initialization(node)) continue;
+    ctx.at(node);
+    if (!overwrites_own_tensor(node)) continue;
+    const std::string kind = functional_kind(node);
+    if (kind.empty()) continue;
+    const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
+    replace_node(node, kind, inputs);
+    changed = true;
+  }
+  return changed;
 }
 
 std::vector<const Value*> all_values(Graph& graph) {
@@ -66,14 +132,10 @@ bool remove_unobserved_mutation(PassContext& ctx) {
     ctx.at(node);
     if (!aliases) aliases = std::make_unique<AliasDb>(graph);
     if (!is_unobserved(*aliases, *graph, node)) continue;
-    const std::string kind = node->kind().toQualString();
+    const std::string kind = functional_kind(node);
+    if (kind.empty()) continue;
     const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
-    Node* trial = graph->create(c10::Symbol::fromQualString(kind.substr(0, kind.size() - 1)), inputs, 1);
-    trial->insertBefore(node);
-    const bool exists = trial->maybeOperator() != nullptr;
-    trial->destroy();
-    if (!exists) continue;
-    replace_node(node, kind.substr(0, kind.size() - 1), inputs);
+    replace_node(node, kind, inputs);
     aliases.reset();
     changed = true;
   }
@@ -88,7 +150,8 @@ bool remove_unobserved_mutation(PassContext& ctx) {
 // the scope and with it the name as written (`relu_`).
 bool remove_mutation(PassContext& ctx) {
   auto graph = ctx.model.graph();
-  bool changed = torch::jit::RemoveListMutation(graph);
+  bool changed = remove_simple_mutation(ctx);
+  changed |= torch::jit::RemoveListMutation(graph);
   changed |= torch::jit::RemoveTensorMutation(graph);
   changed |= remove_unobserved_mutation(ctx);
   return changed;

@@ -5,6 +5,7 @@
 
 #include <unordered_map>
 
+#include "graph/attribute_slots.h"
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
@@ -22,7 +23,12 @@ enum class Dtype { kUnknown, kFloat32, kOther };
 /// What is known about the types of tensors without running the model.
 class DtypeTable {
  public:
-  explicit DtypeTable(const Model& model) : params_(model) {}
+  /// In execution order, so that the type of every operand is known when its reader is looked at.
+  explicit DtypeTable(const Model& model) : params_(model) {
+    for (Node* node : all_nodes(model.graph()->block())) {
+      for (Value* output : node->outputs()) of(output);
+    }
+  }
 
   Dtype of(Value* value) {
     const auto [place, is_new] = known_.emplace(value, Dtype::kUnknown);
@@ -107,10 +113,11 @@ bool may_convert(const at::Scalar& number, Dtype other) {
   return number.isIntegral(/*includeBool=*/false) && other == Dtype::kFloat32;
 }
 
-std::string free_attribute(const torch::jit::Module& module) {
-  for (int64_t index = 0;; ++index) {
-    std::string name = fmt::format("_tensor_constant_{}", index);
-    if (!module.hasattr(name)) return name;
+/// @param index where to look first; the one after the name that was found
+std::string free_attribute(const torch::jit::Module& module, int64_t& index) {
+  for (;;) {
+    std::string name = fmt::format("_tensor_constant_{}", index++);
+    if (!find_attribute_slot(*module.type(), name)) return name;
   }
 }
 
@@ -130,8 +137,8 @@ bool has_factor(const Node* node) {
 //   ->
 // %c = prim::GetAttr[name="_tensor_constant_0"](%self)
 // %y = aten::add(%x, %c, %alpha)
-void put_buffer(Model& model, Node* node, size_t index, const at::Scalar& number) {
-  const std::string name = free_attribute(model.module());
+void put_buffer(Model& model, Node* node, size_t index, const at::Scalar& number, int64_t& next_name) {
+  const std::string name = free_attribute(model.module(), next_name);
   model.module().register_buffer(name, at::scalar_tensor(number.toDouble(), at::kFloat));
   torch::jit::WithInsertPoint guard(node);
   auto graph = model.graph();
@@ -145,6 +152,7 @@ void put_buffer(Model& model, Node* node, size_t index, const at::Scalar& number
 bool scalars_to_tensors(Model& model) {
   bool changed = false;
   DtypeTable dtypes(model);
+  int64_t next_name = 0;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::add", "aten::mul"})) {
     if (node->outputs().size() != 1 || !carries_tensor(node->output()->type())) continue;
     if (was_in_place(node) || has_factor(node)) continue;
@@ -153,7 +161,7 @@ bool scalars_to_tensors(Model& model) {
       const auto number = number_of(node->input(index));
       if (!number || number_of(other) || !other->type()->isSubtypeOf(*c10::TensorType::get())) continue;
       if (!may_convert(*number, dtypes.of(other))) continue;
-      put_buffer(model, node, index, *number);
+      put_buffer(model, node, index, *number, next_name);
       changed = true;
     }
   }

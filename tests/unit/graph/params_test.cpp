@@ -139,5 +139,51 @@ TEST(Params, ConstantsBehindValues) {
   EXPECT_FALSE(constant_of(model, sum->input(0)));
 }
 
+TEST(Params, AScopeAnswersAsTheSearchDoes) {
+  const auto leaf =
+      define("def forward(self, x):\n  self.count.add_(1)\n  return torch.mul(x, self.scale) + self.count\n",
+             {{"scale", at::full({2}, 2.f)}, {"count", at::zeros({2})}});
+  const auto root = define("def forward(self, x):\n  return self.leaf.forward(self.leaf.forward(x)) + self.shift\n",
+                           {{"shift", at::ones({2})}}, {{"leaf", leaf}});
+  Model model = Model::from(root);
+  const auto answers = [&] {
+    std::vector<std::string> texts;
+    for (const Node* node : every(model, "prim::GetAttr")) {
+      const auto slot = slot_of(model, node->output());
+      const auto param = param_of(model, node->output());
+      texts.push_back((slot ? slot->path : "no slot") + ", " + (param ? param->name : "no parameter"));
+    }
+    return texts;
+  };
+  const auto searched = answers();
+  const ParamScope scope(model);
+  EXPECT_EQ(answers(), searched);
+  {
+    const ParamScope inner(model);
+    EXPECT_EQ(answers(), searched);
+  }
+  EXPECT_EQ(answers(), searched) << "the outer scope goes on";
+  set_param(model, every(model, "aten::mul").at(0), 1, at::full({2}, 8.f));
+  EXPECT_EQ(param_of(model, every(model, "aten::mul").at(0)->input(1))->name, "") << "the other call reads it, too";
+  set_param(model, every(model, "aten::mul").at(1), 1, at::full({2}, 9.f));
+  EXPECT_EQ(param_of(model, every(model, "aten::mul").at(1)->input(1))->name, "leaf.scale") << "now the only reader";
+}
+
+TEST(Params, AScopeForgetsReadersThatGo) {
+  Model model =
+      Model::from(define("def forward(self, x):\n  return torch.mul(x, self.scale), torch.div(x, self.scale)\n",
+                         {{"scale", at::full({2}, 2.f)}}));
+  const ParamScope scope(model);
+  Node* div = first(model, "aten::div");
+  Node* reader = div->input(1)->node();
+  div->replaceInput(1, div->input(0));
+  if (!reader->hasUses()) {
+    forget_access(reader);
+    reader->destroy();
+  }
+  set_param(model, first(model, "aten::mul"), 1, at::full({2}, 8.f));
+  EXPECT_EQ(param_of(model, first(model, "aten::mul")->input(1))->name, "scale");
+}
+
 }  // namespace
 }  // namespace tsquant

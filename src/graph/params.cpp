@@ -1,11 +1,12 @@
 #include "graph/params.h"
 
 #include <torch/csrc/jit/ir/constants.h>
-#include <torch/csrc/jit/passes/inliner.h>
 
 #include <mutex>
 #include <set>
 
+#include "graph/flatten_calls.h"
+#include "graph/other_methods.h"
 #include "graph/tensor_values.h"
 #include "tsquant/error.h"
 
@@ -61,6 +62,18 @@ bool writes_argument(const Node* node, size_t offset) {
   return alias && alias->isWrite();
 }
 
+/// Which methods of a module behind an interface run, and on which module, is not known: they may access everything.
+void collect_all(const ObjectPtr& module, Accesses& accesses) {
+  for (size_t i = 0; i < module->type()->numAttributes(); ++i) {
+    const auto& name = module->type()->getAttributeName(i);
+    accesses.read.emplace(module.get(), name);
+    accesses.written.emplace(module.get(), name);
+    const auto attribute = module->getSlot(i);
+    if (attribute.isObject() && attribute.toObjectRef().type()->is_module())
+      collect_all(attribute.toObject(), accesses);
+  }
+}
+
 void collect(const ObjectPtr& root, const Value* self, Block* block, Accesses& accesses) {
   for (Node* node : block->nodes()) {
     for (Block* inner : node->blocks()) collect(root, self, inner, accesses);
@@ -72,6 +85,7 @@ void collect(const ObjectPtr& root, const Value* self, Block* block, Accesses& a
       const auto slot = slot_in(root, self, node->output());
       if (!slot) continue;
       accesses.read.insert(key_of(*slot));
+      if (node->output()->type()->is_module()) collect_all(slot->owner->getAttr(slot->name).toObject(), accesses);
       for (const Use& use : node->output()->uses()) {
         if (writes_argument(use.user, use.offset)) accesses.written.insert(key_of(*slot));
       }
@@ -80,30 +94,14 @@ void collect(const ObjectPtr& root, const Value* self, Block* block, Accesses& a
 }
 
 bool calls_forward(const Node* node, const Value* self) {
-  return node->input(0) == self && node->s(c10::attr::name) == "forward";
-}
-
-/// Expands calls of methods, but not those of the module's own forward: what it accesses is decided by its present
-/// graph, which changes. @return whether calls were expanded
-bool inline_helpers(Block* block, const Value* self) {
-  bool expanded = false;
-  for (auto it = block->nodes().begin(); it != block->nodes().end();) {
-    Node* node = *it++;
-    for (Block* inner : node->blocks()) expanded = inline_helpers(inner, self) || expanded;
-    if (node->kind() != c10::prim::CallMethod || calls_forward(node, self)) continue;
-    auto* callee = torch::jit::tryToGraphFunction(node);
-    if (!callee) continue;
-    torch::jit::inlineCallTo(node, callee, callee->graph().get());
-    expanded = true;
-  }
-  return expanded;
+  return node->kind() == c10::prim::CallMethod && node->input(0) == self && node->s(c10::attr::name) == "forward";
 }
 
 void remove_calls_of_forward(Block* block, const Value* self) {
   for (auto it = block->nodes().begin(); it != block->nodes().end();) {
     Node* node = *it++;
     for (Block* inner : node->blocks()) remove_calls_of_forward(inner, self);
-    if (node->kind() != c10::prim::CallMethod || !calls_forward(node, self)) continue;
+    if (!calls_forward(node, self)) continue;
     Node* result = node->owningGraph()->createUninitialized(node->output()->type());
     node->replaceAllUsesWith(result->insertBefore(node));
     node->destroy();
@@ -129,9 +127,9 @@ std::shared_ptr<const Accesses> accesses_of_other_methods(const Model& model) {
     if (method.name() == "forward") continue;
     const auto graph = method.graph()->copy();
     const Value* self = graph->inputs().empty() ? nullptr : graph->inputs()[0];
-    while (inline_helpers(graph->block(), self)) continue;
+    // What forward itself accesses is decided by its present graph, which changes.
+    expand_calls(*graph, [self](const Node* call) { return calls_forward(call, self); });
     remove_calls_of_forward(graph->block(), self);
-    torch::jit::Inline(*graph);
     if (self) collect(root, self, graph->block(), *accesses);
   }
   cache.erase(root.get());
@@ -260,6 +258,10 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   const auto attribute = slot->owner->getAttr(slot->name);
   if (attribute.isTensor() || attribute.isObject() || is_written(model, *slot)) return c10::nullopt;
   return attribute;
+}
+
+bool is_read_by_other_methods(const Model& model, const AttributeSlot& slot) {
+  return accesses_of_other_methods(model)->read.count(key_of(slot)) != 0;
 }
 
 std::vector<AttributeSlot> unread_tensors(const Model& model) {

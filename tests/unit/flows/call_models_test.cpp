@@ -40,9 +40,8 @@ TEST_P(CallModels, AreQuantizedAndRunWhereverLibTorchRunsThem) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Flows, CallModels,
-                         ::testing::Combine(::testing::Values("Fork", "ForkNested", "ForkList", "ForkFunction",
-                                                              "Interface", "InterfaceTwo", "InterfaceIndex",
-                                                              "InterfaceFork"),
+                         ::testing::Combine(::testing::Values("Fork", "ForkNested", "ForkFunction", "Interface",
+                                                              "InterfaceTwo", "InterfaceIndex", "InterfaceFork"),
                                             ::testing::Values(OutputForm::kReference, OutputForm::kDecomposed,
                                                               OutputForm::kFakeQuantize, OutputForm::kLowered)),
                          [](const auto& info) {

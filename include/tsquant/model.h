@@ -3,7 +3,9 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -27,8 +29,10 @@ struct CaptureOptions {
 /// A captured TorchScript module with one inlined `forward` (control flow stays as blocks).
 ///
 /// The model owns a copy of the module's types and code; tensors are shared until they are replaced, and the caller's
-/// module is never changed. Parameters and buffers keep their state-dict names, other methods and attributes survive.
-/// Every operator carries its stable name (see graph_view.h) in its scope, so a printed graph shows the names.
+/// module is never changed. Parameters and buffers keep their state-dict names. What the archive carried besides
+/// survives: other methods of the module, attributes, constants, tensors that only the program around the model reads,
+/// and extra files. Calls through module interfaces and torch.jit.fork are part of the one graph: a fork runs where it
+/// stands. Every operator carries its stable name (see graph_view.h) in its scope, so a printed graph shows the names.
 ///
 /// ```cpp
 /// auto model = tsquant::Model::load("model.pt");
@@ -36,13 +40,14 @@ struct CaptureOptions {
 /// ```
 class Model {
  public:
-  /// Loads an archive written by `torch.jit.save` or `torch::jit::Module::save` onto the CPU.
+  /// Loads an archive written by `torch.jit.save` or `torch::jit::Module::save` onto the CPU, with its extra files.
   /// @throws Error kModelLoad: missing file, truncated archive, no TorchScript archive, or operators that no loaded
   ///         library defines (the message lists them); kUnsupportedModel: see `from`
   static Model load(const std::string& path, const CaptureOptions& options = {});
 
   /// Captures a module that is already in memory.
-  /// @throws Error kUnsupportedModel when it has no `forward`, or is in training mode and `options` refuses that
+  /// @throws Error kUnsupportedModel when it has no `forward`, is in training mode and `options` refuses that, or calls
+  ///         code that is known at run time only (an interface attribute that forward assigns, a future from outside)
   static Model from(const torch::jit::Module& module, const CaptureOptions& options = {});
 
   /// The inlined forward graph. Input 0 is `self`. Passes edit it in place.
@@ -60,13 +65,31 @@ class Model {
   Model clone() const;
 
   /// Writes the archive beside `path` and renames it, so that `path` holds either the old or the complete new file.
-  /// @param extra_files named texts stored in the archive (`extra/<name>`), such as the report and the needed engine
-  /// @throws Error kIo
+  /// @param extra_files files to store in the archive (`extra/<name>`) besides those that the model carries, such as
+  ///                    the report and the needed engine; they replace carried files of the same name
+  /// @throws Error kIo; kInternal when LibTorch cannot write the graph
   void save(const std::string& path, const std::unordered_map<std::string, std::string>& extra_files = {}) const;
 
   /// Runs the present graph once, in inference mode, without LibTorch's optimiser.
   /// @throws Error kDataset when the sample does not fit the inputs of `forward`
   c10::IValue run(const Sample& sample) const;
+
+  /// The extra files of the archive that the model was loaded from (`torch.jit.save(..., _extra_files=)`), by name,
+  /// with their content, binary or not. `save` writes them unchanged. Names that begin with `tsquant_` are ours: saving
+  /// a quantized model replaces `tsquant_report.json`, `tsquant_form` and `tsquant_engine`.
+  ///
+  /// ```cpp
+  /// auto model = tsquant::Model::load("detector.pt");
+  /// auto files = model.extra_files();
+  /// files["config.txt"] = "stride 32";
+  /// model.set_extra_files(files);
+  /// ```
+  const std::map<std::string, std::string>& extra_files() const { return *extra_files_; }
+  void set_extra_files(std::map<std::string, std::string> files);
+
+  /// State-dict names of tensors that neither `forward` nor another method read when the model was captured. They are
+  /// kept as they are, because the program around the model may read them.
+  const std::set<std::string>& unread_at_capture() const { return *unread_; }
 
   /// Names of the arguments of `forward`, without self.
   std::vector<std::string> input_names() const;
@@ -78,6 +101,10 @@ class Model {
  private:
   torch::jit::Module module_;
   std::vector<std::string> warnings_;
+  // Shared by clones, because extra files can be large.
+  std::shared_ptr<const std::map<std::string, std::string>> extra_files_ =
+      std::make_shared<const std::map<std::string, std::string>>();
+  std::shared_ptr<const std::set<std::string>> unread_ = std::make_shared<const std::set<std::string>>();
 };
 
 }  // namespace tsquant

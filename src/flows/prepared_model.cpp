@@ -13,6 +13,7 @@
 #include "flows/build_report.h"
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
+#include "flows/computed_weights.h"
 #include "flows/equalize_channels.h"
 #include "flows/float_types.h"
 #include "flows/phase_clock.h"
@@ -69,6 +70,8 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
   }
   describe_nodes(prepared.report, *prepared.view, prepared.annotations);
   require_points(prepared.annotations, prepared.report, options.allow_empty);
+  prepared.computed_weights = find_computed_weights(*prepared.view, prepared.report);
+  warn_about_computed_weights(prepared.computed_weights, prepared.report);
 }
 
 CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset,
@@ -189,6 +192,7 @@ QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Ann
     apply_refusals(report, refusals);
     run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
     convert_form(model, options, prepared.first, report);
+    explain_kernels(prepared.computed_weights, report);
     stamp_value_names(model);
     drop_unread(model);
     report.quantized_bytes = stored_bytes(model);

@@ -22,7 +22,8 @@ struct PreparedModel {
   Sample first;   ///< the first calibration sample
   /// Biases before bias correction, by the stable name of their operator.
   std::map<std::string, at::Tensor> original_biases;
-  std::map<std::string, std::string> bias_notes;  ///< what bias correction did, by stable name
+  std::map<std::string, std::string> bias_notes;        ///< what bias correction did, by stable name
+  std::map<std::string, std::string> computed_weights;  ///< layers whose weight is no parameter, and why
 };
 
 /// Checks the options, rewrites and annotates the model, calibrates, computes parameters and corrects biases.

@@ -2,7 +2,6 @@
 
 #include <caffe2/serialize/inline_container.h>
 #include <fmt/format.h>
-#include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/custom_class.h>
 #include <unistd.h>
@@ -13,7 +12,10 @@
 #include <regex>
 #include <set>
 
+#include "graph/copy_module.h"
+#include "graph/flatten_calls.h"
 #include "graph/names.h"
+#include "graph/params.h"
 #include "graph/tap_runner.h"
 #include "tsquant/error.h"
 
@@ -22,28 +24,6 @@ namespace tsquant {
 namespace {
 
 using torch::jit::Module;
-
-/// LibTorch clones a submodule once for each parent that holds it; let the clones share again.
-void relink_shared(const Module& from, Module& to,
-                   std::unordered_map<const c10::ivalue::Object*, c10::intrusive_ptr<c10::ivalue::Object>>& seen) {
-  for (const auto& child : from.named_children()) {
-    auto copy = to.attr(child.name).toModule();
-    const auto [place, is_new] = seen.emplace(child.value._ivalue().get(), copy._ivalue());
-    if (is_new) {
-      relink_shared(child.value, copy, seen);
-    } else {
-      to._ivalue()->setAttr(child.name, place->second);
-    }
-  }
-}
-
-/// New types and methods, shared tensors.
-Module clone_module(const Module& module) {
-  Module copy = module.clone(/*inplace=*/true);
-  std::unordered_map<const c10::ivalue::Object*, c10::intrusive_ptr<c10::ivalue::Object>> seen;
-  relink_shared(module, copy, seen);
-  return copy;
-}
 
 bool is_training(const Module& module) {
   for (const auto& child : module.modules()) {
@@ -99,12 +79,33 @@ void check_archive(const std::string& path) {
   }
 }
 
+/// Everything under extra/ in the archive.
+std::map<std::string, std::string> read_extra_files(caffe2::serialize::PyTorchStreamReader& reader) {
+  constexpr size_t kPrefix = 6;
+  std::map<std::string, std::string> files;
+  for (const auto& record : reader.getAllRecords()) {
+    if (record.compare(0, kPrefix, "extra/") != 0 || record.size() == kPrefix) continue;
+    const auto data = reader.getRecord(record);
+    files.emplace(record.substr(kPrefix),
+                  std::string(static_cast<const char*>(std::get<0>(data).get()), std::get<1>(data)));
+  }
+  return files;
+}
+
 }  // namespace
 
 Model Model::load(const std::string& path, const CaptureOptions& options) {
   check_archive(path);
   try {
-    return from(torch::jit::load(path, c10::kCPU), options);
+    Model model = from(torch::jit::load(path, c10::kCPU), options);
+    caffe2::serialize::PyTorchStreamReader reader(path);
+    model.set_extra_files(read_extra_files(reader));
+    if (reader.hasRecord("bytecode.pkl")) {
+      model.warnings_.push_back(
+          "the archive also holds bytecode for the lite interpreter, which is not written again: save the result with "
+          "_save_for_lite_interpreter");
+    }
+    return model;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
@@ -118,7 +119,7 @@ Model Model::from(const Module& module, const CaptureOptions& options) {
                 "export the model with a forward method");
   }
   Model model;
-  model.module_ = clone_module(module);
+  model.module_ = copy_module(module);
   if (is_training(module)) {
     if (options.training_mode == TrainingMode::kRefuse) {
       throw Error(ErrorCode::kUnsupportedModel, "the module is in training mode", "training",
@@ -127,37 +128,57 @@ Model Model::from(const Module& module, const CaptureOptions& options) {
     model.module_.eval();
     model.warnings_.push_back("the module was in training mode; the quantized copy is in evaluation mode");
   }
-  torch::jit::Inline(*model.graph());
+  flatten_calls(model);
   assign_names(model);
+  std::set<std::string> unread;
+  for (const auto& slot : unread_tensors(model)) unread.insert(slot.path);
+  model.unread_ = std::make_shared<const std::set<std::string>>(std::move(unread));
   return model;
 }
 
 std::shared_ptr<torch::jit::Graph> Model::graph() const { return module_.get_method("forward").graph(); }
 
-Module Model::finished_module() const { return clone_module(module_); }
+Module Model::finished_module() const { return copy_module(module_); }
 
 Model Model::clone() const {
   Model copy;
-  copy.module_ = clone_module(module_);
+  copy.module_ = copy_module(module_);
   copy.warnings_ = warnings_;
+  copy.extra_files_ = extra_files_;
+  copy.unread_ = unread_;
   return copy;
 }
 
+void Model::set_extra_files(std::map<std::string, std::string> files) {
+  extra_files_ = std::make_shared<const std::map<std::string, std::string>>(std::move(files));
+}
+
 void Model::save(const std::string& path, const std::unordered_map<std::string, std::string>& extra_files) const {
+  auto files = extra_files;
+  files.insert(extra_files_->begin(), extra_files_->end());  // given ones win
   const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  try {
-    // Written through a stream, the archive's records do not carry the file's name: equal models give equal files.
-    std::ofstream file(temporary, std::ios::binary);
-    if (!file) throw std::runtime_error("the file cannot be opened for writing");
-    finished_module().save(file, extra_files);
+  // Written through a stream, the archive's records do not carry the file's name: equal models give equal files.
+  std::ofstream file(temporary, std::ios::binary);
+  const auto fail = [&](const std::string& what) {
     file.close();
-    if (!file) throw std::runtime_error("the file could not be written completely");
-    std::filesystem::rename(temporary, path);
-  } catch (const std::exception& error) {
     std::remove(temporary.c_str());
-    throw Error(ErrorCode::kIo, "cannot write the model: " + first_line(error.what()), path,
+    throw Error(ErrorCode::kIo, "cannot write the model: " + what, path,
                 "check that the folder exists, is writable and has room");
+  };
+  if (!file) fail("the file cannot be opened for writing");
+  try {
+    finished_module().save(file, files);
+  } catch (const std::exception& error) {
+    if (!file) fail(first_line(error.what()));
+    std::remove(temporary.c_str());
+    throw Error(ErrorCode::kInternal, "LibTorch cannot write the graph: " + first_line(error.what()), path,
+                "please report this with the model");
   }
+  file.close();
+  if (!file) fail("the file could not be written completely");
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) fail(error.message());
 }
 
 c10::IValue Model::run(const Sample& sample) const { return TapRunner(*this, {}).run(sample, {}); }

@@ -1,7 +1,6 @@
 #include "graph/params.h"
 
 #include <torch/csrc/jit/ir/constants.h>
-#include <torch/csrc/jit/passes/inliner.h>
 
 #include <algorithm>
 #include <mutex>
@@ -9,6 +8,8 @@
 #include <unordered_set>
 
 #include "graph/access_index.h"
+#include "graph/flatten_calls.h"
+#include "graph/other_methods.h"
 #include "graph/tensor_values.h"
 #include "tsquant/error.h"
 
@@ -44,31 +45,26 @@ struct OtherMethods {
   std::unordered_map<const c10::ivalue::Object*, std::vector<const c10::ivalue::Object*>> holders;
 };
 
-bool calls_forward(const Node* node, const Value* self) {
-  return node->input(0) == self && node->s(c10::attr::name) == "forward";
+/// Which methods of a module behind an interface run, and on which module, is not known: they may access everything.
+void add_all(const ObjectPtr& module, OtherMethods& accesses) {
+  for (size_t i = 0; i < module->type()->numAttributes(); ++i) {
+    const auto& name = module->type()->getAttributeName(i);
+    accesses.read.emplace(module.get(), name);
+    accesses.written.emplace(module.get(), name);
+    const auto attribute = module->getSlot(i);
+    if (attribute.isObject() && attribute.toObjectRef().type()->is_module()) add_all(attribute.toObject(), accesses);
+  }
 }
 
-/// Expands calls of methods, but not those of the module's own forward: what it accesses is decided by its present
-/// graph, which changes. @return whether calls were expanded
-bool inline_helpers(Block* block, const Value* self) {
-  bool expanded = false;
-  for (auto it = block->nodes().begin(); it != block->nodes().end();) {
-    Node* node = *it++;
-    for (Block* inner : node->blocks()) expanded = inline_helpers(inner, self) || expanded;
-    if (node->kind() != c10::prim::CallMethod || calls_forward(node, self)) continue;
-    auto* callee = torch::jit::tryToGraphFunction(node);
-    if (!callee) continue;
-    torch::jit::inlineCallTo(node, callee, callee->graph().get());
-    expanded = true;
-  }
-  return expanded;
+bool calls_forward(const Node* node, const Value* self) {
+  return node->kind() == c10::prim::CallMethod && node->input(0) == self && node->s(c10::attr::name) == "forward";
 }
 
 void remove_calls_of_forward(Block* block, const Value* self) {
   for (auto it = block->nodes().begin(); it != block->nodes().end();) {
     Node* node = *it++;
     for (Block* inner : node->blocks()) remove_calls_of_forward(inner, self);
-    if (node->kind() != c10::prim::CallMethod || !calls_forward(node, self)) continue;
+    if (!calls_forward(node, self)) continue;
     Node* result = node->owningGraph()->createUninitialized(node->output()->type());
     node->replaceAllUsesWith(result->insertBefore(node));
     node->destroy();
@@ -81,6 +77,10 @@ void add(const AccessIndex& index, OtherMethods& accesses) {
                                    [](const Node* node) { return node->kind() == c10::prim::GetAttr; });
     if (reads) accesses.read.insert(key);
     if (found.written) accesses.written.insert(key);
+    for (const Node* node : found.nodes) {
+      if (node->kind() != c10::prim::GetAttr || !node->output()->type()->is_module()) continue;
+      add_all(key.first->getAttr(key.second).toObject(), accesses);
+    }
   }
 }
 
@@ -111,9 +111,9 @@ std::shared_ptr<const OtherMethods> other_methods(const Model& model) {
     if (method.name() == "forward") continue;
     const auto graph = method.graph()->copy();
     const Value* self = graph->inputs().empty() ? nullptr : graph->inputs()[0];
-    while (inline_helpers(graph->block(), self)) continue;
+    // What forward itself accesses is decided by its present graph, which changes.
+    expand_calls(*graph, [self](const Node* call) { return calls_forward(call, self); });
     remove_calls_of_forward(graph->block(), self);
-    torch::jit::Inline(*graph);
     if (self) add(AccessIndex(root, self, graph->block()), *accesses);
   }
   add_holders(model.module(), *accesses);
@@ -330,6 +330,10 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   const auto& attribute = slot->value();
   if (attribute.isTensor() || attribute.isObject() || is_written(model, *slot)) return c10::nullopt;
   return attribute;
+}
+
+bool is_read_by_other_methods(const Model& model, const AttributeSlot& slot) {
+  return other_methods(model)->read.count(key_of(slot)) != 0;
 }
 
 std::vector<AttributeSlot> unread_tensors(const Model& model) {

@@ -7,9 +7,19 @@ namespace tsquant {
 
 namespace {
 
+/// What an interface attribute holds must keep the methods of the interface, or the file cannot be loaded.
+bool holds_interfaces(const torch::jit::Module& module) {
+  for (const auto& child : module.modules()) {
+    for (size_t i = 0; i < child.type()->numAttributes(); ++i) {
+      if (child.type()->getAttribute(i)->kind() == c10::TypeKind::InterfaceType) return true;
+    }
+  }
+  return false;
+}
+
 /// Methods of submodules were inlined into forward; only other methods of the root can still call them.
 void drop_dead_methods(const Model& model) {
-  if (model.module().get_methods().size() != 1) return;
+  if (model.module().get_methods().size() != 1 || holds_interfaces(model.module())) return;
   for (const auto& child : model.module().modules()) {
     if (child._ivalue() == model.module()._ivalue()) continue;
     std::vector<std::string> names;
@@ -24,7 +34,9 @@ void drop_unread(Model& model) {
   drop_dead_methods(model);
   // One empty tensor for all slots: its storage is written once.
   const at::Tensor nothing = at::empty({0});
-  for (const auto& slot : unread_tensors(model)) slot.owner->setSlot(slot.index, nothing);
+  for (const auto& slot : unread_tensors(model)) {
+    if (!model.unread_at_capture().count(slot.path)) slot.owner->setSlot(slot.index, nothing);
+  }
 }
 
 }  // namespace tsquant

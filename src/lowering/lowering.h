@@ -34,7 +34,8 @@ void to_fake_quantize_form(Model& model);
 void lower_to_engine(Model& model, const std::string& engine, const Sample& probe, Report& report);
 
 /// Makes the archive small: tensors that nothing reads any more (folded batch norms, replaced weights) become empty,
-/// and submodule methods that were inlined into forward are removed. Must be the last step.
+/// and submodule methods that were inlined into forward are removed. What forward never read stays. Must be the last
+/// step.
 void drop_unread(Model& model);
 
 /// Bytes of all tensors that the module's archive will hold (parameters, buffers, graph constants, packed weights).

@@ -108,10 +108,25 @@ int constant_above(const PlacementGraph& graph, int edge) {
   return graph.nodes[node].kind == PlacementKind::kConstant ? node : -1;
 }
 
+namespace {
+
+/// A product over one element scales: rotary angles are such a product of positions and constant frequencies.
+bool is_outer_product(const PlacementGraph& graph, const PlacementEdge& use) {
+  static const MetatypeSet kMatMul{"MatMul"}, kAddmm{"Addmm"};
+  const int metatype = graph.nodes[use.to].metatype;
+  if (!use.shape || use.shape->empty() || (!kMatMul.has(metatype) && !kAddmm.has(metatype))) return false;
+  const bool left = use.input_port == (kAddmm.has(metatype) ? 1 : 0);
+  const size_t rank = use.shape->size();
+  return (*use.shape)[left || rank == 1 ? rank - 1 : rank - 2] == 1;
+}
+
+}  // namespace
+
 bool is_constant_weight(const PlacementGraph& graph, int edge) {
   const PlacementEdge& use = graph.edges[edge];
   const auto& ports = metatype_row(graph.nodes[use.to].metatype).weight_ports;
-  return std::find(ports.begin(), ports.end(), use.input_port) != ports.end() && constant_above(graph, edge) >= 0;
+  return std::find(ports.begin(), ports.end(), use.input_port) != ports.end() && constant_above(graph, edge) >= 0 &&
+         !is_outer_product(graph, use);
 }
 
 bool has_constant_weight(const PlacementGraph& graph, int node) {

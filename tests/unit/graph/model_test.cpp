@@ -47,6 +47,43 @@ TEST(Model, ASubmoduleThatIsSharedStaysShared) {
   EXPECT_EQ(model.run({{at::ones({1})}, {}}).toTensor().item<float>(), 9);
 }
 
+TEST(Model, ExtraFilesOfTheArchiveAreCarried) {
+  const std::string dir = temp_dir();
+  const std::string binary("\0\xff\x00 binary", 10);
+  scaled().save(dir + "/a.pt", {{"config.txt", "stride 32"}, {"deep/er/blob", binary}, {"nothing", ""}});
+  Model model = Model::load(dir + "/a.pt");
+  EXPECT_EQ(model.extra_files().size(), 3);
+  EXPECT_EQ(model.clone().extra_files().at("deep/er/blob"), binary);
+  model.save(dir + "/b.pt", {{"config.txt", "given"}, {"more", "new"}});
+  const auto files = Model::load(dir + "/b.pt").extra_files();
+  const std::map<std::string, std::string> expected{
+      {"config.txt", "given"}, {"deep/er/blob", binary}, {"more", "new"}, {"nothing", ""}};
+  EXPECT_EQ(files, expected);
+  model.set_extra_files({});
+  model.save(dir + "/c.pt");
+  EXPECT_TRUE(Model::load(dir + "/c.pt").extra_files().empty());
+}
+
+TEST(Model, TensorsThatNoMethodReadsAreKnown) {
+  auto module = scaled();
+  module.register_buffer("anchors", at::ones({3}));
+  module.define("def anchored(self):\n    return self.anchors\n");
+  module.register_buffer("classes", at::ones({3}));
+  EXPECT_EQ(Model::from(module).unread_at_capture(), std::set<std::string>{"classes"});
+}
+
+TEST(Model, PropertiesAndConstantsSurviveCopying) {
+  auto module = scaled();
+  module.type()->addConstant("version", 3);
+  module.define("def get_double(self) -> float:\n    return 2 * 1.5\n");
+  module.type()->addProperty("double", module.type()->findMethod("get_double"), nullptr);
+  const std::string path = temp_dir() + "/m.pt";
+  Model::from(module).save(path);
+  const auto loaded = torch::jit::load(path);
+  EXPECT_TRUE(loaded.type()->getProperty("double"));
+  EXPECT_EQ(loaded.attr("version").toInt(), 3);
+}
+
 TEST(Model, FrozenModulesAreCaptured) {
   const Model model = Model::from(torch::jit::freeze(scaled()));
   EXPECT_EQ(model.run({{at::ones({1})}, {}}).toTensor().item<float>(), 3);

@@ -5,14 +5,47 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/cpu_features.h"
-#include "kernels/dnnl_conv.h"
 #include "kernels/requantize.h"
 
 namespace tsquant::kernels {
 namespace {
 
-constexpr size_t kMostPlans = 8;
+constexpr size_t kRecentPlans = 8;
+/// Each phase of a transposed convolution costs memory and time to prepare.
+constexpr int64_t kMostPhases = 4096;
+/// Offsets into an image are 32-bit.
+constexpr int64_t kMostElements = std::numeric_limits<int32_t>::max();
+
+Epilogue make_epilogue(const ConvCall& call, const Requantize& r, const Residual* residual, int64_t channels,
+                       void* result) {
+  Epilogue e;
+  e.multiplier = r.multiplier.data();
+  e.bias = r.bias.data();
+  e.zero_point = r.zero_point;
+  e.low = r.low;
+  e.high = r.high;
+  e.float_low = r.float_low;
+  e.float_high = r.float_high;
+  e.pixel_stride = channels;
+  e.floats = call.floats ? static_cast<float*>(result) : nullptr;
+  e.codes = call.floats ? nullptr : static_cast<uint8_t*>(result);
+  if (residual == nullptr) return e;
+  e.other = residual->codes;
+  e.other_multiplier = static_cast<float>(residual->scale / call.out_scale);
+  e.other_zero_point = static_cast<float>(residual->zero_point);
+  e.middle = call.middle;
+  e.middle_low = static_cast<float>(-call.middle_zero_point);
+  e.middle_high = static_cast<float>(255 - call.middle_zero_point);
+  e.middle_multiplier = static_cast<float>(call.middle_scale / call.out_scale);
+  return e;
+}
+
+/// Elements of the padded image, without overflow.
+double padded_elements(const ConvGeometry& g) {
+  double elements = static_cast<double>(g.channels);
+  for (const Axis& axis : g.axes()) elements *= static_cast<double>(axis.size + 2 * axis.pad);
+  return elements;
+}
 
 }  // namespace
 
@@ -23,113 +56,133 @@ bool ConvCall::operator==(const ConvCall& o) const {
          middle_zero_point == o.middle_zero_point;
 }
 
-struct ConvCore::Plan {
-  ConvCall call;
-  Requantize requantize;
-  ConvGeometry geometry;
-  std::shared_ptr<const OffsetTable> offsets;  // set: the VNNI kernel
-  std::unique_ptr<DnnlConv> dnnl;              // set: oneDNN; neither: through floats
+/// What does not depend on the call, made at the first one.
+struct ConvCore::Weights {
+  std::vector<Phase> phases;
+  std::vector<WeightSums> sums;
+  std::unique_ptr<PackedConv> packed;
 };
 
-ConvCore::ConvCore(ConvSpec spec) : spec_(spec.checked()), sums_(weight_sums(spec_)) {}
+struct ConvCore::Plan {
+  ConvCall call;
+  bool integers = false;  ///< false: through floats
+  ConvShape shape;
+  std::vector<Requantize> requantize;  ///< per phase
+};
 
-std::vector<int64_t> ConvCore::output_sizes(const std::vector<int64_t>& input) const {
-  std::vector<int64_t> output = {input[0], spec_.out_channels()};
-  for (size_t i = 0; i + 2 < input.size(); ++i) {
-    const int64_t reach = spec_.dilation[i] * (spec_.weight.size(static_cast<int64_t>(i) + 2) - 1);
-    const int64_t padding = 2 * spec_.padding[i], size = input[i + 2];
-    if (spec_.transposed) {
-      output.push_back((size - 1) * spec_.stride[i] - padding + reach + spec_.output_padding[i] + 1);
-    } else {
-      TORCH_CHECK(size + padding > reach, "tsquant: the kernel spans ", reach + 1,
-                  " values, the padded input has only ", size + padding);
-      output.push_back((size + padding - reach - 1) / spec_.stride[i] + 1);
+ConvCore::ConvCore(const ConvSpec& spec) : spec_(spec.checked()) {}
+
+ConvCore::~ConvCore() {
+  for (const auto& plan : kept_) delete plan.load();
+}
+
+std::vector<int64_t> ConvCore::output_sizes(at::IntArrayRef input) const {
+  const ConvGeometry g = spec_.geometry(input);
+  std::vector<int64_t> sizes = {g.batch, g.out_channels, g.out_depth(), g.out_height(), g.out_width()};
+  sizes.erase(sizes.begin() + 2, sizes.begin() + 5 - spec_.spatial_dims());
+  return sizes;
+}
+
+const ConvCore::Weights& ConvCore::weights(const ConvGeometry& g) const {
+  std::call_once(packed_once_, [&] {
+    auto made = std::make_unique<Weights>();
+    made->phases = phases_of(g);
+    const int8_t* codes = spec_.weight.data_ptr<int8_t>();
+    for (const Phase& phase : made->phases) made->sums.push_back(weight_sums(codes, g, phase));
+    made->packed = std::make_unique<PackedConv>(best_gemm_row(), codes, g, made->phases);
+    weights_ = std::move(made);
+  });
+  return *weights_;
+}
+
+std::unique_ptr<ConvCore::Plan> ConvCore::make_plan(const ConvCall& call) const {
+  auto plan = std::make_unique<Plan>();
+  plan->call = call;
+  ConvGeometry g = spec_.geometry(call.input());
+  if (count_phases(g) > kMostPhases) return plan;
+  TORCH_CHECK(padded_elements(g) < static_cast<double>(kMostElements), "tsquant: one padded image of shape ",
+              call.input(), " has too many values for a convolution; at most ", kMostElements, " are possible");
+  const Weights& w = weights(g);
+  for (const WeightSums& sums : w.sums) {
+    plan->requantize.push_back(make_requantize(spec_, sums, call));
+    if (!plan->requantize.back().exact || !plan->requantize.back().safe) return plan;
+  }
+  if (g.pointwise() && g.batch * g.in_pixels() * g.channels <= kMostElements) {
+    // All pixels are computed alike: they make one line.
+    g.width = g.batch * g.in_pixels();
+    g.batch = g.depth = g.height = 1;
+  }
+  plan->shape = w.packed->shape(g);
+  plan->integers = true;
+  return plan;
+}
+
+std::shared_ptr<const ConvCore::Plan> ConvCore::find_plan(const ConvCall& call, const Plan** found) const {
+  const auto kept = [&]() -> const Plan* {
+    for (const auto& slot : kept_) {
+      const Plan* plan = slot.load(std::memory_order_acquire);
+      if (plan == nullptr || plan->call == call) return plan;
+    }
+    return nullptr;
+  };
+  if ((*found = kept()) != nullptr) return nullptr;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if ((*found = kept()) != nullptr) return nullptr;
+  for (const auto& plan : recent_) {
+    if (plan->call == call) {
+      *found = plan.get();
+      return plan;
     }
   }
-  return output;
-}
-
-bool ConvCore::geometry_for(const ConvCall& call, ConvGeometry& g) const {
-  if (!has_vnni() || call.rank != 4 || spec_.groups != 1 || spec_.transposed) return false;
-  g.batch = call.sizes[0];
-  g.channels = call.sizes[1];
-  g.height = call.sizes[2];
-  g.width = call.sizes[3];
-  g.out_channels = spec_.out_channels();
-  g.kernel_h = spec_.weight.size(2);
-  g.kernel_w = spec_.weight.size(3);
-  g.stride_h = spec_.stride[0];
-  g.stride_w = spec_.stride[1];
-  g.pad_h = spec_.padding[0];
-  g.pad_w = spec_.padding[1];
-  g.dilation_h = spec_.dilation[0];
-  g.dilation_w = spec_.dilation[1];
-  const int64_t bytes = std::max(g.padded_image_bytes(), g.height * g.width * g.channels);
-  return g.supported() && bytes < std::numeric_limits<int32_t>::max();
-}
-
-const VnniConv& ConvCore::packed(const ConvGeometry& geometry) const {
-  std::call_once(packed_once_,
-                 [&] { packed_ = std::make_unique<VnniConv>(spec_.weight.data_ptr<int8_t>(), geometry); });
-  return *packed_;
-}
-
-std::shared_ptr<const ConvCore::Plan> ConvCore::make_plan(const ConvCall& call) const {
-  auto plan = std::make_shared<Plan>();
-  plan->call = call;
-  plan->requantize = make_requantize(spec_, sums_, call, !spec_.transposed);
-  if (!plan->requantize.safe) return plan;
-  if (geometry_for(call, plan->geometry)) {
-    plan->offsets = offset_table(plan->geometry);
-  } else {
-    plan->dnnl = std::make_unique<DnnlConv>(spec_, call.input(), output_sizes(call.input()), plan->requantize,
-                                            static_cast<int32_t>(call.in_zero_point), call.floats);
-  }
-  return plan;
-}
-
-std::shared_ptr<const ConvCore::Plan> ConvCore::plan_for(const ConvCall& call) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  for (const auto& plan : plans_) {
-    if (plan->call == call) return plan;
-  }
   auto plan = make_plan(call);
-  if (plans_.size() == kMostPlans) plans_.erase(plans_.begin());
-  plans_.push_back(plan);
-  return plan;
+  *found = plan.get();
+  for (auto& slot : kept_) {
+    if (slot.load(std::memory_order_relaxed) != nullptr) continue;
+    slot.store(plan.release(), std::memory_order_release);
+    return nullptr;
+  }
+  if (recent_.size() == kRecentPlans) recent_.erase(recent_.begin());
+  recent_.emplace_back(std::move(plan));
+  return recent_.back();
+}
+
+/// A matrix product whose rows do not fit into one image.
+bool ConvCore::run_chunks(const ConvCall& call, int64_t rows, const uint8_t* source, void* result,
+                          const Residual* residual) const {
+  const int64_t channels = spec_.in_channels(), out = spec_.out_channels();
+  const int64_t most = std::max<int64_t>(1, kMostElements / std::max(channels, out));
+  for (int64_t row = 0; row < rows; row += most) {
+    ConvCall part = call;
+    part.sizes = {1, channels};
+    std::fill(part.sizes.begin() + 2, part.sizes.begin() + part.rank, 1);
+    part.sizes[static_cast<size_t>(part.rank - 1)] = std::min(most, rows - row);
+    Residual other = residual != nullptr ? *residual : Residual();
+    if (residual != nullptr) other.codes += row * out;
+    auto* to = static_cast<std::byte*>(result) + row * out * (call.floats ? 4 : 1);
+    if (!run(part, source + row * channels, to, residual != nullptr ? &other : nullptr)) return false;
+  }
+  return true;
 }
 
 bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual) const {
-  const auto plan = plan_for(call);
-  if (plan->dnnl != nullptr && residual == nullptr) {
-    plan->dnnl->run(source, result);
-    return true;
+  const ConvGeometry g = spec_.geometry(call.input());
+  const int64_t rows = g.batch * g.in_pixels();
+  if (g.pointwise() && rows > 1 && rows > kMostElements / std::max(g.channels, g.out_channels)) {
+    return run_chunks(call, rows, source, result, residual);
   }
-  if (plan->offsets == nullptr) return false;
-  const Requantize& r = plan->requantize;
-  Epilogue e;
-  e.multiplier = r.multiplier.data();
-  e.bias = r.bias.data();
-  e.zero_point = r.zero_point;
-  e.low = r.low;
-  e.high = r.high;
-  e.float_low = r.float_low;
-  e.float_high = r.float_high;
-  e.pixel_stride = spec_.out_channels();
-  e.floats = call.floats ? static_cast<float*>(result) : nullptr;
-  e.codes = call.floats ? nullptr : static_cast<uint8_t*>(result);
   if (residual != nullptr) {
-    const double multiplier = residual->scale / call.out_scale;
-    if (std::max(multiplier, call.middle ? call.middle_scale / call.out_scale : 0.0) * 255 > 1e9) return false;
-    e.other = residual->codes;
-    e.other_multiplier = static_cast<float>(multiplier);
-    e.other_zero_point = static_cast<float>(residual->zero_point);
-    e.middle = call.middle;
-    e.middle_low = static_cast<float>(-call.middle_zero_point);
-    e.middle_high = static_cast<float>(255 - call.middle_zero_point);
-    e.middle_multiplier = static_cast<float>(call.middle_scale / call.out_scale);
+    // The sum of both must fit into an integer.
+    const double largest = std::max(residual->scale, call.middle ? call.middle_scale : 0.0) / call.out_scale * 255;
+    if (!(largest < 1e9)) return false;
   }
-  packed(plan->geometry).run(plan->geometry, *plan->offsets, source, static_cast<uint8_t>(call.in_zero_point), e);
+  const Plan* plan = nullptr;
+  const auto owner = find_plan(call, &plan);
+  if (!plan->integers) return false;
+  std::vector<Epilogue> epilogues;
+  for (const Requantize& r : plan->requantize) {
+    epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result));
+  }
+  weights_->packed->run(plan->shape, source, static_cast<uint8_t>(call.in_zero_point), epilogues);
   return true;
 }
 

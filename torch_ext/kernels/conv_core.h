@@ -3,20 +3,21 @@
 #include <ATen/core/Tensor.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "kernels/conv_spec.h"
-#include "kernels/vnni_conv.h"
+#include "kernels/packed_conv.h"
 
 namespace tsquant::kernels {
 
 /// One use of a convolution: shapes and quantization parameters. Equal calls share their preparation.
 struct ConvCall {
   std::array<int64_t, 5> sizes{};  ///< of the input: batch, channels, spatial...
-  int64_t rank = 4;                ///< 4 or 5
+  int64_t rank = 4;                ///< 3 to 5
   double in_scale = 1, out_scale = 1;
   int64_t in_zero_point = 0, out_zero_point = 0;
   bool floats = false;  ///< float32 output instead of codes
@@ -26,7 +27,7 @@ struct ConvCall {
   double middle_scale = 1;
   int64_t middle_zero_point = 0;
 
-  std::vector<int64_t> input() const { return {sizes.begin(), sizes.begin() + rank}; }
+  at::IntArrayRef input() const { return {sizes.data(), static_cast<size_t>(rank)}; }
   bool operator==(const ConvCall& o) const;
 };
 
@@ -38,32 +39,38 @@ struct Residual {
 };
 
 /// An integer convolution that prepares itself for each call it meets and remembers the last ones. Thread-safe.
-/// AVX512-VNNI machines run one group and up to two spatial dimensions with the kernel of vnni_tile.cpp, everything
-/// else goes to oneDNN.
 class ConvCore {
  public:
-  explicit ConvCore(ConvSpec spec);
+  /// Checks the spec.
+  explicit ConvCore(const ConvSpec& spec);
+  ~ConvCore();
 
   const ConvSpec& spec() const { return spec_; }
-  std::vector<int64_t> output_sizes(const std::vector<int64_t>& input) const;
+  std::vector<int64_t> output_sizes(at::IntArrayRef input) const;
 
-  /// Channels-last data. Returns false, with nothing written, when the call has to be computed through floats: a
-  /// residual on oneDNN, or scales so far apart that the conversion to integers could overflow.
+  /// Channels-last data, unsigned codes. Returns false, with nothing written, when the call has to be computed through
+  /// floats: sums that could leave 32 bits, scales so far apart that the conversion to integers could overflow, or more
+  /// phases of a transposed convolution than are worth packing.
   bool run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual = nullptr) const;
 
  private:
   struct Plan;
-  std::shared_ptr<const Plan> plan_for(const ConvCall& call) const;
-  std::shared_ptr<const Plan> make_plan(const ConvCall& call) const;
-  bool geometry_for(const ConvCall& call, ConvGeometry& geometry) const;
-  const VnniConv& packed(const ConvGeometry& geometry) const;
+  struct Weights;
+  static constexpr size_t kKeptPlans = 8;
+
+  std::shared_ptr<const Plan> find_plan(const ConvCall& call, const Plan** found) const;
+  std::unique_ptr<Plan> make_plan(const ConvCall& call) const;
+  const Weights& weights(const ConvGeometry& geometry) const;
+  bool run_chunks(const ConvCall& call, int64_t rows, const uint8_t* source, void* result,
+                  const Residual* residual) const;
 
   ConvSpec spec_;
-  WeightSums sums_;
-  mutable std::mutex mutex_;
-  mutable std::vector<std::shared_ptr<const Plan>> plans_;
   mutable std::once_flag packed_once_;
-  mutable std::unique_ptr<VnniConv> packed_;
+  mutable std::unique_ptr<const Weights> weights_;
+  /// The first plans are read without a lock and stay as long as this object; later ones come and go.
+  mutable std::array<std::atomic<const Plan*>, kKeptPlans> kept_{};
+  mutable std::mutex mutex_;
+  mutable std::vector<std::shared_ptr<const Plan>> recent_;
 };
 
 }  // namespace tsquant::kernels

@@ -2,7 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <sstream>
+
+#include "kernels/double_conv.h"
+#include "kernels/unsigned_codes.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -57,15 +61,19 @@ std::string ConvParams::description() const {
   return out.str();
 }
 
-at::Tensor ConvParams::prepare(const at::Tensor& x) const {
-  check_codes(x, "input of a convolution");
-  TORCH_CHECK(x.dim() == dims_ + 1 || x.dim() == dims_ + 2, "tsquant: a convolution with ", dims_,
-              " spatial dimensions got an input with ", x.dim(), " dimensions");
+at::Tensor ConvParams::with_image_dimensions(const at::Tensor& x) const {
   at::Tensor y = x.dim() == dims_ + 1 ? x.unsqueeze(0) : x;
-  TORCH_CHECK(y.size(1) == core_.spec().in_channels(), "tsquant: the convolution expects ", core_.spec().in_channels(),
-              " channels, the input has ", y.size(1));
   if (dims_ == 1) y = y.unsqueeze(2);
   return y.contiguous(channels_last(y.dim()));
+}
+
+at::Tensor ConvParams::prepare(const at::Tensor& x) const {
+  check_integer_codes(x, "input of a convolution");
+  TORCH_CHECK(x.dim() == dims_ + 1 || x.dim() == dims_ + 2, "tsquant: a convolution with ", dims_,
+              " spatial dimensions got an input with ", x.dim(), " dimensions");
+  TORCH_CHECK(x.size(x.dim() - dims_ - 1) == core_.spec().in_channels(), "tsquant: the convolution expects ",
+              core_.spec().in_channels(), " channels, the input has ", x.size(x.dim() - dims_ - 1));
+  return with_image_dimensions(x);
 }
 
 at::Tensor ConvParams::restore(const at::Tensor& result, const at::Tensor& x) const {
@@ -73,65 +81,79 @@ at::Tensor ConvParams::restore(const at::Tensor& result, const at::Tensor& x) co
   return x.dim() == dims_ + 1 ? y.squeeze(0) : y;
 }
 
-ConvCall ConvParams::call_for(const at::Tensor& prepared) const {
+ConvCall ConvParams::call_for(const at::Tensor& x) const {
   ConvCall call;
-  call.rank = prepared.dim();
-  std::copy(prepared.sizes().begin(), prepared.sizes().end(), call.sizes.begin());
-  call.in_scale = prepared.q_scale();
-  call.in_zero_point = prepared.q_zero_point();
+  call.rank = dims_ + 2;
+  call.sizes[0] = 1;
+  std::copy(x.sizes().begin(), x.sizes().end(), call.sizes.begin() + (x.dim() == dims_ + 1 ? 1 : 0));
+  call.in_scale = x.q_scale();
+  call.in_zero_point = x.q_zero_point() + unsigned_shift(x.scalar_type());
   return call;
+}
+
+std::vector<int64_t> ConvParams::image_sizes(const ConvCall& call) const {
+  auto sizes = core_.output_sizes(call.input());
+  if (dims_ == 1) sizes.insert(sizes.begin() + 2, 1);
+  return sizes;
 }
 
 at::Tensor ConvParams::floats(const at::Tensor& x, bool clamp) const {
   const at::Tensor source = prepare(x);
-  ConvCall call = call_for(source);
+  ConvCall call = call_for(x);
   call.floats = true;
   call.clamp = clamp;
-  at::Tensor result = at::empty(core_.output_sizes(call.input()),
-                                at::TensorOptions(at::kFloat).memory_format(channels_last(call.rank)));
-  if (result.numel() != 0) core_.run(call, static_cast<const uint8_t*>(source.data_ptr()), result.data_ptr());
+  const auto sizes = image_sizes(call);
+  at::Tensor result =
+      at::empty(sizes, at::TensorOptions(at::kFloat).memory_format(channels_last(static_cast<int64_t>(sizes.size()))));
+  if (result.numel() != 0 && !core_.run(call, unsigned_codes(source).data, result.data_ptr())) {
+    const at::Tensor y = convolve_in_double(core_.spec(), x.dim() == dims_ + 1 ? x.unsqueeze(0) : x, clamp);
+    return x.dim() == dims_ + 1 ? y.squeeze(0) : y;
+  }
   return restore(result, x);
 }
 
 at::Tensor ConvParams::through_floats(const at::Tensor& x, const Target& target, const at::Tensor* other,
                                       const Target* middle) const {
   at::Tensor y = floats(x, other == nullptr);
-  if (middle != nullptr) {
-    y = at::quantize_per_tensor(y, middle->scale, middle->zero_point, at::kQUInt8).dequantize();
-  }
+  const auto type = x.scalar_type();
+  if (middle != nullptr) y = quantize_floats(y, middle->scale, middle->zero_point, type).dequantize();
   if (other != nullptr) y = (y + other->dequantize()).clamp(spec_.clamp_min, spec_.clamp_max);
-  return at::quantize_per_tensor(y, target.scale, target.zero_point, at::kQUInt8);
+  return quantize_floats(y, target.scale, target.zero_point, type);
 }
 
 at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at::Tensor* other,
                              const Target* middle) const {
   const at::Tensor source = prepare(x);
-  ConvCall call = call_for(source);
+  const auto type = x.scalar_type();
+  const int64_t shift = unsigned_shift(type);
+  check_target(target.scale, target.zero_point, type);
+  ConvCall call = call_for(x);
   call.out_scale = target.scale;
-  call.out_zero_point = target.zero_point;
+  call.out_zero_point = target.zero_point + shift;
   if (middle != nullptr) {
+    check_target(middle->scale, middle->zero_point, type);
     call.middle = true;
     call.middle_scale = middle->scale;
-    call.middle_zero_point = middle->zero_point;
+    call.middle_zero_point = middle->zero_point + shift;
   }
-  const auto format = channels_last(call.rank);
-  const auto sizes = core_.output_sizes(call.input());
-  at::Tensor result =
-      at::_empty_affine_quantized(sizes, at::TensorOptions(at::kQUInt8), target.scale, target.zero_point, format);
-  at::Tensor residual_codes;
+  const auto sizes = image_sizes(call);
+  at::Tensor result = at::_empty_affine_quantized(sizes, at::TensorOptions(type), target.scale, target.zero_point,
+                                                  channels_last(static_cast<int64_t>(sizes.size())));
+  UnsignedCodes residual_codes;
   Residual residual;
   if (other != nullptr) {
-    check_codes(*other, "residual of a convolution");
+    check_integer_codes(*other, "residual of a convolution");
+    TORCH_CHECK(other->scalar_type() == type, "tsquant: the residual of a convolution must have the type of its input");
     // A residual that has to be broadcast is added in floats.
-    const bool same = x.dim() == dims_ + 2 && dims_ >= 2 && other->sizes() == result.sizes();
-    if (!same) return through_floats(x, target, other, middle);
-    residual_codes = other->contiguous(format);
-    residual = {static_cast<const uint8_t*>(residual_codes.data_ptr()), other->q_scale(), other->q_zero_point()};
+    if (other->sizes() != restore(result, x).sizes()) return through_floats(x, target, other, middle);
+    residual_codes = unsigned_codes(with_image_dimensions(*other));
+    residual = {residual_codes.data, residual_codes.scale, residual_codes.zero_point};
   }
-  if (result.numel() != 0 && !core_.run(call, static_cast<const uint8_t*>(source.data_ptr()), result.data_ptr(),
-                                        other != nullptr ? &residual : nullptr)) {
+  if (result.numel() != 0 &&
+      !core_.run(call, unsigned_codes(source).data, result.data_ptr(), other != nullptr ? &residual : nullptr)) {
     return through_floats(x, target, other, middle);
   }
+  finish_codes(result);
   return restore(result, x);
 }
 

@@ -30,7 +30,8 @@ class ConvParams : public torch::CustomClassHolder {
   ConvState state() const;
   std::string description() const;
 
-  /// @param x quint8 with one scale @param other null or the residual, quint8, added before the activation
+  /// @param x quint8 or qint8 with one scale; the result has the same type
+  /// @param other null or the residual, of the type of x, added before the activation
   /// @param middle quantization of the convolution's own result before the residual is added; may be null
   at::Tensor codes(const at::Tensor& x, const Target& target, const at::Tensor* other = nullptr,
                    const Target* middle = nullptr) const;
@@ -41,8 +42,11 @@ class ConvParams : public torch::CustomClassHolder {
                             const Target* middle) const;
   /// Adds a missing batch dimension and the height of one-dimensional data; channels-last.
   at::Tensor prepare(const at::Tensor& x) const;
+  at::Tensor with_image_dimensions(const at::Tensor& x) const;
   at::Tensor restore(const at::Tensor& result, const at::Tensor& x) const;
-  ConvCall call_for(const at::Tensor& prepared) const;
+  ConvCall call_for(const at::Tensor& x) const;
+  /// Sizes of the result with its batch dimension and the height of one-dimensional data.
+  std::vector<int64_t> image_sizes(const ConvCall& call) const;
 
   ConvSpec spec_;  // as given, for the file
   int64_t dims_;

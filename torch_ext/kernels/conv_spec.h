@@ -6,6 +6,8 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/conv_geometry.h"
+
 namespace tsquant::kernels {
 
 /// What a convolution computes, independent of the input's shape and scale. A linear layer is a convolution with a
@@ -24,15 +26,19 @@ struct ConvSpec {
   int64_t out_channels() const { return transposed ? weight.size(1) * groups : weight.size(0); }
   int64_t in_channels() const { return transposed ? weight.size(0) : weight.size(1) * groups; }
 
-  /// Checks the fields and brings them to dense tensors; a one-dimensional convolution becomes a two-dimensional one
-  /// of height 1.
+  /// Checks every field, as the values may come from a damaged file, and brings the tensors to dense ones. Throws
+  /// c10::Error.
   ConvSpec checked() const;
+
+  /// The sizes for one input: batch, channels, spatial... Of a checked spec. Throws when the input is smaller than the
+  /// kernel or anything is too large for the offsets of the kernels.
+  ConvGeometry geometry(at::IntArrayRef input) const;
 };
 
-/// Per output channel: the sum of the weight codes and the sum of their magnitudes.
+/// Per output channel of one phase: the sum of the weight codes and the sum of their magnitudes.
 struct WeightSums {
   std::vector<double> plain, magnitude;
 };
-WeightSums weight_sums(const ConvSpec& spec);
+WeightSums weight_sums(const int8_t* weight, const ConvGeometry& geometry, const Phase& phase);
 
 }  // namespace tsquant::kernels

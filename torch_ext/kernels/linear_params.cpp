@@ -3,6 +3,8 @@
 #include <sstream>
 
 #include "kernels/conv_params.h"
+#include "kernels/double_conv.h"
+#include "kernels/unsigned_codes.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -10,7 +12,9 @@ namespace {
 /// y = x W^T is a 1x1 convolution over one image whose pixels are the rows of x.
 ConvSpec as_convolution(const at::Tensor& weight, const at::Tensor& scales, const c10::optional<at::Tensor>& bias,
                         double clamp_min, double clamp_max) {
-  TORCH_CHECK(weight.dim() == 2, "tsquant: the weight of a linear layer must have 2 dimensions, it has ", weight.dim());
+  TORCH_CHECK(weight.defined() && weight.dim() == 2, "tsquant: the weight of a linear layer must have 2 dimensions");
+  TORCH_CHECK(weight.size(0) > 0 && weight.size(1) > 0,
+              "tsquant: the weight of a linear layer is empty: ", weight.sizes());
   ConvSpec spec;
   spec.weight = weight.unsqueeze(-1).unsqueeze(-1);
   spec.scales = scales;
@@ -51,14 +55,14 @@ std::string LinearParams::description() const {
 
 ConvCall LinearParams::call_for(const at::Tensor& x) const {
   ConvCall call;
-  call.sizes = {1, x.size(-1), 1, x.size(-1) == 0 ? 0 : x.numel() / x.size(-1), 0};
+  call.sizes = {1, x.size(-1), 1, x.numel() / x.size(-1), 0};
   call.in_scale = x.q_scale();
-  call.in_zero_point = x.q_zero_point();
+  call.in_zero_point = x.q_zero_point() + unsigned_shift(x.scalar_type());
   return call;
 }
 
 std::vector<int64_t> LinearParams::output_sizes(const at::Tensor& x) const {
-  check_codes(x, "input of a linear layer");
+  check_integer_codes(x, "input of a linear layer");
   TORCH_CHECK(x.dim() >= 1 && x.size(-1) == core_.spec().in_channels(), "tsquant: the linear layer expects ",
               core_.spec().in_channels(), " features, the input has shape ", x.sizes());
   auto sizes = x.sizes().vec();
@@ -68,22 +72,31 @@ std::vector<int64_t> LinearParams::output_sizes(const at::Tensor& x) const {
 
 at::Tensor LinearParams::floats(const at::Tensor& x) const {
   at::Tensor result = at::empty(output_sizes(x), at::TensorOptions(at::kFloat));
+  if (result.numel() == 0) return result;
   const at::Tensor source = x.contiguous();
   ConvCall call = call_for(source);
   call.floats = true;
-  if (result.numel() != 0) core_.run(call, static_cast<const uint8_t*>(source.data_ptr()), result.data_ptr());
+  if (!core_.run(call, unsigned_codes(source).data, result.data_ptr())) {
+    const at::Tensor rows = source.reshape({-1, source.size(-1), 1, 1});
+    return convolve_in_double(core_.spec(), rows, true).reshape(result.sizes());
+  }
   return result;
 }
 
 at::Tensor LinearParams::codes(const at::Tensor& x, double scale, int64_t zero_point) const {
-  at::Tensor result = at::_empty_affine_quantized(output_sizes(x), at::TensorOptions(at::kQUInt8), scale, zero_point);
+  const auto sizes = output_sizes(x);
+  const auto type = x.scalar_type();
+  check_target(scale, zero_point, type);
+  at::Tensor result = at::_empty_affine_quantized(sizes, at::TensorOptions(type), scale, zero_point);
+  if (result.numel() == 0) return result;
   const at::Tensor source = x.contiguous();
   ConvCall call = call_for(source);
   call.out_scale = scale;
-  call.out_zero_point = zero_point;
-  if (result.numel() != 0 && !core_.run(call, static_cast<const uint8_t*>(source.data_ptr()), result.data_ptr())) {
-    return at::quantize_per_tensor(floats(x), scale, zero_point, at::kQUInt8);
+  call.out_zero_point = zero_point + unsigned_shift(type);
+  if (!core_.run(call, unsigned_codes(source).data, result.data_ptr())) {
+    return quantize_floats(floats(x), scale, zero_point, type);
   }
+  finish_codes(result);
   return result;
 }
 

@@ -3,7 +3,7 @@
 #include <limits>
 
 #include "kernels/conv_params.h"
-#include "kernels/cpu_features.h"
+#include "kernels/isa.h"
 
 // The operators of the lowered form. Schemas are the contract with model files: change them only by adding overloads.
 namespace tsquant::kernels {
@@ -94,7 +94,7 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("linear(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, float scale, int zero_point) -> Tensor",
         linear);
   m.def("linear_float(Tensor x, __torch__.torch.classes.tsquant.LinearParams params) -> Tensor", linear_float);
-  m.def("has_vnni() -> bool", []() { return has_vnni(); });
+  m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
 }
 
 }  // namespace tsquant::kernels

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/conv_core.h"
+#include "kernels/epilogue.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -15,25 +16,24 @@ int32_t code_of(double value, const ConvCall& call) {
 
 }  // namespace
 
-Requantize make_requantize(const ConvSpec& spec, const WeightSums& sums, const ConvCall& call, bool move_zero_point) {
+Requantize make_requantize(const ConvSpec& spec, const WeightSums& sums, const ConvCall& call) {
   // Half of the range of int32, so that a residual and the zero point can be added.
-  constexpr double kLargestResult = 1e9;
+  constexpr double kLargestResult = 1e9, kLargestCode = 255, kSumLimit = 2147483648.0;
   Requantize r;
-  const size_t channels = sums.plain.size(), padded = (channels + 15) / 16 * 16;
+  const size_t channels = sums.plain.size(), padded = channels + Epilogue::kSlack;
   r.multiplier.assign(padded, 0.0f);
   r.bias.assign(padded, 0.0f);
-  r.bias_of_sums.assign(padded, 0.0f);
   const float* scales = spec.scales.data_ptr<float>();
   const float* bias = spec.bias.defined() ? spec.bias.data_ptr<float>() : nullptr;
   for (size_t c = 0; c < channels; ++c) {
     const double unit = call.in_scale * scales[c];
     const double multiplier = call.floats ? unit : unit / (call.middle ? call.middle_scale : call.out_scale);
     double of_sums = bias != nullptr ? bias[c] / unit : 0.0;
-    if (move_zero_point) of_sums -= static_cast<double>(call.in_zero_point) * sums.plain[c];
+    of_sums -= static_cast<double>(call.in_zero_point) * sums.plain[c];
     r.multiplier[c] = static_cast<float>(multiplier);
-    r.bias_of_sums[c] = static_cast<float>(of_sums);
     r.bias[c] = static_cast<float>(of_sums * multiplier);
-    const double largest = multiplier * (255.0 * sums.magnitude[c] + std::fabs(of_sums));
+    const double largest = multiplier * (kLargestCode * sums.magnitude[c] + std::fabs(of_sums));
+    if (!(kLargestCode * sums.magnitude[c] < kSumLimit)) r.exact = false;
     if (!call.floats && !(largest < kLargestResult)) r.safe = false;
   }
   r.float_low = call.clamp ? static_cast<float>(spec.clamp_min) : -std::numeric_limits<float>::infinity();

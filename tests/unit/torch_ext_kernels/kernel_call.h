@@ -52,8 +52,15 @@ inline ConvData make_data(const ConvCase& c) {
 
 inline at::Tensor float_result(const ConvCase& c, const ConvData& d) {
   std::vector<int64_t> shape(d.weight.dim(), 1);
-  shape[c.transposed ? 1 : 0] = -1;
-  const at::Tensor w = d.weight.to(at::kDouble) * d.scales.to(at::kDouble).reshape(shape);
+  at::Tensor scales = d.scales.to(at::kDouble);
+  if (c.transposed) {  // [in, out / groups, k...]: the channels of a group have the scales of its outputs
+    shape[0] = c.input[1];
+    shape[1] = -1;
+    scales = scales.reshape({c.groups, -1}).repeat_interleave(c.input[1] / c.groups, 0);
+  } else {
+    shape[0] = -1;
+  }
+  const at::Tensor w = d.weight.to(at::kDouble) * scales.reshape(shape);
   const std::vector<int64_t> none(c.kernel.size(), 0);
   return at::convolution(d.x.dequantize().to(at::kDouble), w, d.bias.to(at::kDouble), c.stride, c.padding, c.dilation,
                          c.transposed, none, c.groups)

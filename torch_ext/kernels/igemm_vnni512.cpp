@@ -1,4 +1,4 @@
-#include "kernels/vnni_tile.h"
+#include "kernels/igemm.h"
 
 #if defined(__x86_64__)
 
@@ -11,13 +11,16 @@
 
 #include <cstring>
 
-// Every function here is compiled for AVX512-VNNI whatever the flags of the build are; the caller asks has_vnni().
+// Every function here is compiled for AVX512-VNNI whatever the flags of the build are; the table asks has_isa().
 #define TSQUANT_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define TSQUANT_VNNI_INLINE \
   __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"), always_inline)) inline
 
 namespace tsquant::kernels {
 namespace {
+
+/// Pixels of a tile, chosen so that the sums, the weights and one broadcast fit into the 32 registers.
+constexpr int tile_pixels(int vectors) { return vectors == 4 ? 7 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16; }
 
 // Weights are read 8 steps ahead of their use: about the latency of the second-level cache.
 constexpr int kNearPrefetchSteps = 8;
@@ -36,7 +39,7 @@ TSQUANT_VNNI_INLINE void accumulate(const Tile& t, __m512i (&acc)[P][V]) {
     for (int p = 0; p < P; ++p) {
       const int64_t pixel = p < t.pixels ? p : t.pixels - 1;
       const int32_t offset = t.offsets[pixel * t.taps + tap];
-      x[p] = offset < 0 ? t.padding : t.source + offset;
+      x[p] = static_cast<const uint8_t*>(offset < 0 ? t.padding : t.source) + (offset < 0 ? 0 : offset);
     }
     for (int64_t i = 0; i < t.steps; ++i) {
       __m512i wv[V];
@@ -115,7 +118,7 @@ TSQUANT_VNNI_INLINE void finish_floats(const Tile& t, const Epilogue& e, __m512i
     for (int p = 0; p < P; ++p) {
       if (p >= t.pixels) break;
       const __m512 f = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[p][v]), m, b);
-      float* out = e.floats + (t.first_pixel + p) * e.pixel_stride + t.first_channel + 16 * v;
+      float* out = e.floats + t.out_pixel(p) * e.pixel_stride + t.first_channel + 16 * v;
       // The operand order keeps a NaN of the bias visible: min and max return their second operand then.
       _mm512_mask_storeu_ps(out, mask, _mm512_min_ps(high, _mm512_max_ps(low, f)));
     }
@@ -137,7 +140,7 @@ TSQUANT_VNNI_INLINE void finish_codes(const Tile& t, const Epilogue& e, __m512i 
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) {
     if (p >= t.pixels) break;
-    const int64_t at = (t.first_pixel + p) * e.pixel_stride + t.first_channel;
+    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
     __m512i r[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
@@ -190,7 +193,9 @@ void compute_any(const Tile& t, const Epilogue& e) {
 
 }  // namespace
 
-void run_vnni_tile(const Tile& tile, const Epilogue& epilogue) {
+int64_t vnni512_pixels(int64_t channels) { return tile_pixels(static_cast<int>((channels + 15) / 16)); }
+
+void run_vnni512(const Tile& tile, const Epilogue& epilogue) {
   switch (tile.vectors) {
     case 1:
       return compute_any<1>(tile, epilogue);
@@ -203,12 +208,6 @@ void run_vnni_tile(const Tile& tile, const Epilogue& epilogue) {
   }
 }
 
-}  // namespace tsquant::kernels
-
-#else
-
-namespace tsquant::kernels {
-void run_vnni_tile(const Tile&, const Epilogue&) {}
 }  // namespace tsquant::kernels
 
 #endif

@@ -1,0 +1,273 @@
+// Exact convolutions and linear layers without 8-bit dot products: codes and weights are widened to 16 bits, and one
+// instruction adds the products of two neighbours into 32-bit sums. Nothing can saturate. Highway compiles this file
+// once per instruction set; each becomes a row of the kernel table.
+#include "kernels/igemm.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/igemm_hwy.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef TSQUANT_EXACT_FMA
+#define TSQUANT_EXACT_FMA
+namespace tsquant::kernels {
+
+/// a * b + c with one rounding, for processors without such an instruction. The product is exact in double; the sum is
+/// rounded to odd there (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums"), which makes the second
+/// rounding, to float, right.
+inline float exact_fma(float a, float b, float c) {
+  const double product = static_cast<double>(a) * b, addend = c;
+  double sum = product + addend;
+  if (!std::isfinite(sum)) return static_cast<float>(sum);
+  const double rest = sum - product;
+  const double error = (product - (sum - rest)) + (addend - rest);
+  int64_t bits;
+  std::memcpy(&bits, &sum, sizeof(bits));
+  if (error != 0 && (bits & 1) == 0) {
+    bits += (error > 0) == (sum > 0) ? 1 : -1;
+    std::memcpy(&sum, &bits, sizeof(bits));
+  }
+  return static_cast<float>(sum);
+}
+
+}  // namespace tsquant::kernels
+#endif
+
+#if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+
+HWY_BEFORE_NAMESPACE();
+namespace tsquant::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D32 = hn::ScalableTag<int32_t>;
+using DF = hn::ScalableTag<float>;
+using D16 = hn::Repartition<int16_t, D32>;
+using V32 = hn::Vec<D32>;
+using VF = hn::Vec<DF>;
+
+constexpr int kN = HWY_LANES(int32_t);  // lanes of a register
+constexpr int kMostVectors = kN == kLanes ? 4 : 1;
+constexpr int kMostRegisters = kMostVectors * static_cast<int>(kLanes) / kN;  // that hold the sums of one pixel
+
+/// Pixels of a tile: the sums, the weights, one broadcast and one product fill the 16 (AVX512: 32) registers.
+constexpr int most_pixels(int registers) {
+  constexpr int kSse4[] = {6, 4, 3, 2}, kAvx2[] = {10, 6, 6, 6}, kAvx512[] = {12, 12, 8, 6};
+  return (kN == 4 ? kSse4 : kN == 8 ? kAvx2 : kAvx512)[registers - 1];
+}
+
+int registers_for(int64_t channels) {
+  return static_cast<int>(HWY_MIN((channels + kN - 1) / kN, int64_t{kMostRegisters}));
+}
+
+/// sums[p][c] over all taps and steps for P pixels and U registers of channels.
+template <int P, int U>
+HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, int32_t* sums) {
+  const D32 d;
+  const D16 d16;
+  const hn::Rebind<int8_t, D16> d8;
+  V32 acc[P][U], unused = hn::Zero(d);
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) acc[p][u] = hn::Zero(d);
+  }
+  const int64_t step_bytes = t.vectors * kLanes * 2;
+  const int8_t* w = t.weights;
+  for (int64_t tap = 0; tap < t.taps; ++tap) {
+    const int16_t* x[P];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      const int32_t offset = t.offsets[p * t.taps + tap];
+      x[p] = offset < 0 ? static_cast<const int16_t*>(t.padding) : static_cast<const int16_t*>(t.source) + offset;
+    }
+    for (int64_t i = 0; i < t.steps; ++i, w += step_bytes) {
+      hn::Vec<D16> wv[U];
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) wv[u] = hn::PromoteTo(d16, hn::Load(d8, w + u * kN * 2));
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) {
+        int32_t pair;
+        std::memcpy(&pair, x[p] + 2 * i, sizeof(pair));
+        const auto xv = hn::BitCast(d16, hn::Set(d, pair));
+#pragma GCC unroll 4
+        for (int u = 0; u < U; ++u) acc[p][u] = hn::ReorderWidenMulAccumulate(d, xv, wv[u], acc[p][u], unused);
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+  }
+}
+
+using Accumulate = void (*)(const Tile&, int32_t*);
+
+template <int U, size_t... P>
+constexpr std::array<Accumulate, sizeof...(P)> accumulators(std::index_sequence<P...>) {
+  return {accumulate<static_cast<int>(P) + 1, U>...};
+}
+
+template <int U>
+void accumulate_pixels(const Tile& t, int32_t* sums) {
+  static constexpr auto kTable = accumulators<U>(std::make_index_sequence<most_pixels(U)>());
+  kTable[static_cast<size_t>(t.pixels - 1)](t, sums);
+}
+
+HWY_ATTR HWY_INLINE VF fused(VF a, VF b, VF c) {
+#if HWY_TARGET == HWY_SSE4
+  const DF d;
+  HWY_ALIGN float x[kN], y[kN], z[kN];
+  hn::Store(a, d, x);
+  hn::Store(b, d, y);
+  hn::Store(c, d, z);
+  for (int i = 0; i < kN; ++i) x[i] = exact_fma(x[i], y[i], z[i]);
+  return hn::Load(d, x);
+#else
+  return hn::MulAdd(a, b, c);
+#endif
+}
+
+/// The codes of one register of channels before they are clamped; `n` of them are wanted.
+HWY_ATTR HWY_INLINE V32 codes_of(VF f, const uint8_t* other, int64_t n, const Epilogue& e) {
+  const D32 d;
+  const DF df;
+  if (other != nullptr) {
+    const hn::Rebind<uint8_t, D32> d8;
+    if (e.middle) {
+      f = hn::Min(hn::Set(df, e.middle_high), hn::Max(hn::Set(df, e.middle_low), hn::Round(f)));
+      f = hn::Mul(f, hn::Set(df, e.middle_multiplier));
+    }
+    uint8_t bytes[kN] = {};
+    if (n < kN) {
+      std::memcpy(bytes, other, static_cast<size_t>(n));
+      other = bytes;
+    }
+    const VF o = hn::ConvertTo(df, hn::PromoteTo(d, hn::LoadU(d8, other)));
+    f = fused(hn::Sub(o, hn::Set(df, e.other_zero_point)), hn::Set(df, e.other_multiplier), f);
+  }
+  return hn::Add(hn::NearestInt(f), hn::Set(d, e.zero_point));
+}
+
+HWY_ATTR HWY_INLINE void write_floats(VF f, int64_t n, const Epilogue& e, float* out) {
+  const DF df;
+  // In this order a NaN of the bias stays: both return their second operand then.
+  f = hn::Min(hn::Set(df, e.float_high), hn::Max(hn::Set(df, e.float_low), f));
+  if (n == kN) return hn::StoreU(f, df, out);
+  HWY_ALIGN float lanes[kN];
+  hn::Store(f, df, lanes);
+  std::memcpy(out, lanes, static_cast<size_t>(n) * sizeof(float));
+}
+
+/// Codes or floats from [pixel][stride] sums.
+HWY_ATTR HWY_NOINLINE void finish(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
+  const D32 d;
+  const DF df;
+  const hn::Rebind<uint8_t, D32> d8;
+  const V32 low = hn::Set(d, e.low), high = hn::Set(d, e.high);
+  for (int64_t p = 0; p < t.pixels; ++p, sums += stride) {
+    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
+    for (int64_t c = 0; c < t.channels; c += kN) {
+      const int64_t n = HWY_MIN(int64_t{kN}, t.channels - c);
+      const VF f = fused(hn::ConvertTo(df, hn::LoadU(d, sums + c)), hn::LoadU(df, e.multiplier + t.first_channel + c),
+                         hn::LoadU(df, e.bias + t.first_channel + c));
+      if (e.floats != nullptr) {
+        write_floats(f, n, e, e.floats + at + c);
+        continue;
+      }
+      const V32 codes = codes_of(f, e.other == nullptr ? nullptr : e.other + at + c, n, e);
+      const auto bytes = hn::DemoteTo(d8, hn::Min(high, hn::Max(low, codes)));
+      if (n == kN) {
+        hn::StoreU(bytes, d8, e.codes + at + c);
+      } else {
+        uint8_t lanes[kN];
+        hn::StoreU(bytes, d8, lanes);
+        std::memcpy(e.codes + at + c, lanes, static_cast<size_t>(n));
+      }
+    }
+  }
+}
+
+void run(const Tile& t, const Epilogue& e) {
+  HWY_ALIGN int32_t sums[12 * kMostRegisters * kN];
+  const int registers = registers_for(t.channels);
+  switch (registers) {
+    case 1:
+      accumulate_pixels<1>(t, sums);
+      break;
+    case 2:
+      accumulate_pixels<2>(t, sums);
+      break;
+#if HWY_TARGET != HWY_AVX2
+    case 3:
+      accumulate_pixels<3>(t, sums);
+      break;
+    default:
+      accumulate_pixels<4>(t, sums);
+#endif
+  }
+  finish(sums, registers * kN, t, e);
+}
+
+int64_t tile_pixels(int64_t channels) { return most_pixels(registers_for(channels)); }
+
+HWY_ATTR void widen(const uint8_t* codes, int64_t n, void* elements) {
+  const D16 d16;
+  const hn::Rebind<uint8_t, D16> d8;
+  constexpr int64_t kStep = 2 * kN;
+  auto* out = static_cast<int16_t*>(elements);
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) hn::StoreU(hn::PromoteTo(d16, hn::LoadU(d8, codes + i)), d16, out + i);
+  for (; i < n; ++i) out[i] = codes[i];
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace tsquant::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif
+
+#if HWY_ONCE
+namespace tsquant::kernels {
+namespace {
+
+/// What Highway itself requires of a target is more than has_isa() asks for.
+template <int64_t target, Isa isa>
+bool supports() {
+  return has_isa(isa) && (hwy::SupportedTargets() & target) != 0;
+}
+
+}  // namespace
+
+// Everything above is compiled for its target: until supports() only addresses may be taken.
+std::vector<PairKernel> pair_kernels() {
+  std::vector<PairKernel> kernels;
+#if HWY_TARGETS & HWY_SSE4
+  kernels.push_back({"sse4", Isa::kSse4, N_SSE4::kMostVectors, supports<HWY_SSE4, Isa::kSse4>, N_SSE4::tile_pixels,
+                     N_SSE4::run, N_SSE4::widen});
+#endif
+#if HWY_TARGETS & HWY_AVX2
+  kernels.push_back({"avx2", Isa::kAvx2, N_AVX2::kMostVectors, supports<HWY_AVX2, Isa::kAvx2>, N_AVX2::tile_pixels,
+                     N_AVX2::run, N_AVX2::widen});
+#endif
+#if HWY_TARGETS & HWY_AVX3
+  kernels.push_back({"avx512", Isa::kAvx512, N_AVX3::kMostVectors, supports<HWY_AVX3, Isa::kAvx512>,
+                     N_AVX3::tile_pixels, N_AVX3::run, N_AVX3::widen});
+#endif
+  return kernels;
+}
+
+#if defined(__x86_64__)
+void finish_avx2(const int32_t* sums, int64_t sums_stride, const Tile& tile, const Epilogue& epilogue) {
+  N_AVX2::finish(sums, sums_stride, tile, epilogue);
+}
+#endif
+
+}  // namespace tsquant::kernels
+#endif

@@ -25,7 +25,7 @@ INSTANTIATE_TEST_SUITE_P(Table, ConvRows, ::testing::Range<size_t>(1, gemm_table
                          [](const auto& info) { return gemm_table()[info.param].name; });
 
 constexpr uint32_t kCases = 2400;
-constexpr int64_t kMostProducts = 300000;
+constexpr int64_t kMostProducts = 150000;
 
 TEST(ConvReference, PlainCppEqualsTheDefinition) {
   size_t different = 0;

@@ -222,19 +222,25 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
   const int64_t next_bytes = last ? 0 : packed.bytes[index + 1];
   const int64_t all_steps = std::max<int64_t>(per_image * unit.images * packed.taps * panel.steps, 1);
   const int64_t fetch_bytes = divide_up(next_bytes / kCacheLine, all_steps) * kCacheLine;
+  // Tiles of nearly equal size: a short one at the end would take as long as a full one.
+  const int64_t least = unit.pixels / per_image, longer = unit.pixels % per_image;
+  int64_t image = begin / per_image, part = begin % per_image;
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t image = i / per_image, part = i % per_image;
-    const int64_t first = part * unit.pixels / per_image, pixel = unit.first_pixel + first;
+    const int64_t first = part * least + std::min(part, longer), pixel = unit.first_pixel + first;
     const int64_t fetched = i * packed.taps * panel.steps * fetch_bytes;
     const bool fetch = fetched < next_bytes;
     tile.prefetch = fetch ? weights_.as<int8_t>() + packed.offsets[index + 1] + fetched : tile.weights;
     tile.prefetch_step = fetch ? fetch_bytes : 0;
     tile.source = images + (image * job.shape.image_elements + panel.source_channel) * element_bytes();
     tile.offsets = offsets + first * packed.taps;
-    tile.pixels = (part + 1) * unit.pixels / per_image - first;
+    tile.pixels = least + (part < longer ? 1 : 0);
     tile.first_pixel = (unit.first_image + image) * out_pixels + (places.empty() ? pixel : 0);
     tile.places = places.empty() ? nullptr : places.data() + pixel;
     row_.run(tile, job.epilogues[phase]);
+    if (++part == per_image) {
+      part = 0;
+      ++image;
+    }
   }
 }
 

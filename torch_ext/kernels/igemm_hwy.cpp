@@ -4,7 +4,6 @@
 #include "kernels/igemm.h"
 
 #include <array>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -12,31 +11,6 @@
 #define HWY_TARGET_INCLUDE "kernels/igemm_hwy.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-
-#ifndef TSQUANT_EXACT_FMA
-#define TSQUANT_EXACT_FMA
-namespace tsquant::kernels {
-
-/// a * b + c with one rounding, for processors without such an instruction. The product is exact in double; the sum is
-/// rounded to odd there (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums"), which makes the second
-/// rounding, to float, right.
-inline float exact_fma(float a, float b, float c) {
-  const double product = static_cast<double>(a) * b, addend = c;
-  double sum = product + addend;
-  if (!std::isfinite(sum)) return static_cast<float>(sum);
-  const double rest = sum - product;
-  const double error = (product - (sum - rest)) + (addend - rest);
-  int64_t bits;
-  std::memcpy(&bits, &sum, sizeof(bits));
-  if (error != 0 && (bits & 1) == 0) {
-    bits += (error > 0) == (sum > 0) ? 1 : -1;
-    std::memcpy(&sum, &bits, sizeof(bits));
-  }
-  return static_cast<float>(sum);
-}
-
-}  // namespace tsquant::kernels
-#endif
 
 #if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 
@@ -120,15 +94,34 @@ void accumulate_pixels(const Tile& t, int32_t* sums) {
   kTable[static_cast<size_t>(t.pixels - 1)](t, sums);
 }
 
+#if HWY_TARGET == HWY_SSE4
+/// a * b + c with one rounding, where no instruction does it. The product is exact in double; the sum is rounded to odd
+/// there (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums"), so that the second rounding, to float,
+/// is right. Infinities and NaN stay what they are.
+template <class DD, class H>
+HWY_ATTR HWY_INLINE auto fused_half(DD dd, H a, H b, H c) {
+  const hn::RebindToSigned<DD> di;
+  const hn::Rebind<float, DD> df;
+  const auto product = hn::Mul(hn::PromoteTo(dd, a), hn::PromoteTo(dd, b)), addend = hn::PromoteTo(dd, c);
+  const auto sum = hn::Add(product, addend), rest = hn::Sub(sum, product);
+  const auto error = hn::Add(hn::Sub(product, hn::Sub(sum, rest)), hn::Sub(addend, rest));
+  const auto bits = hn::BitCast(di, sum), one = hn::Set(di, 1);
+  const auto inexact = hn::And(hn::Ne(error, hn::Zero(dd)), hn::Eq(error, error));
+  const auto even = hn::Eq(hn::And(bits, one), hn::Zero(di));
+  const auto away = hn::Or(hn::BroadcastSignBit(hn::Xor(hn::BitCast(di, error), bits)), one);
+  const auto step = hn::IfThenElseZero(hn::And(hn::RebindMask(di, inexact), even), away);
+  return hn::DemoteTo(df, hn::BitCast(dd, hn::Add(bits, step)));
+}
+#endif
+
 HWY_ATTR HWY_INLINE VF fused(VF a, VF b, VF c) {
 #if HWY_TARGET == HWY_SSE4
   const DF d;
-  HWY_ALIGN float x[kN], y[kN], z[kN];
-  hn::Store(a, d, x);
-  hn::Store(b, d, y);
-  hn::Store(c, d, z);
-  for (int i = 0; i < kN; ++i) x[i] = exact_fma(x[i], y[i], z[i]);
-  return hn::Load(d, x);
+  const hn::Half<DF> half;
+  const hn::Rebind<double, decltype(half)> dd;
+  const auto low = fused_half(dd, hn::LowerHalf(half, a), hn::LowerHalf(half, b), hn::LowerHalf(half, c));
+  const auto high = fused_half(dd, hn::UpperHalf(half, a), hn::UpperHalf(half, b), hn::UpperHalf(half, c));
+  return hn::Combine(d, high, low);
 #else
   return hn::MulAdd(a, b, c);
 #endif

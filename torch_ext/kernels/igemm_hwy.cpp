@@ -39,61 +39,6 @@ int registers_for(int64_t channels) {
   return static_cast<int>(HWY_MIN((channels + kN - 1) / kN, int64_t{kMostRegisters}));
 }
 
-/// sums[p][c] over all taps and steps for P pixels and U registers of channels.
-template <int P, int U>
-HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, int32_t* sums) {
-  const D32 d;
-  const D16 d16;
-  const hn::Rebind<int8_t, D16> d8;
-  V32 acc[P][U], unused = hn::Zero(d);
-#pragma GCC unroll 16
-  for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
-    for (int u = 0; u < U; ++u) acc[p][u] = hn::Zero(d);
-  }
-  const int64_t step_bytes = t.vectors * kLanes * 2;
-  const int8_t* w = t.weights;
-  for (int64_t tap = 0; tap < t.taps; ++tap) {
-    const int16_t* x[P];
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-      const int32_t offset = t.offsets[p * t.taps + tap];
-      x[p] = offset < 0 ? static_cast<const int16_t*>(t.padding) : static_cast<const int16_t*>(t.source) + offset;
-    }
-    for (int64_t i = 0; i < t.steps; ++i, w += step_bytes) {
-      hn::Vec<D16> wv[U];
-#pragma GCC unroll 4
-      for (int u = 0; u < U; ++u) wv[u] = hn::PromoteTo(d16, hn::Load(d8, w + u * kN * 2));
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) {
-        int32_t pair;
-        std::memcpy(&pair, x[p] + 2 * i, sizeof(pair));
-        const auto xv = hn::BitCast(d16, hn::Set(d, pair));
-#pragma GCC unroll 4
-        for (int u = 0; u < U; ++u) acc[p][u] = hn::ReorderWidenMulAccumulate(d, xv, wv[u], acc[p][u], unused);
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 4
-    for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
-  }
-}
-
-using Accumulate = void (*)(const Tile&, int32_t*);
-
-template <int U, size_t... P>
-constexpr std::array<Accumulate, sizeof...(P)> accumulators(std::index_sequence<P...>) {
-  return {accumulate<static_cast<int>(P) + 1, U>...};
-}
-
-template <int U>
-void accumulate_pixels(const Tile& t, int32_t* sums) {
-  static constexpr auto kTable = accumulators<U>(std::make_index_sequence<most_pixels(U)>());
-  kTable[static_cast<size_t>(t.pixels - 1)](t, sums);
-}
-
 #if HWY_TARGET == HWY_SSE4
 /// a * b + c with one rounding, where no instruction does it. The product is exact in double; the sum is rounded to odd
 /// there (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums"), so that the second rounding, to float,
@@ -204,37 +149,51 @@ HWY_ATTR HWY_INLINE void finish_register(const int32_t* sums, int64_t stride, in
 }
 
 #if HWY_TARGET == HWY_AVX2
-/// Sixteen channels at once: half the shuffles. Saturating to 16 bits on the way changes nothing, as what follows
-/// clamps to 8.
-template <Kind K>
-HWY_ATTR HWY_INLINE void finish_sixteen(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
-  const D32 d;
-  const DF df;
-  const int64_t c = t.first_channel;
-  const VF m0 = hn::LoadU(df, e.multiplier + c), m1 = hn::LoadU(df, e.multiplier + c + kN);
-  const VF b0 = hn::LoadU(df, e.bias + c), b1 = hn::LoadU(df, e.bias + c + kN);
-  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-  const __m128i low = _mm_set1_epi8(static_cast<char>(e.low)), high = _mm_set1_epi8(static_cast<char>(e.high));
-  for (int64_t p = 0; p < t.pixels; ++p, sums += stride) {
-    const int64_t at = t.out_pixel(p) * e.pixel_stride + c;
+/// The codes of a full panel, sixteen channels at once: half the shuffles. Saturating to 16 bits on the way changes
+/// nothing, as what follows clamps to 8.
+struct Sixteen {
+  VF m0, m1, b0, b1;
+  __m256i zero_point;
+  __m128i low, high;
+
+  HWY_ATTR HWY_INLINE Sixteen(const Tile& t, const Epilogue& e) {
+    const DF df;
+    m0 = hn::LoadU(df, e.multiplier + t.first_channel);
+    m1 = hn::LoadU(df, e.multiplier + t.first_channel + kN);
+    b0 = hn::LoadU(df, e.bias + t.first_channel);
+    b1 = hn::LoadU(df, e.bias + t.first_channel + kN);
+    zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
+    low = _mm_set1_epi8(static_cast<char>(e.low));
+    high = _mm_set1_epi8(static_cast<char>(e.high));
+  }
+
+  template <Kind K>
+  HWY_ATTR HWY_INLINE void write(V32 sum0, V32 sum1, const Tile& t, const Epilogue& e, int64_t p) const {
+    const DF df;
+    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
     const uint8_t* other = K == Kind::kCodes ? nullptr : e.other + at;
-    const VF f0 = fused(hn::ConvertTo(df, hn::LoadU(d, sums)), m0, b0);
-    const VF f1 = fused(hn::ConvertTo(df, hn::LoadU(d, sums + kN)), m1, b1);
+    const VF f0 = fused(hn::ConvertTo(df, sum0), m0, b0), f1 = fused(hn::ConvertTo(df, sum1), m1, b1);
     const V32 r0 = rounded<K>(f0, other, kN, e), r1 = rounded<K>(f1, K == Kind::kCodes ? nullptr : other + kN, kN, e);
     const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
     __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    codes = _mm_shuffle_epi32(codes, 0xd8);
-    codes = _mm_min_epu8(_mm_max_epu8(codes, low), high);
+    codes = _mm_min_epu8(_mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), low), high);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(e.codes + at), codes);
   }
-}
+};
 #endif
 
 template <Kind K>
 HWY_ATTR HWY_NOINLINE void finish_kind(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
 #if HWY_TARGET == HWY_AVX2
   if constexpr (K != Kind::kFloats) {
-    if (t.channels == kLanes) return finish_sixteen<K>(sums, stride, t, e);
+    if (t.channels == kLanes) {
+      const D32 d;
+      const Sixteen sixteen(t, e);
+      for (int64_t p = 0; p < t.pixels; ++p, sums += stride) {
+        sixteen.write<K>(hn::LoadU(d, sums), hn::LoadU(d, sums + kN), t, e, p);
+      }
+      return;
+    }
   }
 #endif
   for (int64_t c = 0; c < t.channels; c += kN) finish_register<K>(sums, stride, c, t, e);
@@ -248,22 +207,91 @@ void finish(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& 
   finish_kind<Kind::kResidual>(sums, stride, t, e);
 }
 
+/// sums[p][c] over all taps and steps for P pixels and U registers of channels. Without `sums` the results are written
+/// from the registers.
+template <int P, int U>
+HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, const Epilogue& e, int32_t* sums) {
+  const D32 d;
+  const D16 d16;
+  const hn::Rebind<int8_t, D16> d8;
+  V32 acc[P][U], unused = hn::Zero(d);
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) acc[p][u] = hn::Zero(d);
+  }
+  const int64_t step_bytes = t.vectors * kLanes * 2;
+  const int8_t* w = t.weights;
+  for (int64_t tap = 0; tap < t.taps; ++tap) {
+    const int16_t* x[P];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      const int32_t offset = t.offsets[p * t.taps + tap];
+      x[p] = offset < 0 ? static_cast<const int16_t*>(t.padding) : static_cast<const int16_t*>(t.source) + offset;
+    }
+    for (int64_t i = 0; i < t.steps; ++i, w += step_bytes) {
+      hn::Vec<D16> wv[U];
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) wv[u] = hn::PromoteTo(d16, hn::Load(d8, w + u * kN * 2));
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) {
+        int32_t pair;
+        std::memcpy(&pair, x[p] + 2 * i, sizeof(pair));
+        const auto xv = hn::BitCast(d16, hn::Set(d, pair));
+#pragma GCC unroll 4
+        for (int u = 0; u < U; ++u) acc[p][u] = hn::ReorderWidenMulAccumulate(d, xv, wv[u], acc[p][u], unused);
+      }
+    }
+  }
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (U == 2) {
+    if (sums == nullptr) {
+      const Sixteen sixteen(t, e);
+#pragma GCC unroll 16
+      for (int p = 0; p < P; ++p) sixteen.write<Kind::kCodes>(acc[p][0], acc[p][1], t, e, p);
+      return;
+    }
+  }
+#endif
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+  }
+}
+
+using Accumulate = void (*)(const Tile&, const Epilogue&, int32_t*);
+
+template <int U, size_t... P>
+constexpr std::array<Accumulate, sizeof...(P)> accumulators(std::index_sequence<P...>) {
+  return {accumulate<static_cast<int>(P) + 1, U>...};
+}
+
+template <int U>
+void accumulate_pixels(const Tile& t, const Epilogue& e, int32_t* sums) {
+  static constexpr auto kTable = accumulators<U>(std::make_index_sequence<most_pixels(U)>());
+  kTable[static_cast<size_t>(t.pixels - 1)](t, e, sums);
+}
+
 void run(const Tile& t, const Epilogue& e) {
   HWY_ALIGN int32_t sums[12 * kMostRegisters * kN];
+#if HWY_TARGET == HWY_AVX2
+  if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) return accumulate_pixels<2>(t, e, nullptr);
+#endif
   const int registers = registers_for(t.channels);
   switch (registers) {
     case 1:
-      accumulate_pixels<1>(t, sums);
+      accumulate_pixels<1>(t, e, sums);
       break;
     case 2:
-      accumulate_pixels<2>(t, sums);
+      accumulate_pixels<2>(t, e, sums);
       break;
 #if HWY_TARGET != HWY_AVX2
     case 3:
-      accumulate_pixels<3>(t, sums);
+      accumulate_pixels<3>(t, e, sums);
       break;
     default:
-      accumulate_pixels<4>(t, sums);
+      accumulate_pixels<4>(t, e, sums);
 #endif
   }
   finish(sums, registers * kN, t, e);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "kernels/code_tensor.h"
 #include "kernels/double_conv.h"
 #include "kernels/unsigned_codes.h"
 
@@ -20,11 +21,6 @@ c10::optional<at::Tensor> optional(const at::Tensor& t) {
 }
 
 }  // namespace
-
-void check_codes(const at::Tensor& x, const char* what) {
-  TORCH_CHECK(x.is_quantized() && x.scalar_type() == at::kQUInt8 && x.qscheme() == at::kPerTensorAffine,
-              "tsquant: the ", what, " must be a quint8 tensor with one scale, it is ", x.toString());
-}
 
 ConvParams::ConvParams(const ConvSpec& spec) : spec_(spec), dims_(spec.weight.dim() - 2), core_(spec) {}
 

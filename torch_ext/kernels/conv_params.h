@@ -76,7 +76,4 @@ class LinearParams : public torch::CustomClassHolder {
   ConvCore core_;
 };
 
-/// Throws unless `x` is quint8 with one scale for the whole tensor.
-void check_codes(const at::Tensor& x, const char* what);
-
 }  // namespace tsquant::kernels

@@ -2,6 +2,7 @@
 
 #include <sstream>
 
+#include "kernels/code_tensor.h"
 #include "kernels/conv_params.h"
 #include "kernels/double_conv.h"
 #include "kernels/unsigned_codes.h"

@@ -2,8 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
+#include "kernels/code_tensor.h"
 #include "ops/quantize_kernels.h"
 
 namespace tsquant::kernels {
@@ -34,19 +33,8 @@ void finish_codes(at::Tensor& result) {
   flip(codes, result.numel(), codes);
 }
 
-void check_target(double scale, int64_t zero_point, at::ScalarType type) {
-  TORCH_CHECK(std::isfinite(scale) && scale > 0, "tsquant: a scale must be positive and finite, it is ", scale);
-  const int64_t least = -unsigned_shift(type);
-  TORCH_CHECK(zero_point >= least && zero_point <= least + 255, "tsquant: the zero point of ", c10::toString(type),
-              " must lie between ", least, " and ", least + 255, ", it is ", zero_point);
-}
-
 void check_integer_codes(const at::Tensor& x, const char* what) {
-  const bool codes = x.defined() && x.is_quantized() && x.device().is_cpu() &&
-                     (x.scalar_type() == at::kQUInt8 || x.scalar_type() == at::kQInt8) &&
-                     x.qscheme() == at::kPerTensorAffine;
-  TORCH_CHECK(codes, "tsquant: the ", what, " must be a quint8 tensor or a qint8 tensor with one scale, it is ",
-              x.toString());
+  check_codes_of_either_type(x, what);
   check_target(x.q_scale(), x.q_zero_point(), x.scalar_type());
 }
 

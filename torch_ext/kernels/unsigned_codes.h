@@ -26,8 +26,6 @@ void finish_codes(at::Tensor& result);
 
 /// Throws unless `x` is quint8 or qint8 with one scale that is positive and finite and a zero point inside the type.
 void check_integer_codes(const at::Tensor& x, const char* what);
-/// The same for the parameters of a result.
-void check_target(double scale, int64_t zero_point, at::ScalarType type);
 
 /// Floats to codes, the same on every processor; see ops/quantize_kernels.h.
 at::Tensor quantize_floats(const at::Tensor& x, double scale, int64_t zero_point, at::ScalarType type);

@@ -1,7 +1,7 @@
 // How close the rows of the kernel table come to the arithmetic of the processor, and how they compare with LibTorch's
 // float convolution (oneDNN, weights and input in its own layout). One thread. Every number is a ratio of times taken
 // turn by turn in one run, so a busy machine disturbs both sides alike.
-//   bench_conv_kernels [NAME-PART]   e.g. "dw" or "3x3"
+//   bench_conv_kernels [NAME-PART]   e.g. "first" or "3x3"
 // For float LibTorch on a smaller instruction set: ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 // ONEDNN_MAX_CPU_ISA=AVX2; TSQUANT_MAX_ISA=avx2 leaves out our own rows above it.
 #include <ATen/ATen.h>

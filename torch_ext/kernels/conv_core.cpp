@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/depthwise_hwy.h"
 #include "kernels/requantize.h"
 
 namespace tsquant::kernels {
@@ -40,6 +41,12 @@ Epilogue make_epilogue(const ConvCall& call, const Requantize& r, const Residual
   return e;
 }
 
+/// Every channel has a kernel of its own, in at most two dimensions.
+bool is_depthwise(const ConvGeometry& g) {
+  return !g.transposed && g.groups == g.channels && g.groups == g.out_channels && g.depth == 1 && g.kernel_d == 1 &&
+         g.pad_d == 0 && DepthwiseConv::supports(g);
+}
+
 /// Elements of the padded image, without overflow.
 double padded_elements(const ConvGeometry& g) {
   double elements = static_cast<double>(g.channels);
@@ -60,6 +67,8 @@ bool ConvCall::operator==(const ConvCall& o) const {
 struct ConvCore::Weights {
   std::vector<Phase> phases;
   std::vector<WeightSums> sums;
+  /// One of them is set: the kernel family that computes this convolution.
+  std::unique_ptr<DepthwiseConv> depthwise;
   std::unique_ptr<PackedConv> packed;
 };
 
@@ -89,7 +98,11 @@ const ConvCore::Weights& ConvCore::weights(const ConvGeometry& g) const {
     made->phases = phases_of(g);
     const int8_t* codes = spec_.weight.data_ptr<int8_t>();
     for (const Phase& phase : made->phases) made->sums.push_back(weight_sums(codes, g, phase));
-    made->packed = std::make_unique<PackedConv>(best_gemm_row(), codes, g, made->phases);
+    if (is_depthwise(g)) {
+      made->depthwise = std::make_unique<DepthwiseConv>(codes, g);
+    } else {
+      made->packed = std::make_unique<PackedConv>(best_gemm_row(), codes, g, made->phases);
+    }
     weights_ = std::move(made);
   });
   return *weights_;
@@ -112,7 +125,11 @@ std::unique_ptr<ConvCore::Plan> ConvCore::make_plan(const ConvCall& call) const 
     g.width = g.batch * g.in_pixels();
     g.batch = g.depth = g.height = 1;
   }
-  plan->shape = w.packed->shape(g);
+  if (w.packed != nullptr) {
+    plan->shape = w.packed->shape(g);
+  } else {
+    plan->shape.geometry = g;
+  }
   plan->integers = true;
   return plan;
 }
@@ -182,7 +199,12 @@ bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, co
   for (const Requantize& r : plan->requantize) {
     epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result));
   }
-  weights_->packed->run(plan->shape, source, static_cast<uint8_t>(call.in_zero_point), epilogues);
+  const auto zero_point = static_cast<uint8_t>(call.in_zero_point);
+  if (weights_->packed != nullptr) {
+    weights_->packed->run(plan->shape, source, zero_point, epilogues);
+  } else {
+    weights_->depthwise->run(plan->shape.geometry, source, zero_point, epilogues.front());
+  }
   return true;
 }
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <sstream>
 
-#include "kernels/double_conv.h"
 #include "kernels/code_tensor.h"
+#include "kernels/double_conv.h"
 #include "kernels/unsigned_codes.h"
 
 namespace tsquant::kernels {

@@ -2,9 +2,9 @@
 
 #include <sstream>
 
+#include "kernels/code_tensor.h"
 #include "kernels/conv_params.h"
 #include "kernels/double_conv.h"
-#include "kernels/code_tensor.h"
 #include "kernels/unsigned_codes.h"
 
 namespace tsquant::kernels {

@@ -34,7 +34,6 @@ void finish_codes(at::Tensor& result) {
 }
 
 void check_integer_codes(const at::Tensor& x, const char* what) {
-  TORCH_CHECK(x.defined(), "tsquant: the ", what, " is missing");
   check_codes_of_either_type(x, what);
   check_target(x.q_scale(), x.q_zero_point(), x.scalar_type());
 }

@@ -359,7 +359,7 @@ TEST(ConvParams, WrongInputsAreRefusedWithTheReason) {
     }
     return "no error";
   };
-  EXPECT_NE(message(at::zeros({1, 8, 6, 6})).find("must be a quint8 tensor"), std::string::npos);
+  EXPECT_NE(message(at::zeros({1, 8, 6, 6})).find("must be a quint8 or qint8 tensor"), std::string::npos);
   const auto codes = [](at::IntArrayRef sizes) {
     return at::quantize_per_tensor(at::zeros(sizes), 1.0, 0, at::kQUInt8);
   };

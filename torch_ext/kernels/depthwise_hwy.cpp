@@ -333,20 +333,24 @@ HWY_NOINLINE void interior_of_block(const DepthwiseCall& c, int64_t n, int64_t o
 template <class D16>
 HWY_INLINE void interior(const DepthwiseCall& c, int64_t n, int64_t oy, Interior inside, const int16_t* w,
                          const BlockEpilogue& b, int64_t at) {
-  const bool three = c.g.kernel_w == 3, one = c.g.stride_w == 1;
-  if (three) {
-    one ? interior_of_block<D16, 3, 1>(c, n, oy, inside, w, b, at)
-        : interior_of_block<D16, 3, 2>(c, n, oy, inside, w, b, at);
-  } else {
-    one ? interior_of_block<D16, 5, 1>(c, n, oy, inside, w, b, at)
-        : interior_of_block<D16, 5, 2>(c, n, oy, inside, w, b, at);
+  const bool one = c.g.stride_w == 1;
+  switch (c.g.kernel_w) {
+    case 3:
+      return one ? interior_of_block<D16, 3, 1>(c, n, oy, inside, w, b, at)
+                 : interior_of_block<D16, 3, 2>(c, n, oy, inside, w, b, at);
+    case 5:
+      return one ? interior_of_block<D16, 5, 1>(c, n, oy, inside, w, b, at)
+                 : interior_of_block<D16, 5, 2>(c, n, oy, inside, w, b, at);
+    default:
+      return interior_of_block<D16, 7, 1>(c, n, oy, inside, w, b, at);
   }
 }
 
-/// Square kernels of 3 and 5 with stride 1 or 2 have their own loops.
+/// Square kernels of 3 and 5 with stride 1 or 2, and of 7 with stride 1, have their own loops.
 inline Interior interior_pixels(const ConvGeometry& g) {
-  const bool has_loop = g.kernel_h == g.kernel_w && (g.kernel_w == 3 || g.kernel_w == 5) && g.stride_h == g.stride_w &&
-                        (g.stride_w == 1 || g.stride_w == 2) && g.dilation_h == 1 && g.dilation_w == 1;
+  const bool square = g.kernel_h == g.kernel_w && g.stride_h == g.stride_w && g.dilation_h == 1 && g.dilation_w == 1;
+  const bool small = (g.kernel_w == 3 || g.kernel_w == 5) && g.stride_w <= 2;
+  const bool has_loop = square && (small || (g.kernel_w == 7 && g.stride_w == 1));
   if (!has_loop) return {};
   Interior inside;
   inside.begin = (g.pad_w + g.stride_w - 1) / g.stride_w;

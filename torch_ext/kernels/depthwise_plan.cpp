@@ -59,6 +59,17 @@ std::vector<float> arranged(const DepthwisePlan& plan, const float* values) {
   return result;
 }
 
+/// Narrow images whose border columns are many: they are copied with their padding, so that all columns are interior.
+bool has_wide_border(const ConvGeometry& g) { return g.pad_w > 0 && g.out_width() < 8 * g.pad_w; }
+
+std::vector<uint8_t> padded_columns(const ConvGeometry& g, const uint8_t* source, uint8_t zero_point) {
+  const auto row = static_cast<size_t>(g.width * g.channels), border = static_cast<size_t>(g.pad_w * g.channels);
+  std::vector<uint8_t> padded(static_cast<size_t>(g.batch * g.height) * (row + 2 * border), zero_point);
+  uint8_t* to = padded.data() + border;
+  for (int64_t y = 0; y < g.batch * g.height; ++y, source += row, to += row + 2 * border) std::copy_n(source, row, to);
+  return padded;
+}
+
 }  // namespace
 
 bool DepthwiseConv::supports(const ConvGeometry& g) {
@@ -85,8 +96,16 @@ DepthwiseConv::DepthwiseConv(const int8_t* weight, const ConvGeometry& g) {
   }
 }
 
-void DepthwiseConv::run(const ConvGeometry& g, const uint8_t* source, uint8_t input_zero_point,
+void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uint8_t input_zero_point,
                         const Epilogue& e) const {
+  ConvGeometry g = geometry;
+  std::vector<uint8_t> padded;
+  if (has_wide_border(g)) {
+    padded = padded_columns(g, source, input_zero_point);
+    source = padded.data();
+    g.width += 2 * g.pad_w;
+    g.pad_w = 0;
+  }
   // Work for one thread: about 20 microseconds.
   constexpr int64_t kGrainProducts = 400000;
   constexpr int64_t kGroupChannels = 128;

@@ -39,7 +39,7 @@ ConvGeometry random_geometry(std::mt19937& random) {
   g.height = 1 + at_most(random, 13);
   g.width = 1 + at_most(random, 17);
   if (random() % 4 != 0) {
-    g.kernel_h = g.kernel_w = random() % 2 ? 3 : 5;
+    g.kernel_h = g.kernel_w = 3 + 2 * at_most(random, 2);
     g.stride_h = g.stride_w = 1 + at_most(random, 1);
   } else {
     g.kernel_h = 1 + at_most(random, 6);

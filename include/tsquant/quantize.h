@@ -26,7 +26,8 @@ struct QuantizeOptions {
   /// None: decomposed, or what `backend_params` say.
   c10::optional<OutputForm> form = c10::nullopt;
   std::string engine = "";  ///< of the lowered form; empty: what `backend_params` say, else default_engine()
-  bool do_copy = true;      ///< false: edit the given model in place
+  LoweringCost cost = LoweringCost::kTable;  ///< of the lowered form
+  bool do_copy = true;                       ///< false: edit the given model in place
   Progress progress = {};
 };
 

@@ -22,6 +22,13 @@ enum class OutputForm {
   kLowered,       ///< integer kernels of `engine`
 };
 
+/// Lowered form: what happens to operators that take longer on codes, with the conversions around them, than in float.
+enum class LoweringCost {
+  kTable,    ///< they stay in float, judged by a table of rates for all processors: the same file on every machine
+  kMeasure,  ///< they stay in float, judged by rates that are measured on this machine
+  kOff,      ///< everything that the engine can compute is lowered
+};
+
 /// Called after each calibration sample; return false to cancel (throws Error kCancelled).
 using Progress = std::function<bool(const std::string& phase, int64_t done, int64_t total)>;
 
@@ -68,6 +75,7 @@ struct QuantizePt2eOptions {
   OutputForm form = OutputForm::kDecomposed;
   /// Lowered form: "tsquant", "onednn", "qnnpack" or "fbgemm"; empty: default_engine().
   std::string engine = "";
+  LoweringCost cost = LoweringCost::kTable;  ///< lowered form
   /// Per-tensor activation statistics per item of dimension 0 instead of per batch; none: when the data set's batch
   /// size is larger than 1.
   c10::optional<bool> batchwise_statistics = c10::nullopt;

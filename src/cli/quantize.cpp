@@ -18,7 +18,7 @@ namespace tsquant::cli {
 namespace {
 
 struct QuantizeArgs {
-  std::string model, output, config, form = "decomposed", json;
+  std::string model, output, config, form = "decomposed", cost = "table", json;
   DataArgs data;
   std::vector<std::string> more_data;
   QuantizerArgs quantizer;
@@ -51,6 +51,7 @@ void run_within_limit(const QuantizeArgs& args, Model& model, Quantizer& quantiz
 std::unique_ptr<Quantizer> from_arguments(QuantizeArgs& args) {
   auto& options = args.options;
   options.form = form_names().at(args.form);
+  options.cost = cost_names().at(args.cost);
   options.fold_quantize = !args.no_fold;
   apply_algorithm_options(args.algorithms, !args.quantizer.model_type.empty(), options);
   return make_quantizer(args.quantizer);
@@ -101,8 +102,15 @@ void add_result_options(CLI::App& app, QuantizeArgs& args) {
       ->group(kResultGroup)
       ->capture_default_str();
   app.add_option("--engine", args.options.engine,
-                 "Lowered form: tsquant, onednn, qnnpack or fbgemm; default: the fastest here")
+                 "Lowered form: tsquant (default; runs everywhere), onednn, qnnpack or fbgemm")
       ->group(kResultGroup);
+  app.add_option(
+         "--cost", args.cost,
+         "Lowered form: operators that are slower on codes stay in float, judged by the rates of all processors "
+         "(table), of this machine (measure), or not at all (off)")
+      ->check(CLI::IsMember(names_of_values(cost_names())))
+      ->group(kResultGroup)
+      ->capture_default_str();
   app.add_option("--subset-size", args.options.subset_size, "Calibration samples (batches)")
       ->group(kResultGroup)
       ->capture_default_str();

@@ -74,6 +74,11 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
                 fmt::format("an engine was named, but the {} form runs on none", form_name(options.form)), "engine",
                 "ask for the lowered form or leave the engine out");
   }
+  if (options.cost != LoweringCost::kTable && options.form != OutputForm::kLowered) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("the cost of kernels was chosen, but the {} form has none", form_name(options.form)),
+                "cost", "ask for the lowered form or leave the cost out");
+  }
   check_bias_correction(options);
   check_smoothing(options);
   if (dataset.count(1) == 0) {

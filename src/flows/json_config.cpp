@@ -82,6 +82,7 @@ class ConfigReader {
     read(compression, "fast_bias_correction", options_.fast_bias_correction);
     read(compression, "form", form_names(), options_.form);
     read(compression, "engine", options_.engine);
+    read(compression, "cost", cost_names(), options_.cost);
     if (!compression.contains("ignored_scope")) return;
     const json& scope = compression.at("ignored_scope");
     auto& ignored = options_.ignored_scope;

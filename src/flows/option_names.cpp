@@ -46,6 +46,12 @@ const OptionNames<OutputForm>& form_names() {
   return names;
 }
 
+const OptionNames<LoweringCost>& cost_names() {
+  static const OptionNames<LoweringCost> names{
+      {"table", LoweringCost::kTable}, {"measure", LoweringCost::kMeasure}, {"off", LoweringCost::kOff}};
+  return names;
+}
+
 const OptionNames<RangeEstimatorParameters>& range_estimator_names() {
   using Set = RangeEstimatorParameters;
   static const OptionNames<Set> names{{"minmax", Set::minmax()},

@@ -21,6 +21,7 @@ const OptionNames<QuantizerPropagationRule>& propagation_rule_names();
 /// "fp8_e4m3" and "fp8_e5m2": nncf.QuantizationMode.
 const OptionNames<FP8Type>& mode_names();
 const OptionNames<OutputForm>& form_names();
+const OptionNames<LoweringCost>& cost_names();
 /// The ready-made sets of RangeEstimatorParameters: "minmax", "mean_minmax", ...
 const OptionNames<RangeEstimatorParameters>& range_estimator_names();
 
@@ -29,6 +30,14 @@ std::vector<std::string> names_of_values(const OptionNames<Value>& names) {
   std::vector<std::string> result;
   for (const auto& entry : names) result.push_back(entry.first);
   return result;
+}
+
+template <typename Value>
+std::string name_of(const OptionNames<Value>& names, Value value) {
+  for (const auto& entry : names) {
+    if (entry.second == value) return entry.first;
+  }
+  return "";
 }
 
 }  // namespace tsquant

@@ -161,7 +161,7 @@ void convert_form(Model& model, const QuantizePt2eOptions& options, const Sample
   duplicate_dequantize(model);
   if (options.form == OutputForm::kDecomposed) to_decomposed_form(model);
   if (options.form == OutputForm::kFakeQuantize) to_fake_quantize_form(model);
-  if (options.form == OutputForm::kLowered) lower_to_engine(model, report.engine, probe, report);
+  if (options.form == OutputForm::kLowered) lower_to_engine(model, report.engine, options.cost, probe, report);
 }
 
 /// Annotations without some points. Unified groups keep the members that stay.

@@ -33,6 +33,7 @@ bool truth_value(const std::string& text, const std::string& place) {
 void apply_backend_params(QuantizePt2eOptions& result, const QuantizeOptions& options) {
   c10::optional<OutputForm> form = options.form;
   result.engine = options.engine;
+  result.cost = options.cost;
   for (const auto& [key, value] : options.advanced_parameters.backend_params) {
     if (key == "compress_weights") {
       result.fold_quantize = truth_value(value, "backend_params." + key);

@@ -56,6 +56,7 @@ constexpr const char* kSchema = R"json({
         "fast_bias_correction": {"type": "boolean"},
         "form": {"enum": ["decomposed", "reference", "fake_quantize", "lowered"]},
         "engine": {"type": "string"},
+        "cost": {"enum": ["table", "measure", "off"]},
         "ignored_scope": {
           "type": "object",
           "additionalProperties": false,

@@ -132,6 +132,7 @@ void record_options(Report& report, const Quantizer& quantizer, const QuantizePt
   auto& recorded = report.options;
   recorded["subset_size"] = std::to_string(options.subset_size);
   recorded["fold_quantize"] = truth(options.fold_quantize);
+  if (options.form == OutputForm::kLowered) recorded["cost"] = name_of(cost_names(), options.cost);
   recorded["data_length"] = dataset.get_length() ? std::to_string(*dataset.get_length()) : "unknown";
   recorded["batch_size"] = std::to_string(dataset.batch_size());
   recorded["batchwise_statistics"] = truth(options.batchwise_statistics.value_or(dataset.batch_size() > 1));
@@ -145,10 +146,15 @@ void record_options(Report& report, const Quantizer& quantizer, const QuantizePt
 
 std::map<std::string, std::string> deciding_options(const Report& report) {
   // The last two are keys of the statistics themselves, the others change no statistic of activations.
-  static const std::set<std::string> kOthers{"subset_size",          "fold_quantize",
-                                             "data_length",          "batch_size",
-                                             "inplace_statistics",   "weights_range_estimator_params",
-                                             "batchwise_statistics", "activations_range_estimator_params"};
+  static const std::set<std::string> kOthers{"subset_size",
+                                             "fold_quantize",
+                                             "data_length",
+                                             "batch_size",
+                                             "inplace_statistics",
+                                             "weights_range_estimator_params",
+                                             "batchwise_statistics",
+                                             "activations_range_estimator_params",
+                                             "cost"};
   std::map<std::string, std::string> deciding;
   for (const auto& [name, value] : report.options) {
     if (!kOthers.count(name)) deciding[name] = value;

@@ -1,3 +1,4 @@
+#include "lowering/engines/cost_model.h"
 #include "lowering/engines/engine_check.h"
 #include "lowering/engines/lowering_context.h"
 #include "lowering/engines/trial.h"
@@ -36,6 +37,25 @@ KeptValues keep_all(size_t values, const std::string& reason) {
   return kept;
 }
 
+/// Rates to judge by; none: everything is lowered.
+std::vector<CostRates> rates_for(LoweringCost cost) {
+  if (cost == LoweringCost::kOff) return {};
+  return cost == LoweringCost::kMeasure ? std::vector<CostRates>{measure_costs()} : cost_table();
+}
+
+/// Lowers a copy and asks where float is faster.
+FloatIslands find_slow_islands(const Model& model, const Engine& engine, const Report& report, const Sample& probe,
+                               const std::vector<CostRates>& rates) {
+  if (rates.empty()) return {};
+  Model copy = model.clone();
+  Report unused = report;
+  const ReferenceRun reference = run_reference(model, probe);
+  const KeptValues none;
+  LoweringContext context(copy, engine, reference, none, unused);
+  lower_graph(context);
+  return find_float_islands(context, rates);
+}
+
 /// Lowers copies until what runs is what the reference form computes. An operator that deviates or fails stays as Q/DQ
 /// alone.
 KeptValues find_kept(const Model& model, const Engine& engine, const ReferenceRun& reference, const Report& report,
@@ -56,9 +76,12 @@ KeptValues find_kept(const Model& model, const Engine& engine, const ReferenceRu
 
 }  // namespace
 
-void lower_to_engine(Model& model, const std::string& engine_name, const Sample& probe, Report& report) {
+void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost cost, const Sample& probe,
+                     Report& report) {
   const Engine& engine = engine_named(engine_name);
   const EngineGuard guard(engine_name);
+  const FloatIslands islands = find_slow_islands(model, engine, report, probe, rates_for(cost));
+  if (!islands.empty()) leave_in_float(model, islands, report);
   const ReferenceRun reference = run_reference(model, probe);
   const KeptValues kept = find_kept(model, engine, reference, report, probe);
   if (engine.packs_for_selection) add_engine_check(model, engine.name);

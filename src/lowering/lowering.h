@@ -30,8 +30,9 @@ void to_fake_quantize_form(Model& model);
 /// Reference form -> integer kernels of an engine ("tsquant", "onednn", "qnnpack", "fbgemm"). Operators that the engine
 /// refuses, fails at, or computes differently on `probe` stay as Q/DQ around the float operator. Fills
 /// NodeRecord::kernel of every quantized operator: the kernel's name, or why it stayed.
+/// @param cost what happens to operators that are slower on codes than in float
 /// @throws Error kBackendUnavailable, kDataset when the model itself rejects the probe
-void lower_to_engine(Model& model, const std::string& engine, const Sample& probe, Report& report);
+void lower_to_engine(Model& model, const std::string& engine, LoweringCost cost, const Sample& probe, Report& report);
 
 /// Makes the archive small: tensors that nothing reads any more (folded batch norms, replaced weights) become empty,
 /// and submodule methods that were inlined into forward are removed. What forward never read stays. Must be the last

@@ -112,6 +112,7 @@ void LoweringContext::destroy(Node* node) {
     params_.erase(output);
     numbers_.erase(output);
     lowered_.erase(output);
+    work_.erase(output);
   }
   refusals_.erase(node);
   node->destroy();
@@ -140,6 +141,7 @@ void LoweringContext::remove_dead_code() {
   }
   keep(params_, live);
   keep(numbers_, live);
+  keep(work_, live);
   keep(refusals_, live);
   for (auto it = lowered_.begin(); it != lowered_.end();) it = live.count(*it) ? std::next(it) : lowered_.erase(it);
 }

@@ -18,6 +18,12 @@ namespace tsquant {
 /// Values of the reference form whose operator must not be lowered, and why, by the value's number (ValueNumbers).
 using KeptValues = std::map<size_t, std::string>;
 
+/// What a layer computes for every value of its result.
+struct Work {
+  double multiply_adds = 0;  ///< 0: an operator without weights
+  bool depthwise = false;
+};
+
 /// What the steps of lowering share: the graph, which values are codes, what each value stands for, and the report.
 class LoweringContext {
  public:
@@ -42,6 +48,11 @@ class LoweringContext {
   /// Declares that an operator of the reference form now computes on codes.
   void set_lowered(const torch::jit::Value* value) { lowered_.insert(value); }
   bool is_lowered(const torch::jit::Value* value) const { return lowered_.count(value) > 0; }
+  void set_work(const torch::jit::Value* result, const Work& work) { work_[result] = work; }
+  Work work_of(const torch::jit::Value* result) const {
+    const auto found = work_.find(result);
+    return found == work_.end() ? Work{} : found->second;
+  }
   /// Number of the value of the reference form that this one stands for.
   c10::optional<size_t> original_of(const torch::jit::Value* value) const;
   /// Dimensions on the probe sample; -1 when it was not reached.
@@ -78,6 +89,7 @@ class LoweringContext {
   std::unordered_map<const torch::jit::Value*, CodeParams> params_;
   ValueNumbers numbers_;
   std::unordered_set<const torch::jit::Value*> lowered_;
+  std::unordered_map<const torch::jit::Value*, Work> work_;
   std::unordered_map<const torch::jit::Node*, std::string> refusals_;
   std::unordered_map<std::string, size_t> records_;
 };

@@ -27,17 +27,17 @@ std::string Lowered::kernel_of(const std::string& type) const {
 }
 
 Lowered lower(const std::string& source, const std::vector<std::pair<std::string, at::Tensor>>& params,
-              const std::string& engine, const at::Tensor& probe) {
-  return lower(Model::from(define(source, params)), engine, probe);
+              const std::string& engine, const at::Tensor& probe, LoweringCost cost) {
+  return lower(Model::from(define(source, params)), engine, probe, cost);
 }
 
-Lowered lower(const Model& model, const std::string& engine, const at::Tensor& probe) {
+Lowered lower(const Model& model, const std::string& engine, const at::Tensor& probe, LoweringCost cost) {
   Lowered result{model, model.clone(), {}};
   for (const auto* node : all_nodes(result.lowered.graph()->block())) {
     const auto names = names_of(node);
     if (!names.name.empty()) result.report.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
   }
-  lower_to_engine(result.lowered, engine, {{probe}, {}}, result.report);
+  lower_to_engine(result.lowered, engine, cost, {{probe}, {}}, result.report);
   result.lowered.graph()->lint();
   return result;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tsquant/model.h"
+#include "tsquant/quantize_pt2e.h"
 #include "tsquant/report.h"
 
 namespace tsquant::testing {
@@ -27,9 +28,10 @@ struct Lowered {
 /// Parameters: float tensors, or quantized weights that the source reads with torch.dequantize. `probe` is the sample
 /// that lowering tries the model on.
 Lowered lower(const std::string& source, const std::vector<std::pair<std::string, at::Tensor>>& params,
-              const std::string& engine, const at::Tensor& probe);
+              const std::string& engine, const at::Tensor& probe, LoweringCost cost = LoweringCost::kOff);
 
-Lowered lower(const Model& reference, const std::string& engine, const at::Tensor& probe);
+Lowered lower(const Model& reference, const std::string& engine, const at::Tensor& probe,
+              LoweringCost cost = LoweringCost::kOff);
 
 /// A weight as fold_quantize leaves it: qint8, one scale per output channel.
 at::Tensor quantized_weight(at::IntArrayRef sizes, int64_t axis = 0);

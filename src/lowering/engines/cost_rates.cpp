@@ -1,0 +1,85 @@
+#include "lowering/engines/cost_rates.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <functional>
+
+#include "lowering/engines/lowering_context.h"
+
+namespace tsquant {
+
+namespace {
+
+constexpr int kRuns = 15;
+
+/// Seconds of the fastest of several runs; one warms up.
+double fastest(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  work();
+  double best = 1e9;
+  for (int i = 0; i < kRuns; ++i) {
+    const auto begin = Clock::now();
+    work();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return best;
+}
+
+/// A 3x3 convolution in float and on codes: seconds for a thousand multiply-adds.
+struct ConvolutionTimes {
+  double floats, codes;
+};
+
+ConvolutionTimes time_convolution(int64_t channels, int64_t size, int64_t groups) {
+  const at::Tensor x = at::rand({1, channels, size, size});
+  const at::Tensor weight = at::randint(-127, 128, {channels, channels / groups, 3, 3}, at::kChar);
+  const at::Tensor w = weight.to(at::kFloat);
+  const at::Tensor codes = call_operator("tsquant::quantize", {x, 1.0 / 255, 0, at::kQUInt8}).toTensor();
+  const std::vector<int64_t> ones = {1, 1}, none = {0, 0};
+  const c10::IValue params =
+      call_operator("tsquant::conv_pack", {weight, at::full({1}, 0.01f), c10::IValue(), ones, ones, ones, none, groups,
+                                           false, c10::IValue(), c10::IValue()});
+  const double thousands = static_cast<double>(channels * size * size * channels / groups * 9) / 1000;
+  return {fastest([&] {
+            at::conv2d(x, w, {}, {1, 1}, {1, 1}, {1, 1}, groups);
+          }) / thousands,
+          fastest([&] {
+            call_operator("tsquant::conv", {codes, params, 1.0, 0});
+          }) / thousands};
+}
+
+}  // namespace
+
+// Printed by bench_lowering_costs, one row per instruction set, LibTorch's own limited to the same one.
+const std::vector<CostRates>& cost_table() {
+  static const std::vector<CostRates> table = {
+      {"avx2", 0.55, 12.0, 8.0, 6.0, 12.0, 4.0, 4.0},
+      {"avx512", 0.6, 12.0, 8.0, 8.0, 14.0, 6.0, 6.0},
+      {"avx512vnni", 0.25, 12.0, 8.0, 8.0, 14.0, 6.0, 6.0},
+  };
+  return table;
+}
+
+CostRates measure_costs() {
+  const ConvolutionTimes dense = time_convolution(64, 28, 1), channel = time_convolution(64, 28, 64);
+  const at::Tensor a = at::rand({1, 64, 56, 56}), b = at::rand({1, 64, 56, 56});
+  const auto quantized = [](const at::Tensor& x) {
+    return call_operator("tsquant::quantize", {x, 1.0 / 255, 0, at::kQUInt8}).toTensor();
+  };
+  const at::Tensor codes_a = quantized(a), codes_b = quantized(b);
+  const double unit = dense.floats, thousands = static_cast<double>(a.numel()) / 1000;
+  const auto values = [&](const std::function<void()>& work) { return fastest(work) / thousands / unit; };
+  CostRates rates{};
+  rates.target = "this machine";
+  rates.int8_macs = dense.codes / unit;
+  rates.float_channel = channel.floats / unit;
+  rates.int8_channel = channel.codes / unit;
+  rates.float_values = values([&] { at::add(a, b); });
+  rates.int8_values = values([&] { call_operator("tsquant::add", {codes_a, codes_b, false, 0.01, 0}); });
+  rates.quantize = values([&] { quantized(a); });
+  rates.dequantize = values([&] { call_operator("tsquant::dequantize", {codes_a}); });
+  return rates;
+}
+
+}  // namespace tsquant

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <vector>
 
 #include "graph/other_methods.h"
 #include "graph/tensor_values.h"
@@ -86,31 +87,40 @@ void NewParameters::forget_reader(const Node* attribute) {
   if (slot && carries_tensor(attribute->output()->type())) --readers_[{slot->owner.get(), slot->name}];
 }
 
-void NewParameters::remove_if_dead(Node* node) {
-  if (node->kind() == c10::prim::Param || node->hasUses()) return;
-  std::set<Node*> producers;
-  const auto add = [&](const Node* reader) {
-    for (const Value* input : reader->inputs()) producers.insert(const_cast<Node*>(input->node()));
-  };
-  add(node);
-  if (node->kind() == c10::prim::GetAttr) forget_reader(node);
-  std::set<const Node*> inside;
+namespace {
+
+/// Every node in the blocks of a node, with the nodes that hold the inputs of the blocks.
+std::vector<Node*> nodes_inside(Node* node) {
+  std::vector<Node*> inside;
   for (Block* block : node->blocks()) {
-    inside.insert(block->param_node());
-    add(block->return_node());
-    for (Node* inner : all_nodes(block)) {
-      if (inner->kind() == c10::prim::GetAttr) forget_reader(inner);
-      inside.insert(inner);
-      add(inner);
-      for (Block* deeper : inner->blocks()) {
-        inside.insert(deeper->param_node());
-        add(deeper->return_node());
-      }
+    inside.push_back(block->param_node());
+    inside.push_back(block->return_node());
+    for (Node* inner : block->nodes()) {
+      inside.push_back(inner);
+      const auto deeper = nodes_inside(inner);
+      inside.insert(inside.end(), deeper.begin(), deeper.end());
     }
   }
-  node->destroy();
-  for (Node* producer : producers) {
-    if (!inside.count(producer)) remove_if_dead(producer);
+  return inside;
+}
+
+}  // namespace
+
+void NewParameters::remove_if_dead(Node* first) {
+  // Who is destroyed leaves the set, so that no node is looked at that another one took along.
+  std::set<Node*> pending{first};
+  while (!pending.empty()) {
+    Node* node = *pending.begin();
+    pending.erase(pending.begin());
+    if (node->kind() == c10::prim::Param || node->hasUses()) continue;
+    auto gone = nodes_inside(node);
+    gone.push_back(node);
+    for (Node* reader : gone) {
+      if (reader->kind() == c10::prim::GetAttr) forget_reader(reader);
+      for (Value* input : reader->inputs()) pending.insert(input->node());
+    }
+    for (Node* reader : gone) pending.erase(reader);
+    node->destroy();
   }
 }
 

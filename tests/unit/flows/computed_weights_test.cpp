@@ -38,9 +38,9 @@ std::vector<Case> cases() {
        "self.weight_v))",
        {{"weight_orig", w}, {"weight_u", positive({64})}, {"weight_v", positive({288})}},
        "weight"},
-      {"half", "self.kernel.to(torch.float32)", {{"kernel", w.to(at::kHalf)}}, "kernel"},
+      {"half", "self.kernel.to(6)", {{"kernel", w.to(at::kHalf)}}, "kernel"},
       {"int8",
-       "self.codes.to(torch.float32) * self.scales",
+       "self.codes.to(6) * self.scales",
        {{"codes", (w * 30).clamp(-127, 127).to(at::kChar)}, {"scales", positive({64, 1, 1, 1}) * 0.03}},
        "weight"},
       {"reshaped", "self.kernel.view([64, 32, 3, 3])", {{"kernel", w.reshape({64, 288})}}, "kernel"},
@@ -142,7 +142,7 @@ TEST(ComputedWeights, RotaryFrequenciesStayFloat) {
   const auto module = define(
       "def forward(self, x):\n"
       "    h = torch.linear(x, self.w)\n"
-      "    p = torch.arange(x.size(0)).to(torch.float32).unsqueeze(0).unsqueeze(0)\n"
+      "    p = torch.arange(x.size(0)).to(6).unsqueeze(0).unsqueeze(0)\n"
       "    f = (self.frequencies * 0.5).unsqueeze(0).unsqueeze(2)\n"
       "    a = torch.matmul(f, p).transpose(1, 2).select(0, 0)\n"
       "    return h * torch.cat([a, a], -1).cos()\n",

@@ -11,7 +11,7 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_CXX_VISIBILITY_PRESET default)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-# -O2 keeps the build short; the hot loops are in oneDNN, LibTorch and the Highway kernels.
+# -O2 keeps the build short; the hot loops are in LibTorch and in kernels that are written for it.
 set(CMAKE_CXX_FLAGS_RELEASE "-O2")
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
 set(CMAKE_LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/lib")
@@ -31,12 +31,6 @@ endif()
 
 find_package(Torch 1.13 REQUIRED)
 find_package(fmt REQUIRED)
-# Debian's dnnl package configuration asks for OpenCL, which the CPU library does not need.
-find_library(TSQUANT_DNNL_LIBRARY dnnl REQUIRED)
-find_path(TSQUANT_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp REQUIRED)
-add_library(DNNL::dnnl UNKNOWN IMPORTED)
-set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION "${TSQUANT_DNNL_LIBRARY}"
-                      INTERFACE_INCLUDE_DIRECTORIES "${TSQUANT_DNNL_INCLUDE}")
 find_package(Threads REQUIRED)
 
 # One interface target with everything our own code is compiled with.

@@ -32,12 +32,4 @@ std::vector<std::string> names_of_values(const OptionNames<Value>& names) {
   return result;
 }
 
-template <typename Value>
-std::string name_of(const OptionNames<Value>& names, Value value) {
-  for (const auto& entry : names) {
-    if (entry.second == value) return entry.first;
-  }
-  return "";
-}
-
 }  // namespace tsquant

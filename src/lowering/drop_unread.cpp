@@ -21,7 +21,8 @@ bool holds_interfaces(const torch::jit::Module& module) {
 void drop_dead_methods(const Model& model) {
   if (model.module().get_methods().size() != 1 || holds_interfaces(model.module())) return;
   for (const auto& child : model.module().modules()) {
-    if (child._ivalue() == model.module()._ivalue()) continue;
+    // A module that saves and loads itself needs its methods for that.
+    if (child._ivalue() == model.module()._ivalue() || child.find_method("__setstate__")) continue;
     std::vector<std::string> names;
     for (const auto& method : child.type()->methods()) names.push_back(method->name());
     for (const auto& name : names) child.type()->unsafeRemoveMethod(name);

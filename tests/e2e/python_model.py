@@ -46,6 +46,29 @@ def main():
         error = ((output - expected).norm() / expected.norm()).item()
         assert 0 < error < 0.05, (form, error)
     assert torch.equal(outputs["decomposed"], outputs["reference"])
+    check_engines(folder, program, samples, outputs["lowered"])
+
+
+def check_engines(folder, program, samples, expected):
+    """The default file gives the same bytes under every engine; a file for one engine loads under that one only."""
+    engines = [e for e in torch.backends.quantized.supported_engines if e != "none"]
+    for engine in engines:
+        torch.backends.quantized.engine = engine
+        assert torch.equal(torch.jit.load(str(folder / "lowered.pt"))(samples), expected), engine
+    if "qnnpack" not in engines:
+        return
+    file = str(folder / "qnnpack.pt")
+    command = [program, "quantize", str(folder / "model.pt"), "-o", file, "--data", str(folder / "samples.pt")]
+    subprocess.run(command + ["--form", "lowered", "--engine", "qnnpack", "--json", str(folder / "q.json")], check=True)
+    for engine in engines:
+        torch.backends.quantized.engine = engine
+        try:
+            output = torch.jit.load(file)(samples)
+        except Exception as error:
+            assert engine != "qnnpack" and "torch.backends.quantized.engine = 'qnnpack'" in str(error), error
+        else:
+            assert engine == "qnnpack", engine
+            assert (output - expected).abs().max() < 0.2 * expected.abs().max()
 
 
 if __name__ == "__main__":

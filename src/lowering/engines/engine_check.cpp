@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
 
 namespace tsquant {
 
@@ -19,21 +21,31 @@ def __setstate__(self, training: bool) -> None:
     ones = torch.quantize_per_tensor(torch.ones([1, 1, 2, 2]), 0.01, 0, 13)
     corner = torch.avg_pool2d(ones, [2, 2], [2, 2], [1, 1], False, False).dequantize()[0, 0, 0, 0].item()
     qnnpack = float(corner) < 0.5
-    if qnnpack != {0}:
-        raise Exception("this file was quantized for LibTorch's engine {1}, which is not selected: before loading, set torch.backends.quantized.engine = '{1}' in Python, or use tsquant::load_quantized in C++; files for the engine tsquant need no selection")
+    assert qnnpack == {0}, "this file was quantized for LibTorch's engine {1}, which is not selected: before loading, set torch.backends.quantized.engine = '{1}' in Python, or use tsquant::load_quantized in C++; files for the engine tsquant need no selection"
     x = torch.quantize_per_tensor(torch.full([4, 64], 255.0), 1.0, 0, 13)
     w = torch.quantize_per_tensor(torch.full([64, 64], 127.0), 1.0, 0, 12)
-    y = ops.quantized.linear(x, ops.quantized.linear_prepack(w, None), 16320.0, 0).dequantize()
-    if float((y - 127.0 * 16320.0).abs().max().item()) > 16320.0 * 1.5:
-        raise Exception("this file was quantized for LibTorch's engine {1}, whose products of bytes saturate on this processor: quantize the model for the engine tsquant")
+    y = quantized.linear(x, quantized.linear_prepack(w, None), 16320.0, 0).dequantize()
+    assert float((y - 127.0 * 16320.0).abs().max().item()) < 16320.0 * 1.5, "this file was quantized for LibTorch's engine {1}, whose products of bytes saturate on this processor: quantize the model for the engine tsquant"
 )";
+
+/// Source code compiled in C++ knows torch alone.
+struct QuantizedOperators : torch::jit::NativeResolver {
+  std::shared_ptr<torch::jit::SugaredValue> resolveValue(const std::string& name, torch::jit::GraphFunction& function,
+                                                         const torch::jit::SourceRange& place) override {
+    if (name == "quantized") return std::make_shared<torch::jit::BuiltinModule>("quantized");
+    return NativeResolver::resolveValue(name, function, place);
+  }
+};
 
 }  // namespace
 
 void add_engine_check(Model& model, const std::string& engine) {
   auto& module = model.module();
-  torch::jit::Module check("__torch__.tsquant_engine_check", module._ivalue()->compilation_unit());
-  check.define(fmt::format(kSource, engine == "qnnpack" ? "True" : "False", engine));
+  torch::jit::Module check("__torch__.tsquant_engine_check", module._ivalue()->compilation_unit(),
+                           /*shouldMangle=*/true);
+  check.register_attribute("training", c10::BoolType::get(), false);
+  check.define(fmt::format(kSource, engine == "qnnpack" ? "True" : "False", engine),
+               std::make_shared<QuantizedOperators>());
   std::string name = "tsquant_engine_check";
   while (module.hasattr(name)) name += "_";
   module.register_module(name, check);

@@ -53,6 +53,15 @@ Value* change_type(LoweringContext& context, Node* position, Value* codes, const
                         nullptr);
 }
 
+bool takes_relu_twin(const EngineRow& row, const FusedOutput& output) {
+  return !row.clamps && output.is_relu() && *row.relu_kernel != '\0';
+}
+
+const char* kernel_of(const EngineRow& row, const FusedOutput& output) {
+  if (!output.quantized()) return row.float_kernel;
+  return takes_relu_twin(row, output) ? row.relu_kernel : row.kernel;
+}
+
 /// Inserts the kernel; a kernel for unsigned codes alone gets them converted on both sides.
 Value* insert_kernel(LoweringContext& context, const EngineRow& row, const WeightedOp& op, const FusedOutput& output,
                      Value* params) {
@@ -65,14 +74,14 @@ Value* insert_kernel(LoweringContext& context, const EngineRow& row, const Weigh
     const CodeParams& p = context.params_of(codes);
     codes = change_type(context, node, codes, {p.scale, p.zero_point + kShift}, c10::kQUInt8);
   }
-  if (!output.quantized()) return context.insert(node, row.float_kernel, {codes, params}, node);
-  const bool relu = !row.clamps && output.is_relu() && *row.relu_kernel != '\0';
+  const char* kernel = kernel_of(row, output);
+  if (!output.quantized()) return context.insert(node, kernel, {codes, params}, node);
   const int64_t zero_point = output.params.zero_point + (convert ? kShift : 0);
   Value* result = context.insert(
-      node, relu ? row.relu_kernel : row.kernel,
-      {codes, params, context.constant(node, output.params.scale), context.constant(node, zero_point)}, node);
+      node, kernel, {codes, params, context.constant(node, output.params.scale), context.constant(node, zero_point)},
+      node);
   if (convert) result = change_type(context, node, result, output.params, type);
-  if (output.clamps() && !row.clamps && !relu) {
+  if (output.clamps() && !row.clamps && !takes_relu_twin(row, output)) {
     result = insert_clamp(context, node, result, output.params, output.low, output.high);
   }
   return result;
@@ -91,7 +100,7 @@ void lower_weighted_node(LoweringContext& context, Node* node) {
   const auto packed = row == nullptr ? c10::nullopt : pack(context, *row, *op, output, reason);
   if (!packed) return context.refuse(node, reason);
   Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
-  const std::string kernel = output.quantized() ? row->kernel : row->float_kernel;
+  const std::string kernel = kernel_of(*row, output);
   context.record(node, kernel);
   context.set_work(result, op->work());
   replace_output(context, output, result, kernel);

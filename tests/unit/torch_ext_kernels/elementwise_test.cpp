@@ -8,12 +8,6 @@ namespace tsquant::testing {
 namespace {
 
 /// Codes of every value of the type.
-at::Tensor random_codes(at::IntArrayRef sizes, double scale, int64_t zero_point, at::ScalarType type = at::kQUInt8) {
-  const at::Tensor codes =
-      type == at::kQUInt8 ? at::randint(0, 256, sizes, at::kByte) : at::randint(-128, 128, sizes, at::kChar);
-  return at::_make_per_tensor_quantized_tensor(codes, scale, zero_point);
-}
-
 /// The same values in several layouts: planar, channels-last, a slice with gaps, a transposition, an expansion.
 std::vector<at::Tensor> layouts(at::ScalarType type, double scale, int64_t zero_point) {
   const auto images = random_codes({2, 6, 5, 7}, scale, zero_point, type);

@@ -9,12 +9,6 @@ namespace {
 
 using List = std::vector<int64_t>;
 
-at::Tensor random_codes(at::IntArrayRef sizes, double scale, int64_t zero_point, at::ScalarType type) {
-  const at::Tensor codes =
-      type == at::kQUInt8 ? at::randint(0, 256, sizes, at::kByte) : at::randint(-128, 128, sizes, at::kChar);
-  return at::_make_per_tensor_quantized_tensor(codes, scale, zero_point);
-}
-
 /// The values laid out with the channels innermost, whatever the rank; `batched` says which dimension they are.
 at::Tensor channels_last(const at::Tensor& x, bool batched) {
   const int64_t channels = batched ? 1 : 0;

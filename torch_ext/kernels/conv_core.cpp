@@ -98,7 +98,8 @@ const ConvCore::Weights& ConvCore::weights(const ConvGeometry& g) const {
     made->phases = phases_of(g);
     const int8_t* codes = spec_.weight.data_ptr<int8_t>();
     for (const Phase& phase : made->phases) made->sums.push_back(weight_sums(codes, g, phase));
-    if (is_depthwise(g)) {
+    // The choice holds for later inputs too, and those of a three-dimensional convolution may be deeper.
+    if (spec_.spatial_dims() <= 2 && is_depthwise(g)) {
       made->depthwise = std::make_unique<DepthwiseConv>(codes, g);
     } else {
       made->packed = std::make_unique<PackedConv>(best_gemm_row(), codes, g, made->phases);

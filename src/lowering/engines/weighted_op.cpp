@@ -59,7 +59,6 @@ std::string check_weight(const WeightedOp& op) {
   const int64_t channel_axis = op.transposed ? 1 : 0;
   if (w.q_per_channel_axis() != channel_axis)
     return "its weight is quantized along another axis than the output channels";
-  if (op.transposed && op.groups > 1) return "a grouped transposed convolution shares weight scales between groups";
   return "";
 }
 

@@ -76,7 +76,8 @@ TEST_P(AnyEngine, OtherConvolutions) {
       {"torch.conv1d(x, w, None, [2], [1], [1], 1)", {16, 8, 3}, {2, 8, 20}, 0},
       {"torch.conv2d(x, w, None, [1, 1], [1, 1], [1, 1], 16)", {16, 1, 3, 3}, {1, 16, 8, 8}, 0},
       {"torch.conv3d(x, w, None, [1, 1, 1], [1, 1, 1], [1, 1, 1], 1)", {8, 4, 3, 3, 3}, {1, 4, 5, 5, 5}, 0},
-      {"torch.conv_transpose2d(x, w, None, [2, 2], [1, 1], [0, 0], 1, [1, 1])", {8, 12, 3, 3}, {1, 8, 6, 6}, 1}};
+      {"torch.conv_transpose2d(x, w, None, [2, 2], [1, 1], [0, 0], 1, [1, 1])", {8, 12, 3, 3}, {1, 8, 6, 6}, 1},
+      {"torch.conv_transpose2d(x, w, None, [2, 2], [1, 1], [1, 1], 4, [1, 1])", {8, 3, 3, 3}, {1, 8, 6, 6}, 1}};
   for (const auto& c : cases) {
     SCOPED_TRACE(c.call);
     const std::string source = std::string(R"(

@@ -347,6 +347,19 @@ TEST(ConvParams, ManyShapesFromManyThreads) {
   EXPECT_EQ(wrong, 0);
 }
 
+TEST(ConvParams, ADepthwiseVolumeWhoseFirstInputIsFlat) {
+  ConvCase flat = {"", {1, 16, 1, 6, 6}, 16, {1, 3, 3}, {1, 1, 1}, {0, 1, 1}, {1, 1, 1}, 16, false, 9};
+  const ConvData d = make_data(flat);
+  const auto params = pack(flat, d);
+  run_kernel("conv_float", {d.x, params});
+  ConvCase deep = flat;
+  deep.input[2] = 4;
+  ConvData volume = d;
+  volume.x = at::_make_per_tensor_quantized_tensor(at::randint(0, 256, deep.input, at::kByte), 0.0625, 9);
+  const auto y = run_kernel("conv_float", {volume.x, params}).toTensor();
+  EXPECT_TRUE(at::allclose(y.contiguous(), float_result(deep, volume), 1e-6, 1e-4));
+}
+
 TEST(ConvParams, WrongInputsAreRefusedWithTheReason) {
   ConvCase c = {"", {1, 8, 6, 6}, 16, {3, 3}, {1, 1}, {0, 0}, {1, 1}};
   const ConvData d = make_data(c);

@@ -132,8 +132,8 @@ TEST(Pipeline, DumpsTheGraphAfterEachChange) {
   options.phase = PassPhase::kAfterInsertion;
   run_passes(model, options);
   EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/000_fold_constant_attributes.ir"));
-  EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/007_remove_identity.ir"));
-  EXPECT_FALSE(std::filesystem::exists(options.dump_dir + "/006_fold_batch_norm.ir"));
+  EXPECT_TRUE(std::filesystem::exists(options.dump_dir + "/008_remove_identity.ir"));
+  EXPECT_FALSE(std::filesystem::exists(options.dump_dir + "/007_fold_batch_norm.ir"));
 }
 
 TEST(Pipeline, StatefulModelIsVerifiedAndKeepsItsState) {

@@ -123,11 +123,21 @@ const QuantizerRecord* find(const Report& report, const json& entry) {
   return nullptr;
 }
 
+/// Sums in another order move a bound in its last bits, and a zero point that lies between two codes with it.
+bool equal_up_to_ties(const QuantizerRecord& record, const std::vector<int64_t>& zero_point) {
+  if (record.zero_point == zero_point) return true;
+  if (zero_point.size() != 1 || record.zero_point.size() != 1) return false;
+  const double exact = static_cast<double>(record.quant_min) - record.min / record.scale.at(0);
+  const bool between = std::abs(exact - std::floor(exact) - 0.5) < 1e-3;
+  return between && std::abs(record.zero_point[0] - zero_point[0]) == 1;
+}
+
 void compare(const json& entry, const QuantizerRecord& record, double tolerance, const std::string& what) {
   const auto scale = entry["scale"].get<std::vector<double>>();
   const auto zero_point = entry["zero_point"].get<std::vector<int64_t>>();
   ASSERT_EQ(record.scale.size(), scale.size()) << what;
-  EXPECT_EQ(record.zero_point, zero_point) << what;
+  EXPECT_TRUE(equal_up_to_ties(record, zero_point))
+      << what << ": zero point " << record.zero_point.at(0) << " instead of " << zero_point.at(0);
   for (size_t i = 0; i < scale.size(); ++i) {
     EXPECT_NEAR(record.scale[i], scale[i], tolerance * scale[i]) << what << ", channel " << i;
   }

@@ -89,12 +89,8 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
 
 std::string checked_engine(const QuantizePt2eOptions& options) {
   if (options.form != OutputForm::kLowered) return "";
-  const auto engines = available_engines();
   const std::string engine = options.engine.empty() ? default_engine() : options.engine;
-  if (std::find(engines.begin(), engines.end(), engine) == engines.end()) {
-    throw Error(ErrorCode::kBackendUnavailable, fmt::format("unknown or unavailable engine \"{}\"", engine), "engine",
-                fmt::format("engines of this build: {}", fmt::join(engines, ", ")));
-  }
+  const EngineGuard usable(engine);  // throws, with the engines that can be used
   return engine;
 }
 

@@ -188,7 +188,7 @@ TEST(BadInput, UnknownEngine) {
   QuantizePt2eOptions options;
   options.form = OutputForm::kLowered;
   options.engine = "abacus";
-  expect_failure(ErrorCode::kBackendUnavailable, {"abacus", "onednn"}, linear_module(), rows(), options);
+  expect_failure(ErrorCode::kBackendUnavailable, {"abacus", "tsquant"}, linear_module(), rows(), options);
 }
 
 TEST(BadInput, EngineForAFormWithoutOne) {

@@ -13,8 +13,8 @@ torch::jit::Module net() {
       "def forward(self, x):\n"
       "    return torch.conv2d(torch.relu(torch.conv2d(x, self.w)), self.v)\n",
       {{"w", at::randn({8, 3, 3, 3})}, {"v", at::randn({4, 8, 1, 1})}});
-  module.define("def normalized(self, x):\n  return (x - self.mean) / 2\n");
   module.register_buffer("mean", at::full({3, 1, 1}, 0.5));
+  module.define("def normalized(self, x):\n  return (x - self.mean) / 2\n");
   module.register_buffer("anchors", at::arange(6).to(at::kFloat));
   module.register_attribute("label", c10::StringType::get(), "seven");
   return module;

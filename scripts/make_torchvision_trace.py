@@ -25,6 +25,11 @@ def main():
         for tensor in [*model.parameters(), *model.buffers()]:
             tensor.data = torch.full([], 0.5).to(tensor.dtype).expand(tensor.shape)
     with torch.no_grad():
+        if not skeleton:  # batch norms that have seen data, or activations shrink to nothing from layer to layer
+            model.train()
+            for _ in range(3):
+                model(torch.randn(4, 3, size, size))
+            model.eval()
         torch.jit.trace(model, torch.randn(1, 3, size, size), check_trace=False).save(path)
 
 

@@ -80,6 +80,7 @@ void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost 
                      Report& report) {
   const Engine& engine = engine_named(engine_name);
   const EngineGuard guard(engine_name);
+  const bool for_speed = cost != LoweringCost::kOff;
   const FloatIslands islands = find_slow_islands(model, engine, report, probe, rates_for(cost));
   if (!islands.empty()) leave_in_float(model, islands, report);
   const ReferenceRun reference = run_reference(model, probe);
@@ -87,6 +88,7 @@ void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost 
   if (engine.packs_for_selection) add_engine_check(model, engine.name);
   LoweringContext context(model, engine, reference, kept, report);
   lower_graph(context);
+  if (for_speed) unpack_float_weights(context);
 }
 
 }  // namespace tsquant

@@ -131,6 +131,17 @@ FloatIslands find_float_islands(LoweringContext& context, const std::vector<Cost
   return found;
 }
 
+void unpack_float_weights(LoweringContext& context) {
+  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
+    Node* weight = node->input(1)->node();
+    if (!is_dequantizer(weight)) continue;
+    const auto codes = param_of(context.model(), weight->input(0));
+    if (!codes || !codes->tensor.is_quantized()) continue;
+    node->replaceInput(1, context.constant(node, codes->tensor.dequantize()));
+  }
+  context.remove_dead_code();
+}
+
 void leave_in_float(Model& reference, const FloatIslands& islands, Report& report) {
   auto graph = reference.graph();
   const ValueNumbers numbers = number_values(*graph);
@@ -139,14 +150,6 @@ void leave_in_float(Model& reference, const FloatIslands& islands, Report& repor
     for (const auto& use : std::vector<torch::jit::Use>(node->output()->uses())) {
       if (is_dequantizer(use.user)) use.user->output()->replaceAllUsesWith(node->input(0));
     }
-  }
-  for (Node* node : nodes_of_kind(graph->block(), weighted_kinds())) {
-    Node* weight = node->input(1)->node();
-    if (is_dequantizer(node->input(0)->node()) || !is_dequantizer(weight)) continue;
-    const auto codes = param_of(reference, weight->input(0));
-    if (!codes || !codes->tensor.is_quantized()) continue;
-    const torch::jit::WithInsertPoint guard(node);
-    node->replaceInput(1, graph->insertConstant(codes->tensor.dequantize()));
   }
   for (NodeRecord& record : report.nodes) {
     const auto found = islands.operators.find(record.name);

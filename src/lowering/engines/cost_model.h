@@ -19,7 +19,7 @@ struct FloatIslands {
 /// that take longer than their float originals on at least one of the targets.
 FloatIslands find_float_islands(LoweringContext& context, const std::vector<CostRates>& targets);
 
-/// Takes these quantizers out of the reference form; layers whose input thereby becomes float get float weights.
+/// Takes these quantizers out of the reference form.
 void leave_in_float(Model& reference, const FloatIslands& islands, Report& report);
 
 }  // namespace tsquant

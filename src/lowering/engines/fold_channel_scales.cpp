@@ -98,30 +98,54 @@ bool bounds_allow_scaling(const Producer& producer, const AffineNode& q) {
 // %c = aten::conv2d(%x, w / S, b / S); %r = relu(%c); %q = quantize_per_tensor(%r, 1.0, z);
 // aten::conv2d(dequantize(%q), v * S)
 // The codes are the same, because a depthwise convolution does not mix channels.
+/// Moves the scales into the convolution above, rectifiers included. @return the input of the new quantizer; null when
+/// something else stands above, or the bounds do not allow it
+Value* scale_producer(LoweringContext& context, Node* quantize, const AffineNode& q) {
+  Model& model = context.model();
+  const auto producer = producer_of(model, quantize);
+  if (!producer || !bounds_allow_scaling(*producer, q)) return nullptr;
+  const at::Tensor weight = scalable_weight(model, producer->convolution);
+  if (!weight.defined() || weight.size(0) != q.scales.numel() || !scalable_bias(model, producer->convolution)) {
+    return nullptr;
+  }
+  const at::Tensor scales = q.scales.to(at::kDouble);
+  scale_weight(model, producer->convolution, scales.reciprocal());
+  if (const auto bias = param_of(model, producer->convolution->input(2))) {
+    set_param(model, producer->convolution, 2, (bias->tensor.detach().to(at::kDouble) / scales).to(at::kFloat));
+  }
+  if (!producer->high) return quantize->input(0);
+  Value* input = producer->convolution->output();
+  if (producer->low) input = context.insert(quantize, "aten::relu", {input}, producer->clamps[0]);
+  quantize->replaceInput(0, input);
+  producer->clamps[0]->destroy();
+  return input;
+}
+
+// %q = quantize_per_channel(%x, S, z, 1)   ->   %m = aten::mul(%x, 1 / S); %q = quantize_per_tensor(%m, 1.0, z)
+// LibTorch multiplies by the reciprocal, too: the codes are equal.
+Value* scale_input(LoweringContext& context, Node* quantize, const AffineNode& q, int64_t spatial_dims) {
+  std::vector<int64_t> shape(static_cast<size_t>(spatial_dims) + 1, 1);
+  shape[0] = q.scales.numel();
+  const at::Tensor factors = q.scales.to(at::kFloat).reciprocal().reshape(shape);
+  return context.insert(quantize, "aten::mul", {quantize->input(0), context.constant(quantize, factors)}, nullptr);
+}
+
+// %c = aten::conv2d(%x, w, b); %r = relu6(%c); %q = quantize_per_channel(%r, S, z, 1); aten::conv2d(dequantize(%q), v)
+//   ->
+// %c = aten::conv2d(%x, w / S, b / S); %r = relu(%c); %q = quantize_per_tensor(%r, 1.0, z);
+// aten::conv2d(dequantize(%q), v * S)
+// The codes are the same, because a depthwise convolution does not mix channels.
 bool fold_one(LoweringContext& context, Node* quantize) {
   Model& model = context.model();
   const auto q = read_quantize(model, quantize);
   if (!q || !q->per_channel || q->axis != 1 || q->input != quantize->input(0)) return false;
   if (q->zero_points.ne(q->zero_points[0]).any().item<bool>()) return false;
   const auto readers = depthwise_readers(model, quantize, q->scales.numel());
-  const auto producer = producer_of(model, quantize);
-  if (readers.empty() || !producer || !bounds_allow_scaling(*producer, *q)) return false;
-  const at::Tensor weight = scalable_weight(model, producer->convolution);
-  if (!weight.defined() || weight.size(0) != q->scales.numel() || !scalable_bias(model, producer->convolution)) {
-    return false;
-  }
-  const at::Tensor scales = q->scales.to(at::kDouble);
-  scale_weight(model, producer->convolution, scales.reciprocal());
-  if (const auto bias = param_of(model, producer->convolution->input(2))) {
-    set_param(model, producer->convolution, 2, (bias->tensor.detach().to(at::kDouble) / scales).to(at::kFloat));
-  }
-  for (Node* reader : readers) scale_weight(model, reader, scales);
-  Value* input = quantize->input(0);
-  const bool bounded = producer->high.has_value();
-  if (bounded) {
-    input = producer->convolution->output();
-    if (producer->low) input = context.insert(quantize, "aten::relu", {input}, producer->clamps[0]);
-  }
+  if (readers.empty()) return false;
+  const int64_t spatial_dims = scalable_weight(model, readers.front()).dim() - 2;
+  Value* input = scale_producer(context, quantize, *q);
+  if (input == nullptr) input = scale_input(context, quantize, *q, spatial_dims);
+  for (Node* reader : readers) scale_weight(model, reader, q->scales.to(at::kDouble));
   const auto dtype = static_cast<int64_t>(q->dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
   Value* codes =
       context.insert(quantize, "aten::quantize_per_tensor",
@@ -130,7 +154,6 @@ bool fold_one(LoweringContext& context, Node* quantize) {
                      nullptr);
   quantize->output()->replaceAllUsesWith(codes);
   quantize->destroy();
-  if (bounded) producer->clamps[0]->destroy();
   return true;
 }
 

@@ -102,7 +102,7 @@ void lower_weighted_node(LoweringContext& context, Node* node) {
   Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
   const std::string kernel = kernel_of(*row, output);
   context.record(node, kernel);
-  context.set_work(result, op->work());
+  context.set_work(result, op->work(context.params_of(op->codes).scale));
   replace_output(context, output, result, kernel);
   remove_weighted_op(context, *op);
 }
@@ -157,7 +157,7 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   if (found->quantize != nullptr) append(context.params_of(found->quantize->output()));
   append(output.params);
   Value* result = context.insert(add, row->add_kernel, inputs, found->convolution);
-  context.set_work(result, op->work());
+  context.set_work(result, op->work(context.params_of(op->codes).scale));
   context.record(add, std::string("fused into ") + row->add_kernel);
   context.record(found->convolution, row->add_kernel);
   replace_output(context, output, result, row->add_kernel);

@@ -22,6 +22,7 @@ using KeptValues = std::map<size_t, std::string>;
 struct Work {
   double multiply_adds = 0;  ///< 0: an operator without weights
   bool depthwise = false;
+  double magnitude = 0;  ///< largest sum of products of absolute values that a result can be made of
 };
 
 /// What the steps of lowering share: the graph, which values are codes, what each value stands for, and the report.
@@ -166,6 +167,8 @@ void lower_unary(LoweringContext& context);
 /// The remaining quantizers of float tensors, changes of scale, and functions that a table computes.
 void lower_quantizers(LoweringContext& context);
 void lower_dequantizers(LoweringContext& context);
+/// Weights of layers that stay in float: they would be dequantized again at every call.
+void unpack_float_weights(LoweringContext& context);
 /// Codes of images lie channels-last in memory. Gives the dense layout back before everything that can tell the
 /// difference: views, strides, operators of other libraries, and the caller of the model.
 void restore_layout(LoweringContext& context);

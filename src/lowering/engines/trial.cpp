@@ -21,8 +21,9 @@ namespace {
 /// Share of the codes that may differ by one. Rounding ties are rarer by far; a kernel that rounds in another way is
 /// within it, one that computes something else is not.
 constexpr double kLargestShareOfTies = 0.05;
-/// Largest difference of float results, relative to the largest magnitude: sums in another order.
-constexpr double kLargestFloatError = 1e-4;
+/// Largest difference of float results, relative to the largest one and to what their sums are made of: the reference
+/// form adds floats, in an order of its own, and terms may cancel out.
+constexpr double kLargestFloatError = 1e-3, kLargestRoundingError = 1e-5;
 
 at::Tensor dequantized(const at::Tensor& x) { return x.is_quantized() ? x.dequantize() : x; }
 
@@ -53,26 +54,27 @@ std::string compare_codes(const at::Tensor& codes, const at::Tensor& expected) {
   return "";
 }
 
-std::string compare_floats(const at::Tensor& result, const at::Tensor& expected) {
+/// @param magnitude what sums are made of: they can cancel out, their rounding cannot
+std::string compare_floats(const at::Tensor& result, const at::Tensor& expected, double magnitude) {
   const at::Tensor want = dequantized(expected).to(at::kDouble), got = result.to(at::kDouble);
   const at::Tensor apart = (got - want).abs(), finite = at::isfinite(want);
   if (!at::equal(finite, at::isfinite(got))) return "its result is infinite or no number on the first sample";
   const at::Tensor zero = at::zeros({}, at::kDouble);
   const double largest = at::where(finite, want.abs(), zero).max().item<double>();
   const double error = at::where(finite, apart, zero).max().item<double>();
-  if (error > kLargestFloatError * std::max(largest, 1e-30)) {
+  if (error > std::max(kLargestFloatError * largest, kLargestRoundingError * magnitude) + 1e-30) {
     return fmt::format("its result differs by {:.3g} of {:.3g} from the reference on the first sample", error, largest);
   }
   return "";
 }
 
-std::string compare(const at::Tensor& result, const at::Tensor& expected) {
+std::string compare(const at::Tensor& result, const at::Tensor& expected, double magnitude) {
   if (result.sizes() != expected.sizes()) {
     return fmt::format("its result has the shape [{}] instead of [{}]", fmt::join(result.sizes(), ", "),
                        fmt::join(expected.sizes(), ", "));
   }
   if (result.numel() == 0) return "";
-  return result.is_quantized() ? compare_codes(result, expected) : compare_floats(result, expected);
+  return result.is_quantized() ? compare_codes(result, expected) : compare_floats(result, expected, magnitude);
 }
 
 /// The taps of one trial: results to compare, and for every operator one operand, so that an operator that fails is
@@ -80,6 +82,7 @@ std::string compare(const at::Tensor& result, const at::Tensor& expected) {
 struct Taps {
   std::vector<TapPoint> points;
   std::vector<size_t> compared;      ///< number of the reference value for the first points
+  std::vector<double> magnitudes;    ///< the same: see Work
   std::vector<const Node*> entered;  ///< node for the rest
 };
 
@@ -98,6 +101,7 @@ Taps make_taps(const Model& lowered, const LoweringContext& context) {
       if (context.reference().tensors[*number].empty()) continue;
       taps.points.push_back({output, {nullptr, 0}});
       taps.compared.push_back(*number);
+      taps.magnitudes.push_back(context.work_of(output).magnitude);
     }
   }
   for (Node* node : nodes) {
@@ -156,7 +160,7 @@ KeptValues try_out(const Model& lowered, const LoweringContext& context, const S
       const size_t number = taps.compared[tap];
       const auto& expected = context.reference().tensors[number];
       if (turns[tap] >= expected.size() || !tensor.defined()) return;
-      const std::string difference = compare(tensor, expected[turns[tap]++]);
+      const std::string difference = compare(tensor, expected[turns[tap]++], taps.magnitudes[tap]);
       if (!difference.empty()) kept.emplace(number, difference);
     });
   } catch (const std::exception& error) {

@@ -141,6 +141,17 @@ c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node,
   return op;
 }
 
+Work WeightedOp::work(double in_scale) const {
+  const int64_t channels = weight.size(transposed ? 1 : 0) * (transposed ? groups : 1);
+  const at::Tensor real = weight.dequantize().abs();
+  const double per_channel = static_cast<double>(weight.numel()) / static_cast<double>(std::max<int64_t>(channels, 1));
+  Work work;
+  work.multiply_adds = per_channel;
+  work.depthwise = groups > 1 && groups == in_channels();
+  work.magnitude = weight.numel() == 0 ? 0 : 255 * in_scale * per_channel * real.max().item<double>();
+  return work;
+}
+
 void remove_weighted_op(LoweringContext& context, const WeightedOp& op) {
   Model& model = context.model();
   const at::Tensor empty = at::empty({0});

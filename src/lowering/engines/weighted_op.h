@@ -20,10 +20,8 @@ struct WeightedOp {
   int64_t groups = 1;
 
   int64_t spatial_dims() const { return linear ? 0 : weight.dim() - 2; }
-  Work work() const {
-    const double channels = static_cast<double>(weight.size(transposed ? 1 : 0) * (transposed ? groups : 1));
-    return {static_cast<double>(weight.numel()) / channels, groups > 1 && groups == in_channels()};
-  }
+  /// @param in_scale of the activation's codes
+  Work work(double in_scale) const;
   int64_t in_channels() const { return linear || !transposed ? weight.size(1) * groups : weight.size(0); }
 };
 

@@ -8,7 +8,8 @@
 namespace tsquant {
 
 /// "tsquant", the kernels of libtsquant_ops.so, followed by the quantized engines of this LibTorch build ("fbgemm",
-/// "onednn", "qnnpack"). "none" is left out.
+/// "onednn", "qnnpack") that add products of bytes exactly on this processor: oneDNN and FBGEMM need VNNI for that.
+/// "none" is left out.
 std::vector<std::string> available_engines();
 
 /// The engine that the lowered form uses when none is named: "tsquant" on every machine, so that files are the same
@@ -18,7 +19,8 @@ std::string default_engine();
 /// Selects a LibTorch quantized engine for the current scope and restores the previous one.
 class EngineGuard {
  public:
-  /// @throws Error kBackendUnavailable; the message lists the engines of this build
+  /// @throws Error kBackendUnavailable when this build does not have it, or it saturates on this processor; the message
+  ///         lists the engines that can be used
   explicit EngineGuard(const std::string& engine);
   ~EngineGuard();
   EngineGuard(const EngineGuard&) = delete;

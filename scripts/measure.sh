@@ -46,13 +46,14 @@ if /usr/bin/python3 -c 'import torchvision' 2>/dev/null; then
     echo "bench_quantize_time: a limit is not kept" >&2
   echo "| resnet18 | quantize_pt2e, 300 samples: $(field "$work/time.json" ratio) x the time of 300 float passes;" \
     "peak memory $(field "$work/time.json" peak_bytes) bytes (limit $(field "$work/time.json" peak_limit_bytes)) |"
-  /usr/bin/python3 -c 'import sys, torch; torch.save(torch.randn(8, 3, 224, 224), sys.argv[1])' "$work/random.pt"
-  "$tsquant" quantize "$work/resnet18.pt" -o "$work/resnet18.lowered.pt" --data "$work/random.pt" --subset-size 8 --form lowered --json "$work/q.json" 2>/dev/null
-  "$tsquant" benchmark "$work/resnet18.pt" "$work/resnet18.lowered.pt" --input-shape 1,3,224,224 --threads 1 \
-    --optimize --json "$work/bench.json"
-  echo "| resnet18 | float (optimize_for_inference) $(field "$work/bench.json" results.0.median_ms) ms, lowered" \
-    "$(field "$work/bench.json" results.1.median_ms) ms, ratio $(field "$work/bench.json" results.1.ratio_to_first);" \
-    "file $(stat -c %s "$work/resnet18.lowered.pt") / $(stat -c %s "$work/resnet18.pt") bytes |"
+  # Float (optimize_for_inference) and lowered in turns, on this processor and as on one with AVX2 alone, LibTorch included.
+  avx2=(TSQUANT_MAX_ISA=avx2 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 DNNL_MAX_CPU_ISA=AVX2)
+  for name in resnet18 resnet50 mobilenet_v2 mobilenet_v3_large; do
+    /usr/bin/python3 scripts/make_torchvision_trace.py "$name" "$work/$name.pt"
+    here=$(build/bin/bench_lowered_model "$work/$name.pt" --runs 25 2>/dev/null | grep '^engine')
+    lesser=$(env "${avx2[@]}" build/bin/bench_lowered_model "$work/$name.pt" --runs 25 2>/dev/null | grep '^engine')
+    echo "| $name | this processor: ${here#engine tsquant: }; AVX2 alone: ${lesser#engine tsquant: } |"
+  done
 fi
 build/bin/bench_annotate_scale --benchmark_repetitions=5 >"$work/scale.txt" 2>/dev/null ||
   echo "bench_annotate_scale: a limit is not kept" >&2

@@ -73,7 +73,8 @@ inline c10::IValue pack(const ConvCase& c, const ConvData& d, c10::IValue low = 
                                   c.transposed, low, high});
 }
 
-inline at::Tensor random_codes(at::IntArrayRef sizes, double scale, int64_t zero_point, at::ScalarType type = at::kQUInt8) {
+inline at::Tensor random_codes(at::IntArrayRef sizes, double scale, int64_t zero_point,
+                               at::ScalarType type = at::kQUInt8) {
   const at::Tensor codes =
       type == at::kQUInt8 ? at::randint(0, 256, sizes, at::kByte) : at::randint(-128, 128, sizes, at::kChar);
   return at::_make_per_tensor_quantized_tensor(codes, scale, zero_point);

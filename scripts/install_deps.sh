@@ -4,7 +4,7 @@ set -euo pipefail
 packages=(
   g++ cmake ninja-build ccache mold pkg-config
   libtorch-dev libgloo-dev libhwy-dev libopenblas0-pthread
-  zlib1g-dev libfmt-dev libgtest-dev libbenchmark-dev
+  zlib1g-dev libjemalloc-dev libfmt-dev libgtest-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libvalijson-dev libopencv-dev
   clang-format graphviz python3-minimal
 )

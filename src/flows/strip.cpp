@@ -1,8 +1,8 @@
+#include "graph/dead_code.h"
 #include "tsquant/strip.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <algorithm>
 #include <functional>
@@ -178,7 +178,7 @@ void decomposed_to_native(Model& model) {
     const auto a = read_decomposed(model, weight.last);
     weight.last->output()->replaceAllUsesWith(insert_fake_quantize(*graph, *a, weight.last->input(0)));
   }
-  torch::jit::EliminateDeadCode(graph);
+  remove_dead_code(graph);
 }
 
 bool is_fp8_quantizer(const Node* node) {
@@ -225,7 +225,7 @@ Model strip(Model& model, bool do_copy, StripFormat strip_format) {
       apply_in_place(result);
       break;
   }
-  torch::jit::EliminateDeadCode(result.graph());
+  remove_dead_code(result.graph());
   stamp_value_names(result);
   drop_unread(result);
   if (!do_copy) model.warnings() = result.warnings();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "graph/dead_code.h"
+
 namespace tsquant {
 
 namespace {
@@ -39,7 +41,8 @@ bool writes_attribute(Block* block, const torch::jit::AliasDb& aliases) {
 
 bool is_stateful(const Model& model) {
   const auto graph = model.graph();
-  return has_set_attr(graph->block()) || writes_attribute(graph->block(), torch::jit::AliasDb(graph));
+  if (has_set_attr(graph->block())) return true;
+  return has_mutation(graph->block()) && writes_attribute(graph->block(), torch::jit::AliasDb(graph));
 }
 
 bool is_recurrent(const ViewNode& node) {

@@ -118,7 +118,7 @@ struct TapRunner::Impl {
 TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool steady) {
   auto graph = model.graph()->copy();
   Correspondence map;
-  map.add(model.graph()->block(), graph->block());
+  if (!taps.empty()) map.add(model.graph()->block(), graph->block());
   for (size_t i = 0; i < taps.size(); ++i) insert_tap(*graph, taps[i], map, i);
   if (steady) use_steady_convolutions(*graph);
   // A run that changes attributes must work on its own copy of the module.

@@ -1,5 +1,5 @@
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "graph/dead_code.h"
 #include "graph/params.h"
 #include "graph/walk.h"
 #include "lowering/lowering.h"
@@ -72,7 +72,7 @@ void to_decomposed_form(Model& model) {
     for (const auto& use : uses) replace_dequantize(*graph, use.user, *a, codes);
     node->destroy();
   }
-  torch::jit::EliminateDeadCode(graph);
+  remove_dead_code(graph);
 }
 
 }  // namespace tsquant

@@ -1,5 +1,5 @@
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "graph/dead_code.h"
 #include "graph/params.h"
 #include "graph/walk.h"
 #include "lowering/fake_quantize_nodes.h"
@@ -44,7 +44,7 @@ void to_fake_quantize_form(Model& model) {
     }
     if (!node->hasUses()) node->destroy();
   }
-  torch::jit::EliminateDeadCode(graph);
+  remove_dead_code(graph);
 }
 
 }  // namespace tsquant

@@ -1,5 +1,5 @@
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
+#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/walk.h"
@@ -175,8 +175,8 @@ bool canonicalize_linear(PassContext& ctx) {
   changed |= convert_matmul(ctx);
   if (!changed) return false;
   auto graph = ctx.model.graph();
-  torch::jit::EliminateDeadCode(graph);
-  if (merge_equal_branches(ctx)) torch::jit::EliminateDeadCode(graph);
+  remove_dead_code(graph);
+  if (merge_equal_branches(ctx)) remove_dead_code(graph);
   return true;
 }
 

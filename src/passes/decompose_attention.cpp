@@ -1,12 +1,12 @@
 #include "passes/decompose_attention.h"
 
 #include <fmt/format.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <algorithm>
 #include <map>
 #include <vector>
 
+#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/walk.h"
@@ -198,7 +198,7 @@ bool decompose_attention(Model& model) {
       }
     }
   }
-  if (changed) torch::jit::EliminateDeadCode(graph);
+  if (changed) remove_dead_code(graph);
   return changed;
 }
 

@@ -2,12 +2,12 @@
 
 #include <torch/csrc/jit/api/function_impl.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/inliner.h>
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 #include <torch/jit.h>
 
+#include "graph/dead_code.h"
 #include "graph/walk.h"
 
 namespace tsquant {
@@ -46,10 +46,10 @@ void simplify(std::shared_ptr<Graph>& graph) {
   for (int round = 0; changed && round < kMaxRounds; ++round) {
     changed = torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true);
     changed |= torch::jit::PeepholeOptimize(graph, /*disable_shape_peepholes=*/true);
-    torch::jit::EliminateDeadCode(graph);
+    remove_dead_code(graph);
   }
   torch::jit::LowerAllTuples(graph);
-  torch::jit::EliminateDeadCode(graph);
+  remove_dead_code(graph);
 }
 
 std::vector<Node*> nodes_between(Node* first, const Node* end) {

@@ -1,10 +1,10 @@
 #include <fmt/format.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 
+#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/walk.h"
 #include "passes/compare_outputs.h"
@@ -124,7 +124,7 @@ bool run_pass(const NamedPass& pass, PassContext& context) {
   graph->setInsertPoint(graph->block());
   try {
     const bool changed = pass.run(context);
-    if (changed) torch::jit::EliminateDeadCode(graph);
+    if (changed) remove_dead_code(graph);
     return changed;
   } catch (const Error&) {
     throw;

@@ -1,12 +1,12 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/loop_unrolling.h>
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 
 #include <unordered_set>
 
+#include "graph/dead_code.h"
 #include "graph/walk.h"
 #include "passes/identity_tests.h"
 #include "passes/passes.h"
@@ -82,8 +82,9 @@ bool propagate_constants(PassContext& ctx) {
     step |= remove_internal_checks(*graph);
     step |= fold_identity_tests(*graph);
     torch::jit::LowerSimpleTuples(graph);
-    torch::jit::EliminateDeadCode(graph);
-    step |= count_nodes(graph) != before;
+    step |= count_nodes(graph) != before;  // what is only dead makes no further round worth while
+    remove_dead_code(graph);
+    changed |= count_nodes(graph) != before;
     changed |= step;
     if (!step) break;
   }

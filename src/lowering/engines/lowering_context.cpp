@@ -1,10 +1,10 @@
 #include "lowering/engines/lowering_context.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 
 #include <cctype>
 
+#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/walk.h"
@@ -128,7 +128,7 @@ void keep(Map& map, const std::unordered_set<const void*>& live) {
 }  // namespace
 
 void LoweringContext::remove_dead_code() {
-  torch::jit::EliminateDeadCode(graph_);
+  tsquant::remove_dead_code(graph_);
   // A later node could get the address of a removed one.
   std::unordered_set<const void*> live;
   for (const Value* input : graph_->inputs()) live.insert(input);

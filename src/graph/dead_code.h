@@ -1,0 +1,16 @@
+#pragma once
+
+#include <torch/csrc/jit/ir/ir.h>
+
+#include <memory>
+
+namespace tsquant {
+
+/// Whether an operator of the block, or of a block inside it, writes into an argument. Without one, alias analysis has
+/// nothing to tell; it is the dearest part of many of LibTorch's passes on a large graph.
+bool has_mutation(const torch::jit::Block* block);
+
+/// Removes what nothing reads. LibTorch's pass, with alias analysis only where the graph has a mutation.
+void remove_dead_code(const std::shared_ptr<torch::jit::Graph>& graph);
+
+}  // namespace tsquant

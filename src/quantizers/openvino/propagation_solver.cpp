@@ -21,6 +21,7 @@ PropagationSolver::PropagationSolver(PropagationState& state, const std::vector<
       options_(options),
       waiting_(state.graph().sites.size()),
       missing_at_(state.graph().sites.size(), 0),
+      left_behind_(state.graph().sites.size(), 0),
       lists_(plans.size()),
       seen_(state.graph().sites.size(), 0) {
   find_output_dominators();
@@ -278,9 +279,27 @@ void PropagationSolver::visit_travelling_below(int site, int also, Visitor&& vis
       continue;
     }
     for (int link : graph_.out[current]) {
-      if (visit(graph_.to(link))) queue.push_back(graph_.to(link));
+      const int next = graph_.to(link);
+      if (!left_behind_[next] && visit(next)) queue.push_back(next);
     }
   }
+}
+
+/// Quantizers that were removed may still stand, and others below them travel on: those are looked for, too.
+void PropagationSolver::leave_behind(int branch) {
+  ++stamp_;
+  auto& queue = walk_;
+  queue.assign(1, branch);
+  for (size_t head = 0; head < queue.size(); ++head) {
+    for (int link : graph_.out[queue[head]]) {
+      const int next = graph_.to(link);
+      if (left_behind_[next] || !visit(next)) continue;
+      const int id = graph_.is_hook(next) ? state_.standing(next) : 0;
+      if (id != 0 && state_.at(id).queued) return;
+      if (id == 0 || !state_.at(id).alive) queue.push_back(next);
+    }
+  }
+  for (size_t i = 1; i < queue.size(); ++i) left_behind_[queue[i]] = 1;
 }
 
 bool PropagationSolver::is_affected_by_other(int op, int id) const {
@@ -403,6 +422,7 @@ void PropagationSolver::merge_at(int branch, const IdList& waiting) {
   }
   queue_.sort_from_cursor(kept);
   for (int id : kept) finish(id, stop.reason);
+  leave_behind(branch);
   waiting_.clear(branch);
   missing_at_[branch] = 0;
   if (above == 0) return;

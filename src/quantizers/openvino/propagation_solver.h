@@ -88,6 +88,8 @@ class PropagationSolver {
   /// The first travelling quantizers below a site, nearest first; `visitor` ends the walk with false.
   template <typename Visitor>
   void visit_travelling_below(int site, int also, Visitor&& visitor) const;
+  /// Remembers that nothing travels below a branch at which all quantizers from below have arrived.
+  void leave_behind(int branch);
   bool is_affected_by_other(int op, int id) const;
   /// Whether another quantizer affects one of the operators below a branch that do not merely move values.
   bool has_others_below(int branch, int id) const;
@@ -106,6 +108,8 @@ class PropagationSolver {
   EntryLists watchers_;  ///< by quantizer: parked ones that look again when it moves
   /// By branch: a quantizer that those waiting there miss; 0: none is known. Forgotten when it moves.
   std::vector<int> missing_at_;
+  /// By site: no quantizer travels below it. They only move up, so none ever will; walks end here.
+  std::vector<char> left_behind_;
   std::vector<int> finished_;
   std::vector<int> order_;              ///< sites in NNCF's topological order
   std::vector<bool> dominates_output_;  ///< by site

@@ -44,12 +44,11 @@ std::vector<CostRates> rates_for(LoweringCost cost) {
 }
 
 /// Lowers a copy and asks where float is faster.
-FloatIslands find_slow_islands(const Model& model, const Engine& engine, const Report& report, const Sample& probe,
-                               const std::vector<CostRates>& rates) {
+FloatIslands find_slow_islands(const Model& model, const Engine& engine, const ReferenceRun& reference,
+                               const Report& report, const std::vector<CostRates>& rates) {
   if (rates.empty()) return {};
   Model copy = model.clone();
   Report unused = report;
-  const ReferenceRun reference = run_reference(model, probe);
   const KeptValues none;
   LoweringContext context(copy, engine, reference, none, unused);
   lower_graph(context);
@@ -81,9 +80,12 @@ void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost 
   const Engine& engine = engine_named(engine_name);
   const EngineGuard guard(engine_name);
   const bool for_speed = cost != LoweringCost::kOff;
-  const FloatIslands islands = find_slow_islands(model, engine, report, probe, rates_for(cost));
-  if (!islands.empty()) leave_in_float(model, islands, report);
-  const ReferenceRun reference = run_reference(model, probe);
+  ReferenceRun reference = run_reference(model, probe);
+  const FloatIslands islands = find_slow_islands(model, engine, reference, report, rates_for(cost));
+  if (!islands.empty()) {
+    leave_in_float(model, islands, report);
+    reference = run_reference(model, probe);
+  }
   const KeptValues kept = find_kept(model, engine, reference, report, probe);
   if (engine.packs_for_selection) add_engine_check(model, engine.name);
   LoweringContext context(model, engine, reference, kept, report);

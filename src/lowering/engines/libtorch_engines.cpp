@@ -19,12 +19,6 @@ Values rescaled(LoweringContext& context, Node* node, Values codes, const FusedO
   return codes;
 }
 
-/// The float operator itself, with codes for its first operand.
-Values same_operator(LoweringContext&, Node* node, Values codes, const FusedOutput&) {
-  codes.insert(codes.end(), node->inputs().begin() + 1, node->inputs().end());
-  return codes;
-}
-
 /// (codes, negative_slope, inplace, scale, zero_point)
 Values leaky_relu(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
   codes.insert(codes.end(), {node->input(1), context.constant(node, false)});
@@ -81,7 +75,7 @@ EngineRow fixed(const char* op, const char* kernel, EngineRow::Arguments argumen
 }
 
 EngineRow pooling(const char* op, const char* kernel, int64_t min_rank, int64_t max_rank) {
-  EngineRow row = function(op, kernel, same_operator, ResultScale::kInput);
+  EngineRow row = function(op, kernel, same_arguments, ResultScale::kInput);
   row.divisor = false;
   row.min_rank = min_rank;
   row.max_rank = max_rank;
@@ -114,13 +108,13 @@ Engine common(const char* name) {
       {linear, add, mul, function("cat", "quantized::cat", concatenation),
        pooling("max_pool1d", "aten::max_pool1d", 2, 3), pooling("max_pool2d", "aten::max_pool2d", 3, 4),
        pooling("avg_pool2d", "aten::avg_pool2d", 3, 4), pooling("avg_pool3d", "aten::avg_pool3d", 4, 5),
-       function("adaptive_avg_pool2d", "aten::adaptive_avg_pool2d", same_operator, ResultScale::kInput),
-       function("adaptive_avg_pool3d", "aten::adaptive_avg_pool3d", same_operator, ResultScale::kInput),
-       function("mean", "aten::mean", same_operator, ResultScale::kInput),
+       function("adaptive_avg_pool2d", "aten::adaptive_avg_pool2d", same_arguments, ResultScale::kInput),
+       function("adaptive_avg_pool3d", "aten::adaptive_avg_pool3d", same_arguments, ResultScale::kInput),
+       function("mean", "aten::mean", same_arguments, ResultScale::kInput),
        function("clamp", "quantized::clamp", clamp_codes), function("hardswish", "quantized::hardswish", rescaled),
        function("sigmoid", "quantized::sigmoid", rescaled), function("leaky_relu", "quantized::leaky_relu", leaky_relu),
-       function("elu", "quantized::elu", elu), fixed("hardsigmoid", "aten::hardsigmoid", same_operator, {1.0 / 256, 0}),
-       fixed("tanh", "aten::tanh", same_operator, {2.0 / 256, 128})});
+       function("elu", "quantized::elu", elu), fixed("hardsigmoid", "aten::hardsigmoid", same_arguments, {1.0 / 256, 0}),
+       fixed("tanh", "aten::tanh", same_arguments, {2.0 / 256, 128})});
   return engine;
 }
 

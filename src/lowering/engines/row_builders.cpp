@@ -24,6 +24,11 @@ Values concatenation(LoweringContext& context, torch::jit::Node* node, Values co
   return inputs;
 }
 
+Values same_arguments(LoweringContext&, torch::jit::Node* node, Values codes, const FusedOutput&) {
+  codes.insert(codes.end(), node->inputs().begin() + 1, node->inputs().end());
+  return codes;
+}
+
 c10::IValue optional_tensor(const at::Tensor& t) { return t.defined() ? c10::IValue(t) : c10::IValue(); }
 
 }  // namespace tsquant

@@ -18,6 +18,9 @@ void append_params(LoweringContext& context, torch::jit::Node* node, const CodeP
 /// ([parts], dim, scale, zero_point)
 Values concatenation(LoweringContext& context, torch::jit::Node* node, Values codes, const FusedOutput& output);
 
+/// The arguments of the float operator, with codes for its first operand.
+Values same_arguments(LoweringContext& context, torch::jit::Node* node, Values codes, const FusedOutput& output);
+
 /// None for an undefined tensor.
 c10::IValue optional_tensor(const at::Tensor& t);
 

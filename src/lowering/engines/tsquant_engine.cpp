@@ -19,12 +19,6 @@ Values binary(LoweringContext& context, Node* node, Values codes, const FusedOut
   return codes;
 }
 
-/// (codes, kernel_size, stride, padding, dilation, ceil_mode)
-Values max_pool(LoweringContext&, Node* node, Values codes, const FusedOutput&) {
-  codes.insert(codes.end(), node->inputs().begin() + 1, node->inputs().end());
-  return codes;
-}
-
 /// (codes, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, scale, zero_point)
 Values avg_pool(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
   codes.insert(codes.end(), node->inputs().begin() + 1, node->inputs().end());
@@ -112,7 +106,7 @@ Engine make_tsquant_engine() {
   engine.rows.push_back(function("mul", "tsquant::mul", binary));
   engine.rows.push_back(function("cat", "tsquant::cat", concatenation));
   for (const char* op : {"max_pool1d", "max_pool2d", "max_pool3d"}) {
-    engine.rows.push_back(function(op, "tsquant::max_pool", max_pool, ResultScale::kInput));
+    engine.rows.push_back(function(op, "tsquant::max_pool", same_arguments, ResultScale::kInput));
   }
   for (const char* op : {"avg_pool1d", "avg_pool2d", "avg_pool3d"}) {
     engine.rows.push_back(function(op, "tsquant::avg_pool", avg_pool));

@@ -360,6 +360,38 @@ TEST(LowerToEngine, UnsuitableWeightsKeepTheReason) {
   EXPECT_TRUE(at::equal(l.actual(x), l.expected(x)));
 }
 
+const char* kAddition = R"(
+def forward(self, x):
+    a = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
+    b = torch.dequantize(torch.quantize_per_tensor(torch.neg(x), 0.05, 128, 13))
+    return torch.dequantize(torch.quantize_per_tensor(torch.add(a, b, alpha=1), 0.06, 128, 13))
+)";
+
+/// An addition between float operators costs two conversions in and one out, which no processor gains back.
+TEST(LowerToEngineCost, TableLeavesASlowIslandInFloat) {
+  const auto x = at::randn({1, 64, 56, 56});
+  const auto off = lower(kAddition, {}, "tsquant", x, LoweringCost::kOff);
+  EXPECT_EQ(off.kinds().at("tsquant::add"), 1);
+  EXPECT_EQ(off.kernel_of("add"), "tsquant::add");
+  const auto table = lower(kAddition, {}, "tsquant", x, LoweringCost::kTable);
+  EXPECT_EQ(table.kinds(), (std::map<std::string, int>{{"aten::neg", 1}, {"aten::add", 1}})) << *table.lowered.graph();
+  EXPECT_EQ(table.kernel_of("add").rfind("float: int8 with its conversions is estimated at ", 0), 0u);
+  EXPECT_TRUE(at::equal(table.actual(x), x + at::neg(x)));
+}
+
+TEST(LowerToEngineCost, TinyLossesAreIgnored) {
+  const auto l = lower(kAddition, {}, "tsquant", at::randn({1, 4, 5, 5}), LoweringCost::kTable);
+  EXPECT_EQ(l.kinds().at("tsquant::add"), 1);
+}
+
+TEST(LowerToEngineCost, ConvolutionsPay) {
+  const auto x = at::randn({1, 64, 28, 28});
+  for (const auto cost : {LoweringCost::kTable, LoweringCost::kMeasure}) {
+    const auto l = lower(kConvRelu, {{"w", quantized_weight({64, 64, 3, 3})}, {"b", at::randn({64})}}, "tsquant", x, cost);
+    EXPECT_EQ(l.kinds().count("aten::conv2d"), 0u);
+  }
+}
+
 TEST(LowerToEngine, UnknownEngineIsRefused) {
   EXPECT_THROW(lower(kConvRelu, {{"w", quantized_weight({8, 8, 3, 3})}, {"b", at::randn({8})}}, "abacus",
                      at::randn({1, 8, 9, 9})),

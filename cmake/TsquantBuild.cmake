@@ -41,23 +41,41 @@ find_package(OpenMP REQUIRED)
 target_link_libraries(tsquant_compile INTERFACE OpenMP::OpenMP_CXX)
 target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
 if(TSQUANT_SANITIZE)
-  target_compile_options(tsquant_compile INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)
+  set(TSQUANT_SANITIZE_OPTIONS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)
   target_link_options(tsquant_compile INTERFACE -fsanitize=address,undefined)
 endif()
 
 # The LibTorch headers cost seconds in each file: compile them once and let every target reuse the result.
-add_library(tsquant_pch OBJECT "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
-target_link_libraries(tsquant_pch PRIVATE tsquant_compile)
-target_precompile_headers(tsquant_pch PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h")
-
-# tsquant_target(<name>): gives a target the shared flags and the precompiled header, and compiles its files in batches:
-# most of what a file costs are the templates of the LibTorch headers, which a batch pays once.
-function(tsquant_target name)
+function(tsquant_add_pch name)
+  add_library(${name} OBJECT "${PROJECT_SOURCE_DIR}/cmake/pch.cpp")
   target_link_libraries(${name} PRIVATE tsquant_compile)
-  target_precompile_headers(${name} REUSE_FROM tsquant_pch)
+  target_compile_options(${name} PRIVATE ${ARGN})
+  target_precompile_headers(${name} PRIVATE "${PROJECT_SOURCE_DIR}/cmake/pch.h")
+endfunction()
+tsquant_add_pch(tsquant_pch ${TSQUANT_SANITIZE_OPTIONS})
+
+# Compiles the files of a target in batches: most of what a file costs are the templates of the LibTorch headers, which
+# a batch pays once.
+function(tsquant_compile_with_pch name pch)
+  target_link_libraries(${name} PRIVATE tsquant_compile)
+  target_precompile_headers(${name} REUSE_FROM ${pch})
   # Executables would be compiled with -fPIE, which does not match the precompiled header.
-  target_compile_options(${name} PRIVATE -fPIC)
+  target_compile_options(${name} PRIVATE -fPIC ${ARGN})
   set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+endfunction()
+
+# tsquant_target(<name>): gives a target the shared flags and the precompiled header.
+function(tsquant_target name)
+  tsquant_compile_with_pch(${name} tsquant_pch ${TSQUANT_SANITIZE_OPTIONS})
+endfunction()
+
+# The same for tests: neither optimized nor sanitized, which would take longer to compile than the tests run. What they
+# call is both.
+if(TSQUANT_DEVELOPER_MODE)
+  tsquant_add_pch(tsquant_test_pch -O0)
+endif()
+function(tsquant_test_target name)
+  tsquant_compile_with_pch(${name} tsquant_test_pch -O0)
 endfunction()
 
 # tsquant_alone(<file>...): files that are compiled by themselves, because they have helpers of the same names as others.

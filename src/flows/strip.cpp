@@ -1,5 +1,5 @@
-#include "graph/dead_code.h"
 #include "tsquant/strip.h"
+#include "graph/dead_code.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>

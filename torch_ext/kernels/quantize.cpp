@@ -46,6 +46,9 @@ void quantize_planes(const at::Tensor& x, const Quantizer& q, uint8_t* out) {
 }  // namespace
 
 at::Tensor quantize(const at::Tensor& x, double scale, int64_t zero_point, at::ScalarType dtype) {
+  // A call may carry any number as dtype; LibTorch looks it up without a check.
+  TORCH_CHECK(dtype == at::kQUInt8 || dtype == at::kQInt8 || dtype == at::kQInt32,
+              "tsquant::quantize: the dtype must be quint8, qint8 or qint32, but is number ", static_cast<int>(dtype));
   const at::Tensor values = x.scalar_type() == at::kFloat ? x : x.to(at::kFloat);
   if ((dtype != at::kQUInt8 && dtype != at::kQInt8) || !x.device().is_cpu()) {
     return at::quantize_per_tensor(values, scale, zero_point, dtype);

@@ -34,6 +34,12 @@ void check_quant_range(int64_t quant_min, int64_t quant_max, c10::ScalarType dty
               " max: ", quant_max);
 }
 
+void check_code_limits(int64_t quant_min, int64_t quant_max) {
+  constexpr int64_t kLimit = int64_t{1} << 32;
+  TORCH_CHECK(-kLimit <= quant_min && quant_max <= kLimit, "Expecting quant_min and quant_max of 32-bit codes, but got ",
+              quant_min, " and ", quant_max);
+}
+
 void check_float_input(const at::Tensor& input) {
   const auto dtype = input.scalar_type();
   TORCH_CHECK(dtype == c10::kFloat || dtype == c10::kHalf || dtype == c10::kBFloat16,
@@ -48,6 +54,12 @@ void check_code_input(const at::Tensor& input, c10::ScalarType dtype) {
 
 void check_output_dtype(c10::ScalarType out_dtype) {
   TORCH_CHECK(c10::isFloatingType(out_dtype), "Expecting a floating output dtype, but got: ", out_dtype);
+}
+
+void check_value_dtype(c10::ScalarType dtype) {
+  const auto number = static_cast<int64_t>(dtype);
+  TORCH_CHECK(number >= 0 && dtype < c10::ScalarType::Undefined && !c10::isQIntType(dtype),
+              "Expecting a dtype of plain numbers, but got number ", number);
 }
 
 void check_divisor_scale(double scale) {

@@ -17,6 +17,12 @@ void check_quant_range(int64_t quant_min, int64_t quant_max, c10::ScalarType dty
 void check_float_input(const at::Tensor& input);
 void check_code_input(const at::Tensor& input, c10::ScalarType dtype);
 void check_output_dtype(c10::ScalarType out_dtype);
+
+/// Limits between which differences do not overflow, for operators that take a wider range than their dtype holds.
+void check_code_limits(int64_t quant_min, int64_t quant_max);
+
+/// A call may carry any number as dtype; LibTorch looks it up without a check.
+void check_value_dtype(c10::ScalarType dtype);
 /// A scale to divide by is positive and finite, one to multiply by only finite.
 void check_divisor_scale(double scale);
 void check_factor_scale(double scale);

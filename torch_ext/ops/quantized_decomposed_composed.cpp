@@ -71,6 +71,7 @@ Tensor dequantize_per_channel(const Tensor& input, const Tensor& scales, const O
 }
 
 Tensor convert_element_type(const Tensor& input, ScalarType dtype) {
+  check_value_dtype(dtype);
   return input.to(dtype, /*non_blocking=*/false, /*copy=*/false);
 }
 

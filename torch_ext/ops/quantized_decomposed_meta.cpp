@@ -151,6 +151,9 @@ Tensor fake_quant_per_channel(const Tensor& input, const Tensor& scales, const T
   return at::empty_like(input);
 }
 
-Tensor convert_element_type(const Tensor& input, ScalarType dtype) { return like(input, dtype); }
+Tensor convert_element_type(const Tensor& input, ScalarType dtype) {
+  check_value_dtype(dtype);
+  return like(input, dtype);
+}
 
 }  // namespace tsquant::decomposed::meta

@@ -18,6 +18,7 @@ Measured measure(const Tensor& input, int64_t quant_min, int64_t quant_max, Scal
   TORCH_CHECK(input.scalar_type() == at::kFloat,
               "Expecting input to have dtype float32, but got dtype: ", input.scalar_type());
   code_bounds(dtype);
+  check_code_limits(quant_min, quant_max);
   TORCH_CHECK(quant_min <= 0 && quant_max >= 0 && quant_min < quant_max,
               "Expecting quant_min <= 0 <= quant_max and quant_min < quant_max but received min: ", quant_min,
               " max: ", quant_max);
@@ -44,8 +45,9 @@ std::tuple<Tensor, Tensor> choose_qparams(const Tensor& input, int64_t quant_min
   const Measured range = measure(input, quant_min, quant_max, dtype);
   const float steps = static_cast<float>(quant_max - quant_min);
   const float scale = std::max((range.high - range.low) / steps, static_cast<float>(eps));
-  const int64_t zero_point = quant_min - static_cast<int64_t>(std::nearbyint(range.low / scale));
-  return result(input, scale, std::clamp(zero_point, quant_min, quant_max));
+  const double zero_point = static_cast<double>(quant_min) - std::nearbyint(range.low / scale);
+  const auto low = static_cast<double>(quant_min), high = static_cast<double>(quant_max);
+  return result(input, scale, static_cast<int64_t>(zero_point > low ? std::min(zero_point, high) : low));
 }
 
 //   scale = max(max(-low, high) / ((quant_max - quant_min) / 2), eps), zp = 128 for uint8 whatever the range, else 0

@@ -113,7 +113,8 @@ Engine common(const char* name) {
        function("mean", "aten::mean", same_arguments, ResultScale::kInput),
        function("clamp", "quantized::clamp", clamp_codes), function("hardswish", "quantized::hardswish", rescaled),
        function("sigmoid", "quantized::sigmoid", rescaled), function("leaky_relu", "quantized::leaky_relu", leaky_relu),
-       function("elu", "quantized::elu", elu), fixed("hardsigmoid", "aten::hardsigmoid", same_arguments, {1.0 / 256, 0}),
+       function("elu", "quantized::elu", elu),
+       fixed("hardsigmoid", "aten::hardsigmoid", same_arguments, {1.0 / 256, 0}),
        fixed("tanh", "aten::tanh", same_arguments, {2.0 / 256, 128})});
   return engine;
 }

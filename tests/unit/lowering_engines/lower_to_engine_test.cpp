@@ -387,7 +387,8 @@ TEST(LowerToEngineCost, TinyLossesAreIgnored) {
 TEST(LowerToEngineCost, ConvolutionsPay) {
   const auto x = at::randn({1, 64, 28, 28});
   for (const auto cost : {LoweringCost::kTable, LoweringCost::kMeasure}) {
-    const auto l = lower(kConvRelu, {{"w", quantized_weight({64, 64, 3, 3})}, {"b", at::randn({64})}}, "tsquant", x, cost);
+    const auto l =
+        lower(kConvRelu, {{"w", quantized_weight({64, 64, 3, 3})}, {"b", at::randn({64})}}, "tsquant", x, cost);
     EXPECT_EQ(l.kinds().count("aten::conv2d"), 0u);
   }
 }

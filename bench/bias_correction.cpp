@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "report/evaluate.h"
+#include "evaluation/evaluate.h"
 #include "tsquant/data_files.h"
 
 namespace {

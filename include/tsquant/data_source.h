@@ -19,13 +19,9 @@
 #include <utility>
 #include <vector>
 
-namespace tsquant {
+#include "tsquant/sample.h"
 
-/// One call of the model: positional arguments of `forward` (without self) and keyword arguments.
-struct Sample {
-  std::vector<c10::IValue> args;
-  std::unordered_map<std::string, c10::IValue> kwargs;
-};
+namespace tsquant {
 
 /// The call that a data item stands for, as NNCF reads it: a tuple or pair holds the positional arguments, a dictionary
 /// with texts as keys the keyword arguments; a std::vector<IValue> is LibTorch's spelling of positional arguments.

@@ -7,8 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tsquant/dataset.h"
 #include "tsquant/model.h"
+#include "tsquant/sample.h"
 
 namespace tsquant {
 

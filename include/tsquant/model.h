@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tsquant/dataset.h"
+#include "tsquant/sample.h"
 
 namespace tsquant {
 

@@ -6,15 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "tsquant/annotation.h"
+#include "tsquant/quantization_spec.h"
+#include "tsquant/range.h"
 #include "tsquant/range_estimator.h"
 
 namespace tsquant {
-
-/// The range of a tensor: float32 tensors of shape [1] (per tensor) or [channels].
-struct Range {
-  at::Tensor min, max;
-};
 
 /// Collects statistics of one tensor point over many batches in bounded memory.
 ///

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "calibration/range_estimators.h"
+#include "observers/range_estimators.h"
 #include "tsquant/graph_view.h"
 
 namespace tsquant {

@@ -12,7 +12,7 @@
 #include "algorithms/kernel_mean.h"
 #include "algorithms/layerwise_run.h"
 #include "graph/params.h"
-#include "graph/steady_threads.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -210,7 +210,7 @@ class Correction {
       const Target& target = targets_[i];
       write_biases(as_nncf() ? target.corrected_before : all);
       ShiftMeter meter(target, model_);
-      const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap}, /*steady=*/true);
+      const TapRunner runner(running_, {target.running.input_tap, target.running.output_tap}, /*deterministic=*/true);
       at::Tensor input;
       const auto sink = [&](size_t tap, const at::Tensor& x) {
         if (tap == 0) input = x;
@@ -262,7 +262,7 @@ std::vector<BiasRecord> bias_correction(Model& model, const GraphView& view, con
                                         const QParamTable& qparams, const Dataset& dataset,
                                         const BiasCorrectionParameters& parameters, CalibrationOptions calibration) {
   at::NoGradGuard no_grad;
-  const SteadyThreads steady;
+  const SingleThreadGuard deterministic;
   return Correction(model, view, annotations, qparams, parameters).run(view, dataset, std::move(calibration));
 }
 

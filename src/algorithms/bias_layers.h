@@ -5,8 +5,8 @@
 
 #include "algorithms/kernel_mean.h"
 #include "calibration/calibrator.h"
+#include "tsquant/algorithm_parameters.h"
 #include "tsquant/graph_view.h"
-#include "tsquant/quantize_pt2e.h"
 
 namespace tsquant {
 

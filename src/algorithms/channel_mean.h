@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "calibration/replayable.h"
+#include "observers/replayable.h"
 #include "tsquant/observer.h"
 
 namespace tsquant {

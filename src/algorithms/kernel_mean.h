@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "algorithms/kernel_geometry.h"
-#include "calibration/replayable.h"
+#include "observers/replayable.h"
 #include "tsquant/observer.h"
 
 namespace tsquant {

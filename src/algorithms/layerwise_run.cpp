@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
-#include "graph/sample_team.h"
-#include "graph/steady_convolution.h"
-#include "graph/tap_runner.h"
+#include "run/deterministic_ops.h"
+#include "run/sample_scheduler.h"
+#include "run/tap_runner.h"
 
 namespace tsquant {
 
@@ -111,7 +111,7 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
     }
   }
   for (const Value* output : segment.outputs) graph->registerOutput(copies.at(output));
-  use_steady_convolutions(*graph);
+  use_deterministic_ops(*graph);
   segment.code = std::make_unique<torch::jit::Code>(graph, "segment");
   return segment;
 }

@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "calibration/range_estimators.h"
+#include "observers/range_estimators.h"
+#include "tsquant/algorithm_parameters.h"
 #include "tsquant/graph_view.h"
-#include "tsquant/quantize_pt2e.h"
 
 namespace tsquant {
 

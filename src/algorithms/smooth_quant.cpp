@@ -8,10 +8,10 @@
 
 #include "algorithms/smooth_layers.h"
 #include "algorithms/smooth_scale.h"
-#include "graph/inserted_functions.h"
 #include "graph/names.h"
 #include "graph/params.h"
-#include "lowering/shared_weight.h"
+#include "graph/shared_weight.h"
+#include "graph/smooth_quant_function.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "calibration/calibrator.h"
+#include "tsquant/algorithm_parameters.h"
 #include "tsquant/dataset.h"
 #include "tsquant/model.h"
-#include "tsquant/quantize_pt2e.h"
 
 namespace tsquant {
 

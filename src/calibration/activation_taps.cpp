@@ -3,9 +3,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include "calibration/covering_observer.h"
 #include "calibration/fingerprint.h"
-#include "graph/sequence.h"
+#include "graph/carried_state.h"
+#include "observers/quantile_range_observer.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -52,7 +52,7 @@ std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationP
   if (!repeats && is_default(point, estimator)) {
     estimator = RangeEstimatorParameters::mean_minmax();
     if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
-    return std::make_unique<CoveringObserver>(estimator, options.batchwise, is_model_input(view, point));
+    return std::make_unique<QuantileRangeObserver>(estimator, options.batchwise, is_model_input(view, point));
   }
   if (repeats) cover_all_iterations(estimator);
   return make_observer(point.spec, point.kind, options.batchwise, estimator);
@@ -106,7 +106,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
     tap.in_loop = is_inside_loop(extra.point);
     taps_.push_back(std::move(tap));
   }
-  runner_ = std::make_unique<TapRunner>(model, places, /*steady=*/true);
+  runner_ = std::make_unique<TapRunner>(model, places, /*deterministic=*/true);
   const bool has_memory = runner_->stateful() || has_recurrent(view);
   for (auto& tap : taps_) {
     if (!tap.point) continue;

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "calibration/calibrator.h"
-#include "calibration/distinct_values.h"
 #include "calibration/statistics_file.h"
-#include "graph/sample_team.h"
+#include "observers/distinct_values.h"
+#include "run/sample_scheduler.h"
 
 namespace tsquant {
 

@@ -6,14 +6,14 @@
 #include <typeinfo>
 
 #include "calibration/activation_taps.h"
-#include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
+#include "calibration/rank_agreement.h"
 #include "calibration/sample_reader.h"
 #include "calibration/sharded_run.h"
 #include "calibration/statistics_cache.h"
 #include "graph/params.h"
-#include "graph/sample_team.h"
-#include "graph/steady_threads.h"
+#include "run/sample_scheduler.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 
@@ -162,7 +162,7 @@ class Collection {
 
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options) {
-  const SteadyThreads steady;
+  const SingleThreadGuard deterministic;
   StatTable table;
   const int64_t wanted = checked_sample_count(dataset, options.subset_size, table.warnings);
   ActivationTaps taps(model, view, annotations, options);

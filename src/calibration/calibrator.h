@@ -5,18 +5,20 @@
 #include <string>
 #include <vector>
 
-#include "calibration/distinct_values.h"
-#include "graph/tap_runner.h"
 #include "numerics/qparams.h"
+#include "observers/distinct_values.h"
+#include "run/tap_runner.h"
 #include "tsquant/annotation.h"
 #include "tsquant/dataset.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/observer.h"
-#include "tsquant/quantize_pt2e.h"
+#include "tsquant/progress.h"
+#include "tsquant/range_estimator.h"
 
 namespace tsquant {
 
-class StatisticsCache;  // statistics_cache.h
+class StatisticsCache;     // statistics_cache.h
+class StatisticsExchange;  // tsquant/distributed.h
 
 /// Statistics by point id.
 struct StatTable {
@@ -63,8 +65,6 @@ struct CalibrationOptions {
 /// and reported in `warnings`.
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options);
-
-using QParamTable = std::map<int64_t, QParams>;
 
 /// Turns statistics into parameters; the members of a unified group get the same ones. Points that no sample reached
 /// (a branch that was never taken) get no entry.

@@ -31,17 +31,6 @@ void add_constants(Digest& digest, const torch::jit::Block* block) {
   }
 }
 
-std::string describe(const StatisticsCollectorParameters& bound) {
-  static const char* const kStatistics[] = {"min", "max", "abs_max", "quantile", "abs_quantile", "mean", "raw"};
-  static const char* const kAggregators[] = {
-      "min", "max", "mean", "median", "mean_no_outliers", "median_no_outliers", "histogram"};
-  return fmt::format("({}, {}, clip={}, p={})",
-                     bound.statistics_type ? kStatistics[static_cast<size_t>(*bound.statistics_type)] : "default",
-                     bound.aggregator_type ? kAggregators[static_cast<size_t>(*bound.aggregator_type)] : "default",
-                     bound.clipping_value ? fmt::to_string(*bound.clipping_value) : "none",
-                     bound.quantile_outlier_prob);
-}
-
 template <typename T>
 std::string text_of(const c10::optional<T>& value) {
   return value ? fmt::to_string(*value) : "none";
@@ -164,14 +153,6 @@ std::string fingerprint(const Annotations& annotations) {
     digest.add(fmt::format("{} {} {} {}", point.id, point.node, text_of(point.input_port), text_of(point.spec)));
   }
   return digest.text();
-}
-
-std::string describe(const RangeEstimatorParameters& estimator) {
-  return fmt::format("min{} max{}", describe(estimator.min), describe(estimator.max));
-}
-
-bool is_set(const RangeEstimatorParameters& estimator) {
-  return describe(estimator) != describe(RangeEstimatorParameters());
 }
 
 }  // namespace tsquant

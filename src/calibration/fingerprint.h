@@ -6,7 +6,6 @@
 #include "tsquant/annotation.h"
 #include "tsquant/dataset.h"
 #include "tsquant/model.h"
-#include "tsquant/range_estimator.h"
 
 namespace tsquant {
 
@@ -33,10 +32,5 @@ std::string fingerprint(const Model& model);
 std::string fingerprint(const Sample& sample);
 /// The activation points: places and specs.
 std::string fingerprint(const Annotations& annotations);
-
-/// "min(quantile, mean, p=0.0001), max(...)"; unset fields are called "default".
-std::string describe(const RangeEstimatorParameters& estimator);
-/// Whether any field differs from the default.
-bool is_set(const RangeEstimatorParameters& estimator);
 
 }  // namespace tsquant

@@ -5,9 +5,9 @@
 
 #include <exception>
 
-#include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
-#include "calibration/rows.h"
+#include "calibration/rank_agreement.h"
+#include "observers/tensor_rows.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <map>
 
-#include "calibration/agreement.h"
-#include "calibration/call_log.h"
-#include "calibration/histogram_observer.h"
-#include "calibration/replayable.h"
+#include "calibration/rank_agreement.h"
+#include "calibration/tap_exchange.h"
+#include "observers/histogram_observer.h"
+#include "observers/replayable.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 

@@ -5,8 +5,8 @@
 
 #include <filesystem>
 
-#include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
+#include "calibration/rank_agreement.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 

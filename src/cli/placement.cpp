@@ -4,7 +4,7 @@
 #include "cli/quantizer_choice.h"
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
-#include "flows/float_types.h"
+#include "flows/non_float32_tensors.h"
 #include "passes/passes.h"
 
 namespace tsquant::cli {

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "flows/code_flow.h"
+#include "flows/quantized_value_flow.h"
 #include "graph/op_table.h"
 #include "numerics/fp8.h"
 
@@ -102,7 +102,7 @@ class Describer {
   const std::map<std::string, Refusal>& losses_;
   std::map<std::string, const Refusal*> refusals_;
   std::set<std::string> names_;  ///< quantized operators, and those so far that run inside one
-  CodeFlow flow_;
+  QuantizedValueFlow flow_;
 };
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace tsquant {
 
 /// One record per operator: quantized, or why not.
-/// @param losses by operator: why it is not quantized although the annotations ask for it (find_absent_points)
+/// @param losses by operator: why it is not quantized although the annotations ask for it (find_unmeasured_points)
 void describe_nodes(Report& report, const GraphView& view, const Annotations& annotations,
                     const std::map<std::string, Refusal>& losses = {});
 

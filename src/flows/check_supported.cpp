@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "evaluation/runnable.h"
 #include "flows/check_options.h"
-#include "graph/walk.h"
-#include "report/runnable.h"
+#include "graph/node_lists.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -6,8 +6,8 @@
 
 #include "flows/json_schema.h"
 #include "flows/option_names.h"
-#include "tsquant/config.h"
 #include "tsquant/error.h"
+#include "tsquant/quantize_config.h"
 
 namespace tsquant {
 

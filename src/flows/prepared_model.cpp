@@ -6,25 +6,27 @@
 
 #include "algorithms/bias_correction.h"
 #include "algorithms/fast_bias_correction.h"
-#include "calibration/agreement.h"
 #include "calibration/fingerprint.h"
+#include "calibration/rank_agreement.h"
 #include "calibration/statistics_cache.h"
-#include "flows/absent_points.h"
+#include "evaluation/compare.h"
+#include "flows/batch_warning.h"
+#include "flows/bias_notes.h"
 #include "flows/build_report.h"
+#include "flows/check_observers.h"
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/computed_weights.h"
-#include "flows/equalize_channels.h"
-#include "flows/float_types.h"
+#include "flows/non_float32_tensors.h"
 #include "flows/phase_clock.h"
+#include "flows/pre_annotation_algorithms.h"
 #include "flows/range_remarks.h"
 #include "flows/record_options.h"
-#include "flows/remarks.h"
+#include "flows/unmeasured_points.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
-#include "graph/steady_threads.h"
 #include "lowering/lowering.h"
-#include "report/compare.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -103,7 +105,7 @@ void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationO
   report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
   warn_about_ranges(prepared.annotations, prepared.qparams, stats, report);
   describe_quantizers(report, prepared.annotations, prepared.qparams, stats);
-  const auto absent = find_absent_points(*prepared.view, prepared.annotations, prepared.qparams);
+  const auto absent = find_unmeasured_points(*prepared.view, prepared.annotations, prepared.qparams);
   report.warnings.insert(report.warnings.end(), absent.warnings.begin(), absent.warnings.end());
   report.nodes.clear();
   describe_nodes(report, *prepared.view, absent.present, absent.losses);
@@ -183,7 +185,7 @@ Annotations without_points(const Annotations& annotations, const std::set<int64_
 
 QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Annotations& annotations,
                                   const PreparedModel& prepared, Report report, const QuantizePt2eOptions& options) {
-  const SteadyThreads steady;
+  const SingleThreadGuard deterministic;
   PhaseClock clock(report);
   clock.start("convert");
   name_phase_in_errors(clock, [&] {
@@ -211,7 +213,7 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   prepared.first = calibration_dataset.get(0);
   normalise(prepared, quantizer, options);
   CalibrationOptions calibration = calibration_options(options, calibration_dataset, report);
-  equalize_channels(*prepared.model, report, clock, calibration_dataset, options, calibration);
+  run_pre_annotation_algorithms(*prepared.model, report, clock, calibration_dataset, options, calibration);
 
   clock.start("annotate");
   annotate(prepared, quantizer, options);
@@ -244,7 +246,7 @@ PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& c
                             const QuantizePt2eOptions& options) {
   check_options(options, calibration_dataset);
   require_float(model);
-  const SteadyThreads steady;
+  const SingleThreadGuard deterministic;
   PreparedModel prepared;
   record_options(prepared.report, quantizer, options, calibration_dataset);
   prepared.report.engine = checked_engine(options);
@@ -275,7 +277,7 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   const Annotations annotations = without_points(prepared.annotations, removed_points, reverted_operators);
   Report report = prepared.report;
   report.nodes.clear();
-  const auto absent = find_absent_points(view, annotations, prepared.qparams);
+  const auto absent = find_unmeasured_points(view, annotations, prepared.qparams);
   describe_nodes(report, view, absent.present, absent.losses);
   note_biases(report, prepared.bias_notes, reverted_operators);
   auto& records = report.quantizers;

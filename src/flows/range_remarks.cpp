@@ -7,8 +7,8 @@
 #include <set>
 
 #include "calibration/activation_taps.h"
-#include "calibration/covering_observer.h"
 #include "numerics/qparams.h"
+#include "observers/quantile_range_observer.h"
 
 namespace tsquant {
 
@@ -25,13 +25,13 @@ std::string list_tensors(const Places& places) {
 }
 
 void warn_about_samples(const Annotations& annotations, const StatTable& stats, Report& report) {
-  constexpr auto kEnough = static_cast<int64_t>(CoveringObserver::kFewestSamples);
+  constexpr auto kEnough = static_cast<int64_t>(QuantileRangeObserver::kFewestSamples);
   int64_t covering = -1, measured = 0;
   for (const auto& point : annotations.points) {
     const auto found = stats.observers.find(point.id);
     if (point.kind != PointKind::kActivation || found == stats.observers.end()) continue;
     ++measured;
-    if (const auto* observer = dynamic_cast<const CoveringObserver*>(found->second.get())) {
+    if (const auto* observer = dynamic_cast<const QuantileRangeObserver*>(found->second.get())) {
       covering = std::max(covering, observer->samples());
     }
   }

@@ -8,13 +8,13 @@
 #include <functional>
 #include <map>
 
+#include "evaluation/compare.h"
+#include "evaluation/runnable.h"
 #include "flows/bitwise_equal.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/fake_quantize_nodes.h"
 #include "lowering/lowering.h"
-#include "report/compare.h"
-#include "report/runnable.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -8,8 +8,8 @@
 #include <functional>
 #include <sstream>
 
+#include "graph/node_lists.h"
 #include "graph/tensor_values.h"
-#include "graph/walk.h"
 
 namespace tsquant {
 

@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

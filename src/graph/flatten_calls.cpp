@@ -4,8 +4,8 @@
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include "graph/futures.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -1,6 +1,6 @@
 #include "tsquant/graph_view.h"
 
-#include "graph/nearest.h"
+#include "base/nearest.h"
 #include "graph/tensor_values.h"
 #include "graph/view_builder.h"
 

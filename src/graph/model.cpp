@@ -16,7 +16,6 @@
 #include "graph/flatten_calls.h"
 #include "graph/names.h"
 #include "graph/params.h"
-#include "graph/tap_runner.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -180,8 +179,6 @@ void Model::save(const std::string& path, const std::unordered_map<std::string, 
   std::filesystem::rename(temporary, path, error);
   if (error) fail(error.message());
 }
-
-c10::IValue Model::run(const Sample& sample) const { return TapRunner(*this, {}).run(sample, {}); }
 
 std::vector<std::string> Model::input_names() const {
   std::vector<std::string> names;

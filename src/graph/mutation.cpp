@@ -1,6 +1,6 @@
 #include "graph/mutation.h"
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

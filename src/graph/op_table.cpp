@@ -2,7 +2,7 @@
 
 #include <unordered_map>
 
-#include "graph/inserted_functions.h"
+#include "graph/smooth_quant_function.h"
 
 namespace tsquant {
 

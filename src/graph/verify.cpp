@@ -1,6 +1,6 @@
 #include "graph/verify.h"
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

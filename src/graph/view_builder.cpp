@@ -3,8 +3,8 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "graph/fx_names.h"
-#include "graph/inserted_functions.h"
 #include "graph/op_table.h"
+#include "graph/smooth_quant_function.h"
 
 namespace tsquant {
 

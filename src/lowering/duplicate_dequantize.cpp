@@ -1,4 +1,4 @@
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/lowering.h"
 
 namespace tsquant {

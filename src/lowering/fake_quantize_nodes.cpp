@@ -7,8 +7,8 @@
 #include <string>
 
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 
 namespace tsquant {
 

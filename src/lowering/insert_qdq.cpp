@@ -5,9 +5,9 @@
 
 #include "graph/mutation.h"
 #include "graph/params.h"
+#include "graph/shared_weight.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
-#include "lowering/shared_weight.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -3,7 +3,7 @@
 #include "lowering/engines/lowering_context.h"
 #include "lowering/engines/trial.h"
 #include "lowering/lowering.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 
 namespace tsquant {
 

@@ -3,12 +3,13 @@
 #include <string>
 #include <vector>
 
-#include "calibration/calibrator.h"
+#include "numerics/qparams.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/model.h"
-#include "tsquant/quantize_pt2e.h"
+#include "tsquant/output_form.h"
 #include "tsquant/report.h"
+#include "tsquant/sample.h"
 
 namespace tsquant {
 

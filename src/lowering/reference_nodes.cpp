@@ -4,8 +4,8 @@
 #include <map>
 
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "numerics/fp8.h"
 
 namespace tsquant {

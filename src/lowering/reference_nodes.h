@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lowering/shared_weight.h"
+#include "graph/shared_weight.h"
 #include "numerics/qparams.h"
 #include "tsquant/model.h"
 

@@ -2,7 +2,7 @@
 
 #include <unordered_set>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/lowering.h"
 
 namespace tsquant {

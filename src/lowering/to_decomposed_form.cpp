@@ -1,7 +1,7 @@
 
 #include "graph/dead_code.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
 

@@ -3,9 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 
-#include "tsquant/annotation.h"
-#include "tsquant/observer.h"
+#include "tsquant/quantization_spec.h"
+#include "tsquant/range.h"
 
 namespace tsquant {
 
@@ -21,6 +22,8 @@ struct QParams {
   c10::optional<FP8Type> destination_type = c10::nullopt;
   Range range;  ///< the range that was asked for
 };
+
+using QParamTable = std::map<int64_t, QParams>;
 
 /// Range -> scale and zero_point. Uses NNCF's formulas (calculate_quantizer_parameters and the FX conversion), or
 /// torch.ao's (UniformQuantizationObserverBase) when spec.quant_min/quant_max are set. Zero is always representable,

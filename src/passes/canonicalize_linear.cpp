@@ -1,8 +1,8 @@
 
 #include "graph/dead_code.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 

@@ -8,8 +8,8 @@
 
 #include "graph/dead_code.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/attention_source.h"
 #include "passes/fresh_names.h"
 #include "passes/insert_source.h"

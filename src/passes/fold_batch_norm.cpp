@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/passes.h"
 #include "tsquant/graph_view.h"
 

@@ -3,8 +3,8 @@
 #include <unordered_set>
 
 #include "graph/constant_expressions.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/new_parameters.h"
 #include "passes/passes.h"
 

@@ -3,8 +3,8 @@
 #include <set>
 #include <unordered_set>
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/passes.h"
 
 namespace tsquant {

@@ -1,7 +1,7 @@
 #include "passes/fresh_names.h"
 
 #include "graph/names.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

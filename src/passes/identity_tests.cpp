@@ -1,6 +1,6 @@
 #include "passes/identity_tests.h"
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

@@ -8,7 +8,7 @@
 #include <torch/jit.h>
 
 #include "graph/dead_code.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

@@ -6,9 +6,9 @@
 #include <set>
 #include <vector>
 
+#include "graph/node_lists.h"
 #include "graph/other_methods.h"
 #include "graph/tensor_values.h"
-#include "graph/walk.h"
 
 namespace tsquant {
 

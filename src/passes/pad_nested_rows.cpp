@@ -1,7 +1,7 @@
 #include "passes/pad_nested_rows.h"
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "passes/fresh_names.h"
 #include "passes/insert_source.h"
 

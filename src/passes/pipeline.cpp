@@ -6,7 +6,7 @@
 
 #include "graph/dead_code.h"
 #include "graph/names.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/compare_outputs.h"
 #include "passes/passes.h"
 #include "tsquant/error.h"

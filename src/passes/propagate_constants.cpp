@@ -7,7 +7,7 @@
 #include <unordered_set>
 
 #include "graph/dead_code.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/identity_tests.h"
 #include "passes/passes.h"
 #include "passes/remove_checks.h"

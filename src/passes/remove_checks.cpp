@@ -3,7 +3,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 

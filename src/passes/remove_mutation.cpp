@@ -3,7 +3,7 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 
 #include "graph/dead_code.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <unordered_map>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/passes.h"
 
 namespace tsquant {

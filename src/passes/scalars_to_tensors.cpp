@@ -7,9 +7,9 @@
 
 #include "graph/attribute_slots.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
-#include "graph/walk.h"
 
 namespace tsquant {
 

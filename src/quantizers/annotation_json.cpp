@@ -3,7 +3,7 @@
 #include <map>
 
 #include "graph/op_table.h"
-#include "graph/spec_text.h"
+#include "quantizers/spec_text.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "report/text_table.h"
+#include "base/text_table.h"
 #include "tsquant/report.h"
 
 namespace tsquant {

@@ -4,7 +4,7 @@
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
 
-#include "report/evaluate.h"
+#include "evaluation/evaluate.h"
 #include "support/support.h"
 #include "tsquant/data_files.h"
 

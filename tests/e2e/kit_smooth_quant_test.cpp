@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
-#include "report/evaluate.h"
+#include "evaluation/evaluate.h"
 #include "support/support.h"
 #include "tsquant/data_files.h"
 

@@ -12,9 +12,30 @@ size_t below(Random& random, size_t limit) { return limit == 0 ? 0 : random() % 
 
 /// Stretches with which other numbers, opcodes and nesting come about.
 std::string tokens(Random& random) {
-  static const std::string kTokens[] = {
-      std::string("\0\0\0\0", 4), "\xff\xff\xff\xff", "\x80\x02", "R", "(", ")", "q\x01", "h\x01", "N", "\x81", "b",
-      "K\x7f", "J\xff\xff\xff\x7f", "-1", "1e999", "NaN", "null", "[[[[[[[[", "{\"", "]", "\"", "torch", "int8", "."};
+  static const std::string kTokens[] = {std::string("\0\0\0\0", 4),
+                                        "\xff\xff\xff\xff",
+                                        "\x80\x02",
+                                        "R",
+                                        "(",
+                                        ")",
+                                        "q\x01",
+                                        "h\x01",
+                                        "N",
+                                        "\x81",
+                                        "b",
+                                        "K\x7f",
+                                        "J\xff\xff\xff\x7f",
+                                        "-1",
+                                        "1e999",
+                                        "NaN",
+                                        "null",
+                                        "[[[[[[[[",
+                                        "{\"",
+                                        "]",
+                                        "\"",
+                                        "torch",
+                                        "int8",
+                                        "."};
   return kTokens[below(random, std::size(kTokens))];
 }
 

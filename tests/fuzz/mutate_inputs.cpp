@@ -150,7 +150,8 @@ void make_seeds(const fs::path& folder) {
 }
 
 /// What is wrong with the end of a run; empty: nothing.
-std::string complaint(int code, const std::set<int>& codes, const fs::path& folder, const std::set<std::string>& known) {
+std::string complaint(int code, const std::set<int>& codes, const fs::path& folder,
+                      const std::set<std::string>& known) {
   if (code == -SIGALRM) return "hangs";
   if (code < 0) return fmt::format("died of signal {}", -code);
   const std::string text = read_file(folder / "stderr.txt");

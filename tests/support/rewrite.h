@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/compare_outputs.h"
 #include "tsquant/model.h"
 

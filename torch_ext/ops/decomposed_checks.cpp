@@ -36,8 +36,8 @@ void check_quant_range(int64_t quant_min, int64_t quant_max, c10::ScalarType dty
 
 void check_code_limits(int64_t quant_min, int64_t quant_max) {
   constexpr int64_t kLimit = int64_t{1} << 32;
-  TORCH_CHECK(-kLimit <= quant_min && quant_max <= kLimit, "Expecting quant_min and quant_max of 32-bit codes, but got ",
-              quant_min, " and ", quant_max);
+  TORCH_CHECK(-kLimit <= quant_min && quant_max <= kLimit,
+              "Expecting quant_min and quant_max of 32-bit codes, but got ", quant_min, " and ", quant_max);
 }
 
 void check_float_input(const at::Tensor& input) {

@@ -13,8 +13,8 @@
 #include "flows/accuracy_control/tuner.h"
 #include "flows/phase_clock.h"
 #include "flows/prepared_model.h"
-#include "graph/release_code.h"
-#include "tsquant/backend.h"
+#include "graph/free_graphs.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_with_accuracy_control.h"
 
@@ -168,8 +168,8 @@ class Flow {
   }
 
   static void discard(Candidate candidate) {
-    release_code(candidate.best.model.model);
-    release_code(*candidate.prepared->model);
+    free_graphs(candidate.best.model.model);
+    free_graphs(*candidate.prepared->model);
   }
 
   bool replace_if_better(Candidate& candidate, Candidate other) {

@@ -9,8 +9,8 @@
 #include <limits>
 #include <numeric>
 
-#include "graph/tap_runner.h"
-#include "report/runnable.h"
+#include "evaluation/runnable.h"
+#include "run/tap_runner.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -8,7 +8,7 @@
 #include <exception>
 #include <thread>
 
-#include "graph/release_code.h"
+#include "graph/free_graphs.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -37,7 +37,7 @@ QuantizedModel VariantMaker::make(const std::vector<const QuantizerGroup*>& reve
 
 void VariantMaker::drop(QuantizedModel& model) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  release_code(model.model);
+  free_graphs(model.model);
 }
 
 namespace {

@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "report/text_table.h"
+#include "base/text_table.h"
 #include "tsquant/quantize_with_accuracy_control.h"
 
 namespace tsquant {

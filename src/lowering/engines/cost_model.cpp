@@ -6,8 +6,8 @@
 #include <numeric>
 
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/engines/weighted_op.h"
 
 namespace tsquant {

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <map>
 
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/engines/lowering_context.h"
 #include "lowering/reference_nodes.h"
 

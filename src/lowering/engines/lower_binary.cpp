@@ -1,5 +1,5 @@
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/engines/lowering_context.h"
 
 namespace tsquant {

@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/engines/lowering_context.h"
 
 namespace tsquant {

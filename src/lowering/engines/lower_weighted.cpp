@@ -1,8 +1,8 @@
-#include "graph/error_text.h"
+#include "base/error_text.h"
 #include "graph/names.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/engines/weighted_op.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 
 namespace tsquant {
 

@@ -6,8 +6,8 @@
 
 #include "graph/dead_code.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

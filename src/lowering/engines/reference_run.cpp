@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/tap_runner.h"
 #include "graph/tensor_values.h"
-#include "graph/walk.h"
 #include "lowering/engines/engine.h"
+#include "run/tap_runner.h"
 
 namespace tsquant {
 

@@ -1,6 +1,6 @@
 #include <unordered_set>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/engines/lowering_context.h"
 
 namespace tsquant {

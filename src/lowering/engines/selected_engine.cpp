@@ -7,7 +7,7 @@
 
 #include "io/archive_info.h"
 #include "lowering/engines/lowering_context.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -1,8 +1,8 @@
 #include <unordered_set>
 
 #include "graph/mutation.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "lowering/engines/lowering_context.h"
 
 namespace tsquant {

@@ -5,10 +5,10 @@
 
 #include <unordered_set>
 
-#include "graph/error_text.h"
-#include "graph/tap_runner.h"
+#include "base/error_text.h"
+#include "graph/node_lists.h"
 #include "graph/tensor_values.h"
-#include "graph/walk.h"
+#include "run/tap_runner.h"
 #include "tsquant/error.h"
 
 namespace tsquant {

@@ -6,7 +6,7 @@
 #include <regex>
 #include <set>
 
-#include "graph/nearest.h"
+#include "base/nearest.h"
 #include "quantizers/openvino/node_roles.h"
 #include "tsquant/error.h"
 

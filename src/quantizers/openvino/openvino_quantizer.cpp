@@ -6,7 +6,7 @@
 #include "quantizers/openvino/fused_groups.h"
 #include "quantizers/openvino/ignored_scope.h"
 #include "quantizers/openvino/recurrent.h"
-#include "quantizers/openvino/spectrum.h"
+#include "quantizers/openvino/spectrogram_magnitudes.h"
 #include "quantizers/openvino/view_adapter.h"
 #include "tsquant/error.h"
 

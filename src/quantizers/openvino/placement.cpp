@@ -40,7 +40,7 @@ MetatypeSet metatypes_to_ignore(const OpenVINOQuantizerOptions& options) {
 }
 
 /// Operators with weights, in node order, with what the table allows for them.
-std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const SiteGraph& sites,
+std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const InsertionPointGraph& sites,
                                          const std::vector<OpPlan>& plans, const Constraints& constraints,
                                          const std::vector<bool>& ignored) {
   static const MetatypeSet kAtenEmbedding{"AtenEmbedding", "AtenEmbeddingBag"};
@@ -83,7 +83,8 @@ OverflowFix overflow_fix_of(const OpenVINOQuantizerOptions& options) {
                                                                                  : options.overflow_fix;
 }
 
-Fate fate_of(int node, const SiteGraph& sites, const std::vector<bool>& user, const std::vector<bool>& pattern) {
+Fate fate_of(int node, const InsertionPointGraph& sites, const std::vector<bool>& user,
+             const std::vector<bool>& pattern) {
   const PlacementNode& info = sites.graph->node(node);
   if (info.kind != PlacementKind::kOperator) return Fate::kNone;
   if (user[node]) return Fate::kIgnored;
@@ -105,7 +106,7 @@ Fate fate_of(int node, const SiteGraph& sites, const std::vector<bool>& user, co
   }
 }
 
-std::vector<Fate> describe_fates(const SiteGraph& sites, const Setup& setup, const std::vector<bool>& user,
+std::vector<Fate> describe_fates(const InsertionPointGraph& sites, const Setup& setup, const std::vector<bool>& user,
                                  const std::vector<bool>& pattern, const std::vector<int>& lonely) {
   std::vector<Fate> fates(sites.graph->size(), Fate::kNone);
   for (size_t i = 0; i < fates.size(); ++i) fates[i] = fate_of(static_cast<int>(i), sites, user, pattern);
@@ -139,7 +140,8 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   }
   Placement placement;
   placement.fused = find_matches(inference, fused_patterns());
-  const SiteGraph sites = make_site_graph(inference, placement.fused, left_out, metatypes_to_ignore(options), plans);
+  const InsertionPointGraph sites =
+      make_site_graph(inference, placement.fused, left_out, metatypes_to_ignore(options), plans);
   const auto weighted = weighted_nodes(graph, sites, plans, weights, left_out);
 
   PropagationState state(sites);

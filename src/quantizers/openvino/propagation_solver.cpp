@@ -63,7 +63,7 @@ void PropagationSolver::notify(int id) {
 }
 
 void PropagationSolver::finish(int id, StopReason reason) {
-  Traveller& traveller = state_.at(id);
+  PropagatingQuantizer& traveller = state_.at(id);
   traveller.waiting_at = -1;
   traveller.queued = false;
   if (reason != StopReason::kStart) traveller.stop = reason;
@@ -407,7 +407,7 @@ void PropagationSolver::merge_at(int branch, const IdList& waiting) {
   const int above = merge && merge->above ? state_.add_at_post_hook(merge->above, branch, -1) : 0;
   IdList kept;
   for (size_t i = 0; i < waiting.size(); ++i) {
-    Traveller& traveller = state_.at(waiting[i]);
+    PropagatingQuantizer& traveller = state_.at(waiting[i]);
     traveller.queued = false;
     traveller.waiting_at = -1;
     if (!merge || merge->keep[i]) {

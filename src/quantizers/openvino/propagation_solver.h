@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "quantizers/openvino/merge_rules.h"
+#include "quantizers/openvino/propagation_queue.h"
 #include "quantizers/openvino/propagation_state.h"
-#include "quantizers/openvino/travel_queue.h"
 
 namespace tsquant::openvino {
 
@@ -100,10 +100,10 @@ class PropagationSolver {
   bool visit(int site) const;
 
   PropagationState& state_;
-  const SiteGraph& graph_;
+  const InsertionPointGraph& graph_;
   const std::vector<OpPlan>& plans_;
   SolverOptions options_;
-  TravelQueue queue_;
+  PropagationQueue queue_;
   EntryLists waiting_;   ///< by branch
   EntryLists watchers_;  ///< by quantizer: parked ones that look again when it moves
   /// By branch: a quantizer that those waiting there miss; 0: none is known. Forgotten when it moves.

@@ -6,7 +6,7 @@
 
 namespace tsquant::openvino {
 
-PropagationState::PropagationState(const SiteGraph& graph)
+PropagationState::PropagationState(const InsertionPointGraph& graph)
     : graph_(graph),
       forward_(1, 0),
       standing_(graph.sites.size(), 0),
@@ -59,7 +59,7 @@ void PropagationState::affect_site(int id, int site) {
   touched_.push_back(id, -1 - site);
 }
 
-int PropagationState::add(Traveller traveller) {
+int PropagationState::add(PropagatingQuantizer traveller) {
   travellers_.push_back(std::move(traveller));
   const auto lists = static_cast<size_t>(travellers_.size());
   for (EntryLists* by_quantizer : {&touched_, &sinks_, &absorbed_, &downstream_}) by_quantizer->grow(lists);
@@ -68,7 +68,7 @@ int PropagationState::add(Traveller traveller) {
 }
 
 int PropagationState::create(std::shared_ptr<const QConfigList> configs, int hook, int group) {
-  Traveller traveller;
+  PropagatingQuantizer traveller;
   traveller.configs = std::move(configs);
   traveller.location = hook;
   traveller.group = group;
@@ -95,7 +95,7 @@ int PropagationState::add_at_post_hook(std::shared_ptr<const QConfigList> config
 }
 
 int PropagationState::clone(int id) {
-  Traveller copy = travellers_[id];
+  PropagatingQuantizer copy = travellers_[id];
   copy.queued = false;
   const int cloned = add(std::move(copy));
   for (int entry : collect(id, touched_)) entry < 0 ? affect_site(cloned, -1 - entry) : affect_link(cloned, entry);
@@ -116,7 +116,7 @@ IdList PropagationState::downstream_of(int id) const {
 }
 
 void PropagationState::remove(int id, bool keep_standing) {
-  Traveller& traveller = travellers_[id];
+  PropagatingQuantizer& traveller = travellers_[id];
   if (!keep_standing && standing_[traveller.location] == id) standing_[traveller.location] = 0;
   traveller.alive = false;
   traveller.group = -1;
@@ -125,7 +125,7 @@ void PropagationState::remove(int id, bool keep_standing) {
 }
 
 void PropagationState::move(int id, const IdList& path) {
-  Traveller& traveller = travellers_[id];
+  PropagatingQuantizer& traveller = travellers_[id];
   if (standing_[traveller.location] == id) standing_[traveller.location] = 0;
   for (int link : path) {
     affect_link(id, link);
@@ -159,8 +159,8 @@ void PropagationState::merge_groups(int to, int from) {
 
 /// The lists keep the entries of `id`, which from now on stand for `survivor`.
 void PropagationState::take_over(int survivor, int id) {
-  Traveller& gone = travellers_[id];
-  Traveller& kept = travellers_[survivor];
+  PropagatingQuantizer& gone = travellers_[id];
+  PropagatingQuantizer& kept = travellers_[survivor];
   absorbed_.push_back(survivor, id);
   downstream_.erase(survivor, id);
   if (gone.group >= 0) {
@@ -202,7 +202,7 @@ void PropagationState::merge_into_path(int id, const IdList& path, int fallback)
     }
   }
   for (int survivor : survivors) take_over(survivor, id);
-  Traveller& gone = travellers_[id];
+  PropagatingQuantizer& gone = travellers_[id];
   gone.alive = false;
   gone.group = -1;
   gone.weights_of = -1;

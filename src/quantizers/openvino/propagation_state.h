@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "quantizers/openvino/entry_lists.h"
-#include "quantizers/openvino/site_graph.h"
+#include "quantizers/openvino/insertion_point_graph.h"
 
 namespace tsquant::openvino {
 
@@ -23,7 +23,7 @@ enum class StopReason {
 };
 
 /// A quantizer on its way from the operator that asked for it towards the producer of the tensor.
-struct Traveller {
+struct PropagatingQuantizer {
   std::shared_ptr<const QConfigList> configs;
   int location = -1;  ///< hook where it stands
   int steps = 0;      ///< links it moved along
@@ -37,33 +37,33 @@ struct Traveller {
 
 /// Quantizers by id: from 1, in order of creation; 0 is unused. Growing moves none of them, so references stay valid;
 /// blocks keep allocations few.
-class TravellerList {
+class PropagatingQuantizerList {
  public:
-  Traveller& operator[](int id) { return blocks_[id / kBlock][id % kBlock]; }
-  const Traveller& operator[](int id) const { return blocks_[id / kBlock][id % kBlock]; }
+  PropagatingQuantizer& operator[](int id) { return blocks_[id / kBlock][id % kBlock]; }
+  const PropagatingQuantizer& operator[](int id) const { return blocks_[id / kBlock][id % kBlock]; }
   int size() const { return size_; }
-  void push_back(Traveller traveller) {
-    if (size_ % kBlock == 0) blocks_.push_back(std::make_unique<Traveller[]>(kBlock));
+  void push_back(PropagatingQuantizer traveller) {
+    if (size_ % kBlock == 0) blocks_.push_back(std::make_unique<PropagatingQuantizer[]>(kBlock));
     (*this)[size_++] = std::move(traveller);
   }
 
  private:
   static constexpr int kBlock = 64;
-  std::vector<std::unique_ptr<Traveller[]>> blocks_;
+  std::vector<std::unique_ptr<PropagatingQuantizer[]>> blocks_;
   int size_ = 0;
 };
 
-/// Quantizers on a SiteGraph and what each site and link is affected by.
+/// Quantizers on a InsertionPointGraph and what each site and link is affected by.
 ///
 /// Merging quantizers does not rewrite the lists of the sites: an entry of a merged quantizer stands for the one that
 /// took it over (`find`), which keeps long chains of branches linear.
 class PropagationState {
  public:
-  explicit PropagationState(const SiteGraph& graph);
+  explicit PropagationState(const InsertionPointGraph& graph);
 
-  const SiteGraph& graph() const { return graph_; }
-  Traveller& at(int id) { return travellers_[id]; }
-  const Traveller& at(int id) const { return travellers_[id]; }
+  const InsertionPointGraph& graph() const { return graph_; }
+  PropagatingQuantizer& at(int id) { return travellers_[id]; }
+  const PropagatingQuantizer& at(int id) const { return travellers_[id]; }
   int count() const { return travellers_.size() - 1; }
   /// The living quantizer that an entry stands for.
   int find(int id) const;
@@ -109,11 +109,11 @@ class PropagationState {
   void affect_site(int id, int site);
   int find_group(int group) const;
   void take_over(int survivor, int id);
-  int add(Traveller traveller);
+  int add(PropagatingQuantizer traveller);
   int create(std::shared_ptr<const QConfigList> configs, int hook, int group);
 
-  const SiteGraph& graph_;
-  TravellerList travellers_;                ///< the first is unused
+  const InsertionPointGraph& graph_;
+  PropagatingQuantizerList travellers_;     ///< the first is unused
   mutable std::vector<int> forward_;        ///< by quantizer: itself, the one that took it over, or 0 when removed
   mutable std::vector<int> group_forward_;  ///< by group
   std::vector<int> standing_;               ///< by site; 0: none

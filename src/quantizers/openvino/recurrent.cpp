@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "graph/carried_state.h"
 #include "graph/params.h"
-#include "graph/sequence.h"
 
 namespace tsquant::openvino {
 

@@ -27,7 +27,7 @@ namespace {
 
 /// The first quantizers below the integer inputs of the model.
 std::vector<int> below_integer_inputs(const PropagationState& state) {
-  const SiteGraph& graph = state.graph();
+  const InsertionPointGraph& graph = state.graph();
   std::vector<int> ids, stack;
   std::vector<bool> seen(graph.sites.size(), false);
   for (size_t i = 0; i < graph.sites.size(); ++i) {
@@ -58,7 +58,7 @@ void append_sinks(IdList& nodes, const PropagationState& state, const IdList& si
 }
 
 SetupPoint activation_point(const PropagationState& state, int id, bool with_sinks) {
-  const Traveller& traveller = state.at(id);
+  const PropagatingQuantizer& traveller = state.at(id);
   const Site& hook = state.graph().sites[traveller.location];
   SetupPoint point;
   point.id = id;
@@ -246,7 +246,7 @@ class ChainMerger {
   }
 
   PropagationState& state_;
-  const SiteGraph& graph_;
+  const InsertionPointGraph& graph_;
   std::vector<int> seen_;
   std::vector<bool> done_;
 };

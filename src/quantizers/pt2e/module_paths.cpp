@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "graph/nearest.h"
+#include "base/nearest.h"
 #include "tsquant/error.h"
 
 namespace tsquant::pt2e {

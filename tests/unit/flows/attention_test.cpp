@@ -9,7 +9,7 @@
 #include <cmath>
 #include <set>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/passes.h"
 #include "support/support.h"
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "numerics/fp8.h"
 #include "support/support.h"
 

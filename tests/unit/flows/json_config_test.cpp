@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
-#include <tsquant/config.h>
 #include <tsquant/error.h>
+#include <tsquant/quantize_config.h>
 
 #include <fstream>
 

@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "support/support.h"
 
 namespace tsquant::testing {

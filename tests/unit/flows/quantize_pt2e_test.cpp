@@ -5,7 +5,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "support/support.h"
 
 namespace tsquant::testing {

@@ -91,7 +91,7 @@ TEST(StatisticsOptions, ASecondRunFromTheFileIsBitwiseEqual) {
   EXPECT_EQ(f.progress, 2) << "no sample is run";
 }
 
-/// Counts the convolutions that calibration runs on this thread (steady_convolution.h).
+/// Counts the convolutions that calibration runs on this thread (deterministic_ops.h).
 class ConvolutionCount {
  public:
   ConvolutionCount()
@@ -103,7 +103,7 @@ class ConvolutionCount {
 
  private:
   static std::unique_ptr<at::ObserverContext> count(const at::RecordFunction& function) {
-    if (std::string(function.name()) == "tsquant::steady_conv2d") ++total_;
+    if (std::string(function.name()) == "tsquant::deterministic_conv2d") ++total_;
     return nullptr;
   }
 

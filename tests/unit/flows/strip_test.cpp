@@ -2,7 +2,7 @@
 #include <tsquant/strip.h>
 #include <tsquant/tsquant.h>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/lowering.h"
 #include "support/support.h"
 

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "graph/walk.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 #include "tsquant/error.h"

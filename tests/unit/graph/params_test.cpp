@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "support/support.h"
 
 namespace tsquant {

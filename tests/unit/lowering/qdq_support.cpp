@@ -2,7 +2,7 @@
 
 #include <stdexcept>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 
 namespace tsquant::testing {
 

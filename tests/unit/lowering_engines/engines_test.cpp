@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 
 namespace tsquant::testing {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "lowered.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 
 // Integer kernels lay images out channels-last. Nothing in a model, and nobody who calls it, may see that.
 namespace tsquant::testing {

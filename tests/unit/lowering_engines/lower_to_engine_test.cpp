@@ -2,10 +2,10 @@
 
 #include <filesystem>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowered.h"
 #include "support/support.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 
 namespace tsquant::testing {

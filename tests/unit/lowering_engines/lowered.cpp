@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "graph/names.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowering/lowering.h"
 #include "support/support.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 
 namespace tsquant::testing {
 

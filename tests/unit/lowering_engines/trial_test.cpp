@@ -1,12 +1,12 @@
 #include <gtest/gtest.h>
 #include <torch/library.h>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "lowered.h"
 #include "lowering/engines/trial.h"
 #include "lowering/lowering.h"
 #include "support/support.h"
-#include "tsquant/backend.h"
+#include "tsquant/engine.h"
 #include "tsquant/error.h"
 
 // What an engine refuses or computes in another way stays as Q/DQ alone.

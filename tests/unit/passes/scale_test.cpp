@@ -4,7 +4,7 @@
 #include <ctime>
 
 #include "graph/names.h"
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "passes/passes.h"
 #include "support/support.h"
 

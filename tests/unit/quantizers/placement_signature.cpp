@@ -8,8 +8,8 @@
 #include <set>
 
 #include "graph/params.h"
-#include "graph/tap_runner.h"
 #include "passes/passes.h"
+#include "run/tap_runner.h"
 
 namespace tsquant::testing {
 

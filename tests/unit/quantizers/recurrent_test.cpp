@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "graph/walk.h"
+#include "graph/node_lists.h"
 #include "support/support.h"
 #include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize_pt2e.h"

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Fails when a file includes against the arrows: every room may include the rooms named beside it and those that they
+may include. Public headers belong to the room whose concept they declare. usage: check_includes.py"""
+import pathlib
+import re
+import sys
+
+ROOMS = {
+    "base": [],
+    "graph": ["base"],
+    "numerics": ["base"],
+    "run": ["graph"],
+    "observers": ["numerics"],
+    "passes": ["run"],
+    "quantizers": ["passes"],  # their own rewrites use what passes share
+    "distributed": ["base"],
+    "io": ["run"],
+    "calibration": ["run", "observers", "distributed", "quantizers"],
+    "algorithms": ["calibration"],
+    "lowering": ["numerics", "passes", "quantizers", "io"],
+    "evaluation": ["lowering"],
+    "flows": ["algorithms", "lowering", "evaluation", "calibration"],
+    "report": ["flows"],
+    "cli": ["report"],
+}
+PUBLIC = {
+    "error.h": "base",
+    "sample.h": "base",
+    "quantization_spec.h": "base",
+    "range.h": "base",
+    "output_form.h": "base",
+    "progress.h": "base",
+    "algorithm_parameters.h": "base",
+    "data_source.h": "base",
+    "dataset.h": "base",
+    "range_estimator.h": "base",
+    "distributed.h": "base",
+    "report.h": "base",
+    "model.h": "graph",
+    "graph_view.h": "graph",
+    "observer.h": "observers",
+    "annotation.h": "quantizers",
+    "quantizer.h": "quantizers",
+    "quantization_config.h": "quantizers",
+    "load_quantizer.h": "quantizers",
+    "openvino_quantizer.h": "quantizers",
+    "x86_inductor_quantizer.h": "quantizers",
+    "xnnpack_quantizer.h": "quantizers",
+    "data_files.h": "io",
+    "engine.h": "lowering",
+}
+
+
+def reachable(room):
+    rooms, stack = set(), [room]
+    while stack:
+        next_room = stack.pop()
+        if next_room not in rooms:
+            rooms.add(next_room)
+            stack.extend(ROOMS[next_room])
+    return rooms
+
+
+def room_of(include):
+    folder, _, rest = include.partition("/")
+    return PUBLIC.get(rest, "flows") if folder == "tsquant" else folder
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parent.parent
+    wrong = []
+    for room in ROOMS:
+        allowed = reachable(room)
+        for path in sorted((root / "src" / room).rglob("*")):
+            if path.suffix not in (".h", ".cpp", ".inc"):
+                continue
+            for include in re.findall(r'^#include "([^"]+)"', path.read_text(), re.M):
+                target = room_of(include)
+                if "/" in include and target not in allowed:
+                    wrong.append(f"{path.relative_to(root)} includes {include} ({target})")
+    unknown = {p.name for p in (root / "src").iterdir() if p.is_dir()} - set(ROOMS)
+    wrong += [f"src/{name} has no row in ROOMS" for name in sorted(unknown)]
+    print("\n".join(wrong) or "all includes follow the arrows")
+    sys.exit(bool(wrong))
+
+
+main()

@@ -1,0 +1,83 @@
+#include "evaluation/benchmark.h"
+
+#include <fmt/format.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "base/text_table.h"
+#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/options.h"
+#include "tsquant/error.h"
+
+namespace tsquant::cli {
+
+namespace {
+
+struct BenchmarkArgs {
+  std::vector<std::string> models;
+  std::string json;
+  DataArgs data;
+  ShapeArgs shapes;
+  BenchmarkOptions options;
+};
+
+std::string to_json(const std::vector<BenchmarkResult>& results, const BenchmarkOptions& options) {
+  nlohmann::ordered_json json{{"threads", options.threads}, {"results", nlohmann::ordered_json::array()}};
+  for (const auto& result : results) {
+    json["results"].push_back({{"model", result.model},
+                               {"median_ms", result.median_ms},
+                               {"min_ms", result.min_ms},
+                               {"ratio_to_first", result.ratio_to_first},
+                               {"optimized", result.optimized},
+                               {"rounds", result.rounds}});
+  }
+  return json.dump(1);
+}
+
+Sample sample_of(const BenchmarkArgs& args) {
+  if (args.shapes.given()) return make_sample(args.shapes);
+  if (!args.data.path.empty()) return open_data(args.data).dataset.get(0);
+  throw Error(ErrorCode::kInvalidArgument, "the inputs are not known", "--input-shape",
+              "give one --input-shape per input, or --data");
+}
+
+void run(const BenchmarkArgs& args) {
+  const Sample sample = sample_of(args);
+  std::vector<Runnable> models;
+  for (const auto& path : args.models) models.push_back(load_runnable(path));
+  const auto results = benchmark(std::move(models), sample, args.options);
+  if (!args.json.empty()) {
+    write_text(args.json, to_json(results, args.options));
+    return;
+  }
+  TextTable table({"model", "median ms", "min ms", "ratio", "times faster"});
+  table.align_right({1, 2, 3, 4});
+  for (const auto& result : results) {
+    table.add({result.model + (result.optimized ? " (optimized)" : ""), fmt::format("{:.3f}", result.median_ms),
+               fmt::format("{:.3f}", result.min_ms), fmt::format("{:.3f}", result.ratio_to_first),
+               fmt::format("{:.2f}", 1 / result.ratio_to_first)});
+  }
+  std::cout << table.text();
+}
+
+}  // namespace
+
+void add_benchmark(CLI::App& app) {
+  auto args = std::make_shared<BenchmarkArgs>();
+  auto* command = app.add_subcommand("benchmark", "Time several models in turn, with equal conditions");
+  command->add_option("models", args->models, "TorchScript files; ratios are to the first")->required();
+  add_shape_options(*command, args->shapes);
+  add_data_options(*command, args->data, 1, false);
+  command->add_option("--threads", args->options.threads, "LibTorch's intra-op threads")->capture_default_str();
+  command->add_option("--seconds", args->options.seconds, "Measure for about this long")->capture_default_str();
+  command->add_option("--rounds", args->options.rounds, "Exact number of rounds instead of a time");
+  command->add_flag("--optimize", args->options.optimize,
+                    "Freeze float models and run LibTorch's optimize_for_inference on them");
+  add_library_option(*command);
+  add_json_option(*command, args->json);
+  command->callback([args] { run(*args); });
+}
+
+}  // namespace tsquant::cli

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "evaluation/runnable.h"
+
+namespace tsquant {
+
+struct BenchmarkOptions {
+  int threads = 1;        ///< LibTorch's intra-op threads while measuring; restored afterwards
+  double seconds = 5;     ///< measure for about this long in total; at least 20 rounds, at most 2000
+  int64_t rounds = 0;     ///< exact number of rounds; 0: by `seconds`
+  bool optimize = false;  ///< freeze float models and run LibTorch's optimize_for_inference on them first
+};
+
+struct BenchmarkResult {
+  std::string model;
+  double median_ms = 0, min_ms = 0;
+  double ratio_to_first = 1;  ///< median of this model / median of the first model; below 1 is faster
+  bool optimized = false;     ///< optimize_for_inference was applied
+  int64_t rounds = 0;
+};
+
+/// Times the models in turn, one run each per round, so that changes of the machine's clock hit all alike.
+std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sample& sample,
+                                       const BenchmarkOptions& options);
+
+}  // namespace tsquant

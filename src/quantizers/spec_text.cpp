@@ -1,0 +1,34 @@
+#include "quantizers/spec_text.h"
+
+#include <fmt/format.h>
+
+namespace tsquant {
+
+namespace {
+
+std::string integer_text(const QuantizationSpec& spec) {
+  const char* mode = spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
+  std::string codes = fmt::format("{} bits", spec.num_bits);
+  if (spec.dtype) codes = c10::toString(*spec.dtype);
+  if (spec.quant_min && spec.quant_max) codes += fmt::format(" [{}, {}]", *spec.quant_min, *spec.quant_max);
+  if (spec.signedness_to_force) codes += *spec.signedness_to_force ? " signed" : " unsigned";
+  std::string text = codes + " " + mode;
+  if (spec.narrow_range) text += ", narrow range";
+  if (spec.half_range) text += ", half range";
+  return text;
+}
+
+}  // namespace
+
+const char* format_text(FP8Type type) { return type == FP8Type::kE4M3 ? "f8e4m3" : "f8e5m2"; }
+
+std::string spec_text(const QuantizationSpec& spec) {
+  std::string text = spec.destination_type ? format_text(*spec.destination_type) : integer_text(spec);
+  if (spec.per_channel) text += fmt::format(", per channel (axis {})", spec.ch_axis);
+  if (spec.fixed_scale) {
+    text += fmt::format(", fixed scale {} and zero point {}", *spec.fixed_scale, spec.fixed_zero_point.value_or(0));
+  }
+  return text;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,90 @@
+#include "run/tap_runner.h"
+
+#include <gtest/gtest.h>
+
+#include "graph/node_lists.h"
+#include "support/support.h"
+#include "tsquant/error.h"
+
+namespace tsquant::testing {
+namespace {
+
+TapPoint after(const Model& model, const char* kind, size_t index = 0) {
+  return {nodes_of_kind(model.graph()->block(), {kind}).at(index)->output(), {nullptr, 0}};
+}
+
+TEST(TapRunner, FiresOncePerIterationOfALoop) {
+  const Model model =
+      Model::from(define("def forward(self, x):\n"
+                         "    i = 0\n"
+                         "    while i < 3:\n"
+                         "        x = torch.mul(x, 2)\n"
+                         "        i += 1\n"
+                         "    return x\n"));
+  std::vector<float> seen;
+  const TapRunner runner(model, {after(model, "aten::mul")});
+  const auto result =
+      runner.run({{at::ones({1})}, {}}, [&](size_t, const at::Tensor& x) { seen.push_back(x.item<float>()); });
+  EXPECT_EQ(seen, (std::vector<float>{2, 4, 8}));
+  EXPECT_EQ(result.toTensor().item<float>(), 8);
+}
+
+TEST(TapRunner, AUseIsSeenWhenItIsReadAndAValueWhenItIsMade) {
+  const Model model =
+      Model::from(define("def forward(self, x):\n"
+                         "    y = torch.add(x, 1)\n"
+                         "    y.mul_(10)\n"
+                         "    return torch.relu(y)\n"));
+  auto* relu = nodes_of_kind(model.graph()->block(), {"aten::relu"}).at(0);
+  const TapRunner runner(model, {after(model, "aten::add"), {relu->input(0), {relu, 0}}});
+  std::map<size_t, float> seen;
+  runner.run({{at::ones({1})}, {}}, [&](size_t tap, const at::Tensor& x) { seen[tap] = x.item<float>(); });
+  EXPECT_EQ(seen[0], 2);
+  EXPECT_EQ(seen[1], 20);
+}
+
+TEST(TapRunner, StateStaysInTheRunner) {
+  auto module = define(
+      "def forward(self, x):\n"
+      "    self.count.add_(1)\n"
+      "    return x + self.count\n",
+      {{"count", at::zeros({1})}});
+  const Model model = Model::from(module);
+  const TapRunner runner(model, {});
+  EXPECT_EQ(runner.run({{at::zeros({1})}, {}}, {}).toTensor().item<float>(), 1);
+  EXPECT_EQ(runner.run({{at::zeros({1})}, {}}, {}).toTensor().item<float>(), 2) << "samples follow each other";
+  EXPECT_EQ(TapRunner(model, {}).run({{at::zeros({1})}, {}}, {}).toTensor().item<float>(), 1);
+  EXPECT_EQ(module.attr("count").toTensor().item<float>(), 0) << "the caller's buffer was written";
+}
+
+TEST(TapRunner, ListsOfTheModelDoNotGrow) {
+  torch::jit::Module module("__torch__.ListHolder");
+  module.register_attribute("training", c10::BoolType::get(), false);
+  module.register_attribute("seen", c10::ListType::ofInts(), c10::List<int64_t>());
+  module.define("def forward(self, x):\n    self.seen.append(1)\n    return x + len(self.seen)\n");
+  const Model model = Model::from(module);
+  model.run({{at::zeros({1})}, {}});
+  EXPECT_EQ(model.run({{at::zeros({1})}, {}}).toTensor().item<float>(), 1);
+  EXPECT_EQ(module.attr("seen").toIntList().size(), 0u);
+}
+
+TEST(TapRunner, WrongArgumentsAreDatasetErrors) {
+  const Model model = Model::from(define("def forward(self, x, n: int):\n    return torch.reshape(x, [n, -1])\n"));
+  const TapRunner runner(model, {});
+  const auto code_of = [&](const Sample& sample) {
+    try {
+      runner.run(sample, {});
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  };
+  EXPECT_EQ(code_of({{at::ones({4})}, {}}), ErrorCode::kDataset) << "missing argument";
+  EXPECT_EQ(code_of({{at::ones({4}), "two"}, {}}), ErrorCode::kDataset) << "wrong type";
+  EXPECT_EQ(code_of({{at::ones({4}), 3}, {}}), ErrorCode::kDataset) << "the operator refuses";
+  EXPECT_EQ(code_of({{at::ones({4})}, {{"m", 2}}}), ErrorCode::kDataset) << "unknown keyword";
+  EXPECT_EQ(runner.run({{at::ones({4})}, {{"n", 2}}}, {}).toTensor().size(0), 2);
+}
+
+}  // namespace
+}  // namespace tsquant::testing

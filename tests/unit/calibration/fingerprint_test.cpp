@@ -112,14 +112,5 @@ TEST(Fingerprint, OfAnnotationsKnowsPlacesAndSpecs) {
   EXPECT_EQ(fingerprint(changed), reference);
 }
 
-TEST(Describe, NamesTheFieldsOfAnEstimator) {
-  EXPECT_EQ(describe(RangeEstimatorParameters{}),
-            "min(default, default, clip=none, p=0.0001) max(default, default, "
-            "clip=none, p=0.0001)");
-  auto estimator = RangeEstimatorParameters::mean_quantile();
-  estimator.max.clipping_value = 2.5;
-  EXPECT_EQ(describe(estimator), "min(quantile, mean, clip=none, p=0.0001) max(quantile, mean, clip=2.5, p=0.0001)");
-}
-
 }  // namespace
 }  // namespace tsquant

@@ -7,14 +7,14 @@ import sys
 
 ROOMS = {
     "base": [],
-    "graph": ["base"],
+    "graph": ["io"],
     "numerics": ["base"],
     "run": ["graph"],
     "observers": ["numerics"],
     "passes": ["run"],
     "quantizers": ["passes"],  # their own rewrites use what passes share
     "distributed": ["base"],
-    "io": ["run"],
+    "io": ["base"],
     "calibration": ["run", "observers", "distributed", "quantizers"],
     "algorithms": ["calibration"],
     "lowering": ["numerics", "passes", "quantizers", "io"],

@@ -7,6 +7,7 @@
 
 #include "calibration/fingerprint.h"
 #include "calibration/rank_agreement.h"
+#include "io/output_target.h"
 #include "tsquant/distributed.h"
 #include "tsquant/error.h"
 
@@ -41,10 +42,21 @@ bool all_agree(StatisticsExchange* exchange, bool mine) {
 
 StatisticsCache::StatisticsCache(Paths paths, std::shared_ptr<StatisticsExchange> exchange)
     : paths_(std::move(paths)), exchange_(std::move(exchange)) {
-  if (paths_.in.empty() || paths_.directory.empty()) return;
-  throw Error(ErrorCode::kInvalidArgument, "statistics are to be read from a file and from a cache folder",
-              "statistics_in", "give statistics_in or statistics_path");
+  if (!paths_.in.empty() && !paths_.directory.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "statistics are to be read from a file and from a cache folder",
+                "statistics_in", "give statistics_in or statistics_path");
+  }
+  if (paths_.out.empty()) return;
+  std::exception_ptr failure;
+  try {
+    if (writes()) check_output(paths_.out, "statistics");  // before the samples run
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  throw_together(exchange_.get(), failure);
 }
+
+bool StatisticsCache::writes() const { return !exchange_ || exchange_->rank() == 0; }
 
 const CollectedStatistics* StatisticsCache::find(const Keys& keys) {
   const CollectedStatistics* found = nullptr;
@@ -83,7 +95,13 @@ const CollectedStatistics* StatisticsCache::find_in_file(const Keys& keys) {
 
 const CollectedStatistics* StatisticsCache::find_in_directory(const Keys& keys) {
   const auto path = std::filesystem::path(paths_.directory) / file_name(keys);
-  if (!std::filesystem::exists(path)) return nullptr;
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    if (error)
+      throw Error(ErrorCode::kCalibration, "cannot read the cache folder: " + error.message(), paths_.directory);
+    if (writes()) check_output_folder(paths_.directory, "statistics");
+    return nullptr;
+  }
   for (auto& candidate : read_statistics(path.string())) {
     require_equal_keys(candidate.keys, keys, "the statistics and this run", path.string());
     read_.push_back(std::move(candidate));
@@ -96,7 +114,7 @@ void StatisticsCache::add(CollectedStatistics statistics) {
   collected_.push_back(std::move(statistics));
   std::exception_ptr failure;
   try {
-    if (!exchange_ || exchange_->rank() == 0) write(collected_.back());
+    if (writes()) write(collected_.back());
   } catch (...) {
     failure = std::current_exception();
   }

@@ -20,14 +20,15 @@ class StatisticsCache {
   struct Paths {
     std::string in, out, directory;
   };
-  /// @throws Error kInvalidArgument when `in` and `directory` are both given
+  /// @throws Error kInvalidArgument when `in` and `directory` are both given; kIo when `out` cannot be written
   StatisticsCache(Paths paths, std::shared_ptr<StatisticsExchange> exchange);
 
   /// True when statistics may be read, so that the key of the data is wanted before the run.
   bool may_read() const { return !paths_.in.empty() || !paths_.directory.empty(); }
 
   /// Statistics that were collected from the same things; null when they have to be collected.
-  /// @throws Error kCalibration when the file to read has none or differs in a key: names the key and both values
+  /// @throws Error kCalibration when the file to read has none or differs in a key: names the key and both values;
+  ///         kIo when a cache folder without them cannot be written
   const CollectedStatistics* find(const std::map<std::string, std::string>& keys);
 
   /// Keeps what was collected, and writes it. Among several processes rank 0 writes.
@@ -40,6 +41,7 @@ class StatisticsCache {
  private:
   const CollectedStatistics* find_in_file(const std::map<std::string, std::string>& keys);
   const CollectedStatistics* find_in_directory(const std::map<std::string, std::string>& keys);
+  bool writes() const;  ///< among several processes rank 0 does
   void write(const CollectedStatistics& latest) const;
 
   Paths paths_;

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <torch/script.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "io/input_path.h"
+#include "io/write_module.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -57,20 +57,13 @@ void write_statistics(const std::string& path, const std::vector<CollectedStatis
   size_t tensors = 0;
   for (const auto& collection : collections) records.push_back(collection_json(collection, module, tensors));
   const json text{{"format", kFormat}, {"version", kVersion}, {"tsquant", TSQUANT_VERSION}, {"collections", records}};
-  const std::string candidate = fmt::format("{}.{}.part", path, getpid());
-  try {
-    module.save(candidate, {{kText, text.dump(1)}});
-    std::filesystem::rename(candidate, path);
-  } catch (const std::exception& error) {
-    std::remove(candidate.c_str());
-    const std::string reason = error.what();
-    throw Error(ErrorCode::kIo, "the statistics could not be written: " + reason.substr(0, reason.find('\n')), path,
-                "check that the folder exists and can be written");
-  }
+  save_module(path, "statistics", module, {{kText, text.dump(1)}});
 }
 
 std::vector<CollectedStatistics> read_statistics(const std::string& path) {
-  if (!std::filesystem::exists(path)) fail(path, "the statistics file does not exist");
+  std::error_code unreadable;  // require_readable says why
+  if (!std::filesystem::exists(path, unreadable) && !unreadable) fail(path, "the statistics file does not exist");
+  require_readable(path, ErrorCode::kCalibration);
   torch::jit::ExtraFilesMap extra{{kText, ""}};
   torch::jit::Module module;
   try {

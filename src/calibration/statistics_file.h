@@ -21,7 +21,7 @@ struct CollectedStatistics {
 /// file extra/statistics.json (`unzip -p FILE '*/statistics.json'`) names the format and its version, and holds the
 /// keys and the buffers of each observer.
 ///
-/// Written beside `path` and renamed, so that `path` never holds half a file. @throws Error kIo
+/// `path` never holds half a file, and equal statistics give equal bytes. @throws Error kIo
 void write_statistics(const std::string& path, const std::vector<CollectedStatistics>& collections);
 
 /// @throws Error kCalibration when the file is missing, damaged, of another version or no statistics file at all

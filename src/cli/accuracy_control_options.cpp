@@ -116,6 +116,14 @@ void add_accuracy_options(CLI::App& app, AccuracyArgs& args) {
   add(app.add_flag("--convert-to-mixed", args.advanced.convert_to_mixed_preset, "Try the mixed preset first"));
 }
 
+void check_max_drop(const AccuracyArgs& args) {
+  if (!args.max_drop || *args.max_drop <= 1) return;
+  // Perplexity is no share; an absolute drop of it may be any number.
+  if (args.metric == "perplexity" && args.drop_type == "absolute") return;
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("a drop of {:g} would allow any result", *args.max_drop),
+              "--max-drop", "give a share between 0 and 1, such as 0.01 for one percent");
+}
+
 AccuracyControlResult quantize_within_limit(Model& model, Quantizer& quantizer, const Dataset& calibration,
                                             const DataArgs& calibration_args, const AccuracyArgs& args,
                                             const QuantizePt2eOptions& options) {

@@ -18,6 +18,9 @@ struct AccuracyArgs {
 };
 void add_accuracy_options(CLI::App& app, AccuracyArgs& args);
 
+/// A share cannot drop by more than 1: such a limit is meant as a percentage. @throws Error kInvalidArgument
+void check_max_drop(const AccuracyArgs& args);
+
 /// Quantizes with the limit; inputs, normalisation and labels are those of the calibration data unless given.
 /// @throws Error as quantize_pt2e_with_accuracy_control; kDataset, kInvalidArgument (unknown metric)
 AccuracyControlResult quantize_within_limit(Model& model, Quantizer& quantizer, const Dataset& calibration,

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/placement.h"
 #include "quantizers/spec_text.h"
 
@@ -40,6 +41,7 @@ void print(const Placement& placement) {
 }
 
 void run(const AnnotateArgs& args) {
+  check_outputs({{"--json", args.json, "annotations"}});
   c10::optional<Sample> sample;
   if (args.shapes.given()) {
     sample = make_sample(args.shapes);
@@ -51,7 +53,7 @@ void run(const AnnotateArgs& args) {
     print(placement);
   } else {
     const auto json = args.form == "pt2e" ? pt2e_json : to_json;
-    write_text(args.json, json(placement.annotations, *placement.view));
+    write_text(args.json, "annotations", json(placement.annotations, *placement.view));
   }
 }
 

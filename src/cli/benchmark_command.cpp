@@ -9,6 +9,8 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
+#include "cli/value_checks.h"
 #include "tsquant/error.h"
 
 namespace tsquant::cli {
@@ -44,12 +46,13 @@ Sample sample_of(const BenchmarkArgs& args) {
 }
 
 void run(const BenchmarkArgs& args) {
+  check_outputs({{"--json", args.json, "times"}});
   const Sample sample = sample_of(args);
   std::vector<Runnable> models;
   for (const auto& path : args.models) models.push_back(load_runnable(path));
   const auto results = benchmark(std::move(models), sample, args.options);
   if (!args.json.empty()) {
-    write_text(args.json, to_json(results, args.options));
+    write_text(args.json, "times", to_json(results, args.options));
     return;
   }
   TextTable table({"model", "median ms", "min ms", "ratio", "times faster"});
@@ -70,7 +73,9 @@ void add_benchmark(CLI::App& app) {
   command->add_option("models", args->models, "TorchScript files; ratios are to the first")->required();
   add_shape_options(*command, args->shapes);
   add_data_options(*command, args->data, 1, false);
-  command->add_option("--threads", args->options.threads, "LibTorch's intra-op threads")->capture_default_str();
+  command->add_option("--threads", args->options.threads, "LibTorch's intra-op threads")
+      ->check(thread_count())
+      ->capture_default_str();
   command->add_option("--seconds", args->options.seconds, "Measure for about this long")->capture_default_str();
   command->add_option("--rounds", args->options.rounds, "Exact number of rounds instead of a time");
   command->add_flag("--optimize", args->options.optimize,

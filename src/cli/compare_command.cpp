@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "evaluation/compare.h"
 #include "io/archive_info.h"
 #include "tsquant/engine.h"
@@ -55,6 +56,7 @@ void print(const Comparison& comparison, const std::vector<std::string>& suggest
 }
 
 void run(const CompareArgs& args) {
+  check_outputs({{"--json", args.json, "comparison"}});
   const Model float_model = Model::load(args.float_model);
   const std::string engine = read_extra_file(args.quantized_model, "tsquant_engine");
   c10::optional<EngineGuard> guard;
@@ -70,7 +72,7 @@ void run(const CompareArgs& args) {
   if (args.json.empty()) {
     print(comparison, suggestions, args.top);
   } else {
-    write_text(args.json, to_json(comparison, suggestions));
+    write_text(args.json, "comparison", to_json(comparison, suggestions));
   }
 }
 

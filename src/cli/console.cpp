@@ -3,22 +3,25 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
+#include <cstring>
 #include <iostream>
+
+#include "io/output_file.h"
 
 namespace tsquant::cli {
 
 namespace {
 
-volatile std::sig_atomic_t interrupt_seen = 0;
+volatile std::sig_atomic_t interrupt_seen = 0, termination_seen = 0;
 
-void on_interrupt(int) {
+void on_interrupt(int signal) {
   interrupt_seen = 1;
-  std::signal(SIGINT, SIG_DFL);
+  if (signal == SIGTERM) termination_seen = 1;
+  std::signal(signal, SIG_DFL);
 }
 
 struct ProgressState {
@@ -61,9 +64,15 @@ int exit_code(ErrorCode code) {
   return 7;
 }
 
-void catch_interrupt() { std::signal(SIGINT, on_interrupt); }
+void catch_signals() {
+  std::signal(SIGINT, on_interrupt);
+  std::signal(SIGTERM, on_interrupt);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
 
 bool interrupted() { return interrupt_seen != 0; }
+
+bool terminated() { return termination_seen != 0; }
 
 void stop_if_interrupted() {
   if (interrupted()) throw Error(ErrorCode::kCancelled, "interrupted", "", "nothing was written");
@@ -94,21 +103,23 @@ Progress console_progress() {
 
 void log_line(const std::string& text) { fmt::print(stderr, "{}\n", text); }
 
-void write_text(const std::string& path, const std::string& text) {
+void write_text(const std::string& path, const std::string& what, const std::string& text) {
   if (path == "-") {
     std::cout << text << std::endl;
-    return;
+  } else {
+    std::cout.flush();  // the path may lead to stdout
+    write_file(path, what, text + "\n");
   }
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  std::ofstream file(temporary);
-  file << text << "\n";
-  file.close();
-  std::error_code error;
-  if (file) std::filesystem::rename(temporary, path, error);
-  if (!file || error) {
-    std::remove(temporary.c_str());
-    throw Error(ErrorCode::kIo, "cannot write the file", path, "check that the folder exists and is writable");
-  }
+}
+
+void require_written_stdout() {
+  errno = 0;
+  std::cout.flush();
+  const bool lost = !std::cout || std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!lost) return;
+  const std::string reason = errno != 0 ? std::string(": ") + std::strerror(errno) : "";
+  throw Error(ErrorCode::kIo, "cannot write the result to stdout" + reason, "",
+              "make room where it is redirected to, or name a file with --json");
 }
 
 }  // namespace tsquant::cli

@@ -10,7 +10,9 @@
 #include "cli/console.h"
 #include "cli/demo_network.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/run_program.h"
+#include "io/write_module.h"
 #include "tsquant/data_files.h"
 #include "tsquant/error.h"
 #include "tsquant/openvino_quantizer.h"
@@ -65,7 +67,7 @@ void train_and_save(const DemoArgs& args) {
     plant_outlier(network, args.outlier);
     save_digits(draw_digits(args.quick ? 500 : 2000, 4), args.dir + "/validation.pt");
   }
-  network.save(args.dir + "/fp32.pt");
+  save_module(args.dir + "/fp32.pt", "model", network);
 }
 
 void quantize_to(const DemoArgs& args, OutputForm form, const std::string& path) {
@@ -154,9 +156,11 @@ void print(const std::vector<Row>& rows) {
 }
 
 void run(const DemoArgs& args) {
+  check_output_folder(args.dir, "demo");
   std::error_code error;
   std::filesystem::create_directories(args.dir, error);
-  if (error) throw Error(ErrorCode::kIo, "cannot make the folder", args.dir);
+  if (error) throw Error(ErrorCode::kIo, "cannot make the folder: " + error.message(), args.dir);
+  check_outputs({{"--json", args.json, "results"}});
   train_and_save(args);
   std::vector<Row> rows(3);
   rows[0].name = "fp32";
@@ -183,7 +187,7 @@ void run(const DemoArgs& args) {
                     {"median_ms", row.median_ms},
                     {"ratio_to_first", row.ratio}});
   }
-  write_text(args.json, nlohmann::ordered_json{{"results", json}}.dump(1));
+  write_text(args.json, "results", nlohmann::ordered_json{{"results", json}}.dump(1));
 }
 
 }  // namespace

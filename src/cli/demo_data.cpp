@@ -8,6 +8,8 @@
 #include <cmath>
 #include <random>
 
+#include "io/write_module.h"
+
 namespace tsquant::cli {
 
 namespace {
@@ -98,7 +100,7 @@ void save_digits(const DigitData& data, const std::string& path) {
   torch::jit::Module module("Digits");
   module.register_buffer("images", data.images);
   module.register_buffer("labels", data.labels);
-  module.save(path);
+  save_module(path, "data", module);
 }
 
 }  // namespace tsquant::cli

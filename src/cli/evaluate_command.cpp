@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "evaluation/evaluate.h"
 
 namespace tsquant::cli {
@@ -18,6 +19,7 @@ struct EvaluateArgs {
 };
 
 void run(const EvaluateArgs& args) {
+  check_outputs({{"--json", args.json, "result"}});
   const Metric metric = metric_from_string(args.metric);
   Runnable model = load_runnable(args.model);
   c10::optional<Runnable> reference;
@@ -32,7 +34,7 @@ void run(const EvaluateArgs& args) {
                                 {"agreement", nullptr}};
     if (result.agreement) json["agreement"] = *result.agreement;
     if (result.nats) json["nats"] = *result.nats;
-    write_text(args.json, json.dump());
+    write_text(args.json, "result", json.dump());
     return;
   }
   std::cout << fmt::format("{} {:.4f}{}, {} samples, {:.2f} s\n", to_string(result.metric), result.value,

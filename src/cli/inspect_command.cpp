@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -9,11 +8,13 @@
 #include "cli/console.h"
 #include "cli/ignore_rules.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/placement.h"
 #include "cli/run_program.h"
 #include "evaluation/runnable.h"
 #include "graph/op_table.h"
 #include "io/archive_info.h"
+#include "io/output_file.h"
 #include "quantizers/dump.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
@@ -126,7 +127,7 @@ void inspect_quantized(const InspectArgs& args, const Model& model, const std::s
   }
   const Report stored = Report::from_json(report);
   if (!args.json.empty()) {
-    write_text(args.json, stored.to_json());
+    write_text(args.json, "report", stored.to_json());
     return;
   }
   TextTable table({"name", "alias", "type", "decision", "kernel", "why"});
@@ -139,16 +140,19 @@ void inspect_quantized(const InspectArgs& args, const Model& model, const std::s
 
 /// @throws Error kIo when Graphviz is not installed or fails
 void write_svg(const std::string& path, const Placement& placement) {
-  const std::string graph = path + ".dot";
-  write_text(graph, dump_dot(*placement.view, &placement.annotations));
-  const int status = run_program({"dot", "-Tsvg", "-o", path, graph});
-  std::filesystem::remove(graph);
-  if (status != 0) {
+  // Never committed: the program only reads it.
+  OutputFile graph(path, "graph"), drawing(path, "drawing");
+  graph.write(dump_dot(*placement.view, &placement.annotations));
+  graph.require_written();
+  if (run_program({"dot", "-Tsvg", "-o", drawing.staged_path(), graph.staged_path()}) != 0) {
+    stop_if_interrupted();
     throw Error(ErrorCode::kIo, "Graphviz did not draw the graph", path, "install graphviz, or use --dot");
   }
+  drawing.commit();
 }
 
 void run(const InspectArgs& args) {
+  check_outputs({{"--json", args.json, "operators"}, {"--dot", args.dot, "graph"}, {"--svg", args.svg, "drawing"}});
   const std::string engine = read_extra_file(args.model, "tsquant_engine");
   c10::optional<EngineGuard> guard;
   if (!engine.empty() && engine != "tsquant") guard.emplace(engine);
@@ -167,10 +171,10 @@ void run(const InspectArgs& args) {
   }
   const Placement placement = place(args.model, args.quantizer, sample ? &*sample : nullptr);
   const auto rules = match_rules(*placement.view, quantizer_options(args.quantizer).ignored_scope);
-  if (!args.dot.empty()) write_text(args.dot, dump_dot(*placement.view, &placement.annotations));
+  if (!args.dot.empty()) write_text(args.dot, "graph", dump_dot(*placement.view, &placement.annotations));
   if (!args.svg.empty()) write_svg(args.svg, placement);
   if (!args.json.empty()) {
-    write_text(args.json, to_json(placement, rules));
+    write_text(args.json, "operators", to_json(placement, rules));
   } else if (args.rules) {
     print_rules(placement, rules);
   } else if (args.dot.empty() && args.svg.empty()) {

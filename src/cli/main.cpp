@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/value_checks.h"
 
 namespace {
 
@@ -12,7 +13,8 @@ int run(int argc, char** argv) {
   CLI::App app("Quantization of TorchScript models", "tsquant");
   app.set_version_flag("--version", TSQUANT_VERSION);
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal or cancelled");
+  app.footer(
+      "Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal, output or cancelled");
   tsquant::cli::add_quantize(app);
   tsquant::cli::add_strip(app);
   tsquant::cli::add_annotate(app);
@@ -22,18 +24,20 @@ int run(int argc, char** argv) {
   tsquant::cli::add_benchmark(app);
   tsquant::cli::add_report(app);
   tsquant::cli::add_demo(app);
+  for (CLI::App* command : app.get_subcommands(nullptr)) tsquant::cli::explain_values(*command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (app.exit(error) != 0) return 2;
   }
+  tsquant::cli::require_written_stdout();
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  tsquant::cli::catch_interrupt();
+  tsquant::cli::catch_signals();
   try {
     return run(argc, argv);
   } catch (const tsquant::Error& error) {

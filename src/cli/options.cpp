@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "cli/value_checks.h"
 #include "flows/option_names.h"
 #include "tsquant/error.h"
 
@@ -45,7 +46,9 @@ std::vector<double> numbers(const std::string& text, const std::string& option) 
     } catch (const std::exception&) {
       used = std::string::npos;
     }
-    if (used != part.size()) usage(fmt::format("\"{}\" is no number", part), option);
+    if (used != part.size()) {
+      usage(fmt::format("\"{}\" is no number", part), option, "write a number such as 16 or 0.5");
+    }
     values.push_back(value);
   }
   return values;
@@ -77,10 +80,18 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
 /// A number or truth value: "16000" is an int, "0.5" a float, "true" a bool.
 c10::IValue literal(const std::string& text, const std::string& option) {
   if (text == "true" || text == "false") return text == "true";
-  const auto values = numbers(text, option);
-  if (values.size() != 1) usage(fmt::format("\"{}\" is no number", text), option);
-  if (text.find_first_of(".eE") == std::string::npos) return static_cast<int64_t>(values[0]);
-  return values[0];
+  size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = std::string::npos;
+  }
+  if (used != text.size()) {
+    usage(fmt::format("\"{}\" is no number and no truth value", text), option, "write a number, true or false");
+  }
+  if (text.find_first_of(".eE") == std::string::npos) return static_cast<int64_t>(value);
+  return value;
 }
 
 /// The samples of `data` with further arguments.
@@ -285,7 +296,7 @@ void add_process_options(CLI::App& app) {
   add_library_option(app);
   app.add_option_function<int>(
          "--threads", [](const int& threads) { at::set_num_threads(threads); }, "LibTorch's intra-op threads")
-      ->check(CLI::PositiveNumber);
+      ->check(thread_count());
 }
 
 void add_json_option(CLI::App& app, std::string& path) {

@@ -1,6 +1,7 @@
 #include "cli/placement.h"
 
 #include "cli/console.h"
+#include "cli/flag_names.h"
 #include "cli/quantizer_choice.h"
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
@@ -9,7 +10,9 @@
 
 namespace tsquant::cli {
 
-Placement place(const std::string& path, const QuantizerArgs& args, const Sample* sample) {
+namespace {
+
+Placement place_quantizers(const std::string& path, const QuantizerArgs& args, const Sample* sample) {
   Placement result;
   const auto quantizer = make_quantizer(args);
   result.model = std::make_unique<Model>(Model::load(path));
@@ -26,6 +29,16 @@ Placement place(const std::string& path, const QuantizerArgs& args, const Sample
   if (!other_types.empty()) log_line(float_type_warning(other_types));
   describe_nodes(result.report, *result.view, result.annotations);
   return result;
+}
+
+}  // namespace
+
+Placement place(const std::string& path, const QuantizerArgs& args, const Sample* sample) {
+  try {
+    return place_quantizers(path, args, sample);
+  } catch (const Error& error) {
+    throw with_flag_names(error);
+  }
 }
 
 }  // namespace tsquant::cli

@@ -6,8 +6,10 @@
 #include "cli/algorithm_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/flag_names.h"
 #include "cli/more_data.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/quantizer_choice.h"
 #include "flows/option_names.h"
 #include "tsquant/quantize.h"
@@ -43,7 +45,7 @@ void run_within_limit(const QuantizeArgs& args, Model& model, Quantizer& quantiz
   } else {
     auto json = nlohmann::ordered_json::parse(result.quantized.report.to_json());
     json["accuracy_control"] = nlohmann::ordered_json::parse(accuracy_json(result));
-    write_text(args.json, json.dump());
+    write_text(args.json, "report", json.dump());
   }
   require_limit(result, args.accuracy, args.output);
 }
@@ -70,7 +72,7 @@ std::unique_ptr<Quantizer> from_config(QuantizeArgs& args) {
   return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
 }
 
-void run(QuantizeArgs& args) {
+void quantize_file(QuantizeArgs& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
   const auto quantizer = args.config.empty() ? from_arguments(args) : from_config(args);
@@ -90,7 +92,20 @@ void run(QuantizeArgs& args) {
   if (args.json.empty()) {
     std::cout << result.report.summary() << "wrote " << args.output << std::endl;
   } else {
-    write_text(args.json, result.report.to_json());
+    write_text(args.json, "report", result.report.to_json());
+  }
+}
+
+void run(QuantizeArgs& args) {
+  check_outputs({{"-o", args.output, "model"},
+                 {"--json", args.json, "report"},
+                 {"--stats-out", args.options.statistics_out, "statistics"}});
+  check_max_drop(args.accuracy);
+  try {
+    quantize_file(args);
+  } catch (const Error& error) {
+    if (!args.config.empty()) throw;  // a configuration file has the library's names
+    throw with_flag_names(error);
   }
 }
 

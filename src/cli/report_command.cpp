@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "io/archive_info.h"
 #include "tsquant/error.h"
 #include "tsquant/report.h"
@@ -18,6 +19,7 @@ void add_report(CLI::App& app) {
   command->add_option("model", args->model, "File written by tsquant quantize")->required();
   add_json_option(*command, args->json);
   command->callback([args] {
+    check_outputs({{"--json", args->json, "report"}});
     const std::string text = read_extra_file(args->model, "tsquant_report.json");
     if (text.empty()) {
       throw Error(ErrorCode::kModelLoad, "the archive holds no report", args->model,
@@ -27,7 +29,7 @@ void add_report(CLI::App& app) {
     if (args->json.empty()) {
       std::cout << report.summary() << std::flush;
     } else {
-      write_text(args->json, report.to_json());
+      write_text(args->json, "report", report.to_json());
     }
   });
 }

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "flows/check_options.h"
 #include "io/archive_info.h"
 #include "lowering/lowering.h"
@@ -34,6 +35,7 @@ std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, 
 }
 
 void run(const StripArgs& args) {
+  check_outputs({{"-o", args.output, "model"}});
   Model model = Model::load(args.model);
   const Model result = strip(model, /*do_copy=*/false, kFormats.at(args.format));
   for (const auto& warning : result.warnings()) log_line("warning: " + warning);

@@ -49,8 +49,10 @@ void score_batch(Totals& totals, Metric metric, const at::Tensor& output, const 
   if (metric == Metric::kTop1) {
     const auto rows = class_rows(output);
     if (rows.size(0) != targets.numel()) {
-      throw Error(ErrorCode::kDataset, fmt::format("{} predictions for {} labels", rows.size(0), targets.numel()),
-                  "--labels");
+      throw Error(ErrorCode::kDataset,
+                  fmt::format("{} predictions for {} labels, {} [{}]", rows.size(0), targets.numel(),
+                              c10::toString(targets.scalar_type()), fmt::join(targets.sizes(), ", ")),
+                  "--labels", "class numbers are whole numbers, one per prediction");
     }
     totals.right += rows.argmax(-1).eq(targets.flatten()).sum().item<int64_t>();
     totals.scored += rows.size(0);
@@ -78,10 +80,22 @@ double percent(int64_t part, int64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
+/// Class numbers are whole numbers, one per sample or one per token.
+void check_labels(const at::Tensor& labels) {
+  const bool scores = labels.is_floating_point() && labels.dim() > 1 && labels.size(-1) > 1;
+  if (labels.dim() < 4 && !scores) return;
+  throw Error(
+      ErrorCode::kDataset,
+      fmt::format("the labels are {} [{}]{}", c10::toString(labels.scalar_type()), fmt::join(labels.sizes(), ", "),
+                  labels.dim() > 2 ? ": these look like images" : ": these are no class numbers"),
+      "--labels", "name the tensor that holds one whole number per sample");
+}
+
 void check(const DataFile& data, Metric metric, bool has_reference) {
   if (metric == Metric::kTop1 && !data.labels.defined()) {
     throw Error(ErrorCode::kDataset, "top1 needs labels", "--labels", "name the tensor that holds them");
   }
+  if (metric != Metric::kAgreement && data.labels.defined()) check_labels(data.labels);
   if (metric == Metric::kAgreement && !has_reference) {
     throw Error(ErrorCode::kInvalidArgument, "the metric agreement needs a reference model", "--reference");
   }

@@ -1,13 +1,8 @@
 #include "tsquant/quantize_pt2e.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <cstdio>
-#include <filesystem>
-
 #include "flows/bitwise_equal.h"
 #include "flows/prepared_model.h"
+#include "graph/write_model.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -15,6 +10,16 @@ namespace tsquant {
 namespace {
 
 bool is_libtorch_engine(const std::string& engine) { return !engine.empty() && engine != "tsquant"; }
+
+/// What will be loaded from the file computes what the model in memory does.
+void require_same_results(const QuantizedModel& quantized, const OutputFile& file) {
+  c10::optional<EngineGuard> guard;
+  if (is_libtorch_engine(quantized.report.engine)) guard.emplace(quantized.report.engine);
+  const Model reloaded = Model::load(file.staged_path());
+  if (bitwise_equal(quantized.model.run(quantized.probe), reloaded.run(quantized.probe))) return;
+  throw Error(ErrorCode::kInternal, "the saved model computes something else than the model in memory", file.path(),
+              "please report this with the model");
+}
 
 }  // namespace
 
@@ -27,24 +32,10 @@ void QuantizedModel::save(const std::string& path) const {
   std::unordered_map<std::string, std::string> extra{{"tsquant_report.json", report.to_json(/*per_channel=*/false)},
                                                      {"tsquant_form", report.form},
                                                      {"tsquant_engine", report.engine}};
-  const std::string candidate = fmt::format("{}.{}.check", path, getpid());
-  model.save(candidate, extra);
-  try {
-    c10::optional<EngineGuard> guard;
-    if (is_libtorch_engine(report.engine)) guard.emplace(report.engine);
-    const Model reloaded = Model::load(candidate);
-    if (!bitwise_equal(model.run(probe), reloaded.run(probe))) {
-      throw Error(ErrorCode::kInternal, "the saved model computes something else than the model in memory", path,
-                  "please report this with the model");
-    }
-    std::filesystem::rename(candidate, path);
-  } catch (const std::filesystem::filesystem_error& error) {
-    std::remove(candidate.c_str());
-    throw Error(ErrorCode::kIo, error.what(), path);
-  } catch (...) {
-    std::remove(candidate.c_str());
-    throw;
-  }
+  OutputFile file(path, "model");
+  write_model(model, extra, file);
+  require_same_results(*this, file);
+  file.commit();
 }
 
 }  // namespace tsquant

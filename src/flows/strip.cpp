@@ -11,6 +11,7 @@
 #include "evaluation/compare.h"
 #include "evaluation/runnable.h"
 #include "flows/bitwise_equal.h"
+#include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/fake_quantize_nodes.h"
@@ -24,10 +25,20 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// "layer1.0.conv1.weight", or the value's name in the graph for constants and activations.
+/// The stable name of an operator. One that a pass inserted without a name is called after what it reads.
+std::string operator_name(const Node* node) {
+  for (; node->kind() != c10::prim::Param; node = node->input(0)->node()) {
+    const std::string name = names_of(node).name;
+    if (!name.empty()) return name;
+    if (node->inputs().empty()) return node->kind().toQualString();
+  }
+  return "the input of the model";
+}
+
+/// "layer1.0.conv1.weight", or the operator that gives the value.
 std::string place_of(const Model& model, const Value* value) {
   const auto parameter = param_of(model, value);
-  return parameter && !parameter->name.empty() ? parameter->name : "%" + value->debugName();
+  return parameter && !parameter->name.empty() ? parameter->name : operator_name(value->node());
 }
 
 /// A weight quantizer with the tensor that shall take the parameter's place.
@@ -186,19 +197,26 @@ bool is_fp8_quantizer(const Node* node) {
   return name == "tsquant::quantize_fp8" || name == "tsquant::dequantize_fp8";
 }
 
+bool cannot_be_stripped(const Node* node, StripFormat format) {
+  const std::string space = node->kind().ns().toUnqualString();
+  return (space == "tsquant" || space == "quantized") && (!is_fp8_quantizer(node) || format == StripFormat::kNative);
+}
+
 /// Integer kernels hold packed weights and no quantizers that could be converted; an fp8 quantizer has no fake quantize
 /// that computes the same.
 void require_quantizers(const Model& model, StripFormat format) {
+  const Node* found = nullptr;
   for (const Node* node : all_nodes(model.graph()->block())) {
-    const std::string space = node->kind().ns().toUnqualString();
-    const bool fp8 = is_fp8_quantizer(node);
-    if ((space != "tsquant" && space != "quantized") || (fp8 && format != StripFormat::kNative)) continue;
-    const char* reason = fp8 ? "has no counterpart among LibTorch's fake quantizes"
-                             : "is an integer kernel, from which no quantizer can be stripped";
-    throw Error(ErrorCode::kUnsupportedModel, fmt::format("{} {}", node->kind().toQualString(), reason),
-                node->outputs().empty() ? "" : "%" + node->output(0)->debugName(),
-                "strip models with integer quantizers in decomposed, reference or fake-quantize form");
+    if (!cannot_be_stripped(node, format)) continue;
+    // Rather an operator that the user knows than one that was inserted before it.
+    if (!found || (names_of(found).name.empty() && !names_of(node).name.empty())) found = node;
   }
+  if (!found) return;
+  const char* reason = is_fp8_quantizer(found) ? "has no counterpart among LibTorch's fake quantizes"
+                                               : "is an integer kernel, from which no quantizer can be stripped";
+  throw Error(ErrorCode::kUnsupportedModel, fmt::format("{} {}", found->kind().toQualString(), reason),
+              operator_name(found),
+              "strip models with integer quantizers in decomposed, reference or fake-quantize form");
 }
 
 void warn_if_float(Model& model) {

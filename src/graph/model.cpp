@@ -4,11 +4,8 @@
 #include <fmt/format.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/custom_class.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <regex>
 #include <set>
 
@@ -16,6 +13,9 @@
 #include "graph/flatten_calls.h"
 #include "graph/names.h"
 #include "graph/params.h"
+#include "graph/write_model.h"
+#include "io/input_path.h"
+#include "io/write_module.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -59,6 +59,7 @@ void check_archive(const std::string& path) {
   namespace fs = std::filesystem;
   if (!fs::exists(path)) throw Error(ErrorCode::kModelLoad, "no such file", path, "check the path of the model");
   if (fs::is_directory(path)) throw Error(ErrorCode::kModelLoad, "this is a folder, not a model file", path);
+  require_readable(path, ErrorCode::kModelLoad);
   std::unique_ptr<caffe2::serialize::PyTorchStreamReader> reader;
   try {
     reader = std::make_unique<caffe2::serialize::PyTorchStreamReader>(path);
@@ -153,31 +154,16 @@ void Model::set_extra_files(std::map<std::string, std::string> files) {
 }
 
 void Model::save(const std::string& path, const std::unordered_map<std::string, std::string>& extra_files) const {
+  OutputFile file(path, "model");
+  write_model(*this, extra_files, file);
+  file.commit();
+}
+
+void write_model(const Model& model, const std::unordered_map<std::string, std::string>& extra_files,
+                 OutputFile& file) {
   auto files = extra_files;
-  files.insert(extra_files_->begin(), extra_files_->end());  // given ones win
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  // Written through a stream, the archive's records do not carry the file's name: equal models give equal files.
-  std::ofstream file(temporary, std::ios::binary);
-  const auto fail = [&](const std::string& what) {
-    file.close();
-    std::remove(temporary.c_str());
-    throw Error(ErrorCode::kIo, "cannot write the model: " + what, path,
-                "check that the folder exists, is writable and has room");
-  };
-  if (!file) fail("the file cannot be opened for writing");
-  try {
-    finished_module().save(file, files);
-  } catch (const std::exception& error) {
-    if (!file) fail(first_line(error.what()));
-    std::remove(temporary.c_str());
-    throw Error(ErrorCode::kInternal, "LibTorch cannot write the graph: " + first_line(error.what()), path,
-                "please report this with the model");
-  }
-  file.close();
-  if (!file) fail("the file could not be written completely");
-  std::error_code error;
-  std::filesystem::rename(temporary, path, error);
-  if (error) fail(error.message());
+  files.insert(model.extra_files().begin(), model.extra_files().end());  // given ones win
+  write_module(file, model.finished_module(), files);
 }
 
 std::vector<std::string> Model::input_names() const {

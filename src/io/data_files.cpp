@@ -5,7 +5,9 @@
 
 #include <filesystem>
 
+#include "io/archive_info.h"
 #include "io/image_folder.h"
+#include "io/input_path.h"
 #include "io/named_tensors.h"
 #include "tsquant/error.h"
 
@@ -18,10 +20,16 @@ NamedTensors read_tensors(const std::string& path) {
   return extension == ".npy" || extension == ".npz" ? read_numpy_file(path) : read_torch_file(path);
 }
 
+[[noreturn]] void refuse_model(const std::string& path) {
+  throw Error(ErrorCode::kDataset, "this is a model, not data", path,
+              "give --data a file of tensors, or a folder of images");
+}
+
 const at::Tensor& find_tensor(const NamedTensors& tensors, const std::string& name, const std::string& path) {
   for (const auto& entry : tensors) {
     if (entry.name == name) return entry.tensor;
   }
+  if (is_model_archive(path)) refuse_model(path);
   throw Error(ErrorCode::kDataset, fmt::format("the data file has no tensor \"{}\"", name), path,
               "it holds: " + describe(tensors));
 }
@@ -135,6 +143,8 @@ DataFile load_data(const std::string& path, const DataOptions& options) {
     throw Error(ErrorCode::kDataset, "no such data file", path, "check the path given to --data");
   }
   if (std::filesystem::is_directory(path)) return load_folder(path, options);
+  require_readable(path, ErrorCode::kDataset);
+  if (options.inputs.empty() && is_model_archive(path)) refuse_model(path);
   const auto tensors = read_tensors(path);
   auto inputs = choose_inputs(tensors, options, path);
   at::Tensor labels = options.labels.empty() ? at::Tensor() : find_tensor(tensors, options.labels, path);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 
+#include "io/input_path.h"
 #include "tsquant/error.h"
 
 #ifdef TSQUANT_WITH_OPENCV
@@ -30,7 +31,12 @@ bool is_image(const fs::path& file) {
 
 std::vector<fs::path> sorted_entries(const fs::path& folder) {
   std::vector<fs::path> entries;
-  for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry.path());
+  require_readable(folder.string(), ErrorCode::kDataset);
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    entries.push_back(entry->path());
+  }
+  if (error) throw Error(ErrorCode::kDataset, "cannot read the folder: " + error.message(), folder.string());
   std::sort(entries.begin(), entries.end());
   return entries;
 }
@@ -46,7 +52,8 @@ ImageFolder list_images(const std::string& folder) {
   std::vector<int64_t> labels;
   int64_t classes = 0;
   for (const auto& entry : sorted_entries(folder)) {
-    if (!fs::is_directory(entry)) {
+    std::error_code unknown;  // such as a link to nowhere
+    if (!fs::is_directory(entry, unknown)) {
       if (is_image(entry)) result.files.push_back(entry.string());
       continue;
     }
@@ -64,6 +71,7 @@ ImageFolder list_images(const std::string& folder) {
 
 at::Tensor read_image(const std::string& file, int64_t size) {
 #ifdef TSQUANT_WITH_OPENCV
+  require_readable(file, ErrorCode::kDataset);
   cv::Mat image = cv::imread(file, cv::IMREAD_COLOR);
   if (image.empty()) throw Error(ErrorCode::kDataset, "cannot decode the image", file, "remove it from the folder");
   if (size > 0 && (image.rows != size || image.cols != size)) {

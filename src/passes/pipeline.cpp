@@ -2,11 +2,11 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 
 #include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
+#include "io/output_file.h"
 #include "passes/compare_outputs.h"
 #include "passes/passes.h"
 #include "tsquant/error.h"
@@ -96,9 +96,7 @@ void dump(const Model& model, const std::string& dir, size_t index, const std::s
   const std::string path = fmt::format("{}/{:03}_{}.ir", dir, index, pass);
   std::error_code ignored;
   std::filesystem::create_directories(dir, ignored);
-  std::ofstream file(path);
-  file << model.graph()->toString(/*print_source_locations=*/false);
-  if (!file.flush()) throw Error(ErrorCode::kIo, "cannot write the graph", path, "check the dump folder");
+  write_file(path, "graph", model.graph()->toString(/*print_source_locations=*/false));
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ namespace tsquant::testing {
 
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err,
-            int threads = 1) {
+pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err, int threads = 1,
+            const std::function<void()>& prepare = {}) {
   std::vector<std::string> words = arguments;
   words.insert(words.begin(), std::string(TSQUANT_BIN_DIR) + "/tsquant");
   std::vector<char*> argv;
@@ -28,6 +28,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::string& out, c
   setenv("OMP_NUM_THREADS", std::to_string(threads).c_str(), 1);
   dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
   dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+  if (prepare) prepare();
   execv(argv[0], argv.data());
   _exit(127);
 }
@@ -76,13 +77,18 @@ Outcome tsquant(const std::vector<std::string>& arguments, int threads) {
   return finish(start(arguments, folder + "/out", folder + "/err", threads), folder + "/out", folder + "/err");
 }
 
-Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds) {
+Outcome tsquant_prepared(const std::vector<std::string>& arguments, const std::function<void()>& prepare) {
+  const std::string folder = temp_dir(), out = folder + "/out", err = folder + "/err";
+  return finish(start(arguments, out, err, 1, prepare), out, err);
+}
+
+Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds, int signal) {
   const std::string folder = temp_dir();
   const pid_t child = start(arguments, folder + "/out", folder + "/err");
   for (int i = 0; i < 1000 && !catches_interrupt(child); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   std::this_thread::sleep_for(std::chrono::duration<double>(after_seconds));
-  kill(child, SIGINT);
+  kill(child, signal);
   return finish(child, folder + "/out", folder + "/err");
 }
 

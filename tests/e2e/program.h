@@ -1,5 +1,7 @@
 #pragma once
 
+#include <csignal>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -15,8 +17,11 @@ struct Outcome {
 /// Runs build/bin/tsquant in a fresh process whose LibTorch, oneDNN and OpenBLAS start with this many threads.
 Outcome tsquant(const std::vector<std::string>& arguments, int threads = 1);
 
-/// The same, but sends SIGINT this long after the program has installed its handler.
-Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds);
+/// The same after `prepare` in the new process: limits, another user, another stdout.
+Outcome tsquant_prepared(const std::vector<std::string>& arguments, const std::function<void()>& prepare);
+
+/// The same, but sends SIGINT, or another signal, this long after the program has installed its handler.
+Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds, int signal = SIGINT);
 
 /// A small residual network with batch normalisation, [N, 3, 16, 16] -> [N, 5], saved to folder/model.pt, and 24
 /// images and labels in folder/data.pt. The labels are the network's own predictions, so its top-1 is 100 %.

@@ -81,7 +81,7 @@ TEST_F(Show, OptionsAreNamedAsTheCommandLineNamesThem) {
   const auto result = testing::tsquant({"annotate", path("model.pt"), "--overflow-fix", "enable", "--weights-mode",
                                         "asymmetric", "--input-shape", "1,3,16,16"});
   EXPECT_EQ(result.code, 2);
-  EXPECT_NE(result.err.find("set overflow_fix to disable"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("use --overflow-fix disable"), std::string::npos) << result.err;
 }
 
 TEST_F(Show, QuantizedFilesAreRefused) {

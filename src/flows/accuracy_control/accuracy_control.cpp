@@ -14,6 +14,7 @@
 #include "flows/phase_clock.h"
 #include "flows/prepared_model.h"
 #include "graph/free_graphs.h"
+#include "io/output_target.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_with_accuracy_control.h"
@@ -56,6 +57,8 @@ void check_control(const AccuracyControlOptions& control, const Dataset& data, c
   check_size(control.advanced.max_num_iterations, "max_num_iterations", 0);
   check_size(control.advanced.ranking_subset_size, "ranking_subset_size", 1);
   check_size(control.advanced.num_ranking_workers, "num_ranking_workers", 1);
+  const auto& folder = control.advanced.intermediate_model_dir;
+  if (!folder.empty()) check_output_folder(folder, "intermediate models");
   if (!function) throw Error(ErrorCode::kInvalidArgument, "no validation function was given", "validation_fn");
   if (data.length() == 0) {
     throw Error(ErrorCode::kDataset, "the validation data set is empty", "validation_dataset",

@@ -137,6 +137,22 @@ class ScopeMatcher {
     return node;
   }
 
+  /// Refuses a sub-graph whose ends are given the wrong way round.
+  void refuse_reversed(const IgnoredScope::Subgraph& subgraph) const {
+    for (const auto& output : subgraph.outputs) {
+      const auto below = reach(end_of(output)->id, true);
+      for (const auto& input : subgraph.inputs) {
+        if (!below[end_of(input)->id]) continue;
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("the ignored scope's sub-graph is given in reverse: its output {} comes before its "
+                                "input {}",
+                                output, input),
+                    fmt::format("{} -> {}", fmt::join(subgraph.inputs, ", "), fmt::join(subgraph.outputs, ", ")),
+                    "exchange inputs and outputs");
+      }
+    }
+  }
+
   /// In a graph without cycles a node lies on a path between two others when one reaches it and it reaches the other.
   void match_subgraph(const IgnoredScope::Subgraph& subgraph) {
     bool found = false;
@@ -153,6 +169,7 @@ class ScopeMatcher {
       }
     }
     if (found || !scope_.validate) return;
+    refuse_reversed(subgraph);
     refuse("sub-graph", fmt::format("{} -> {}", fmt::join(subgraph.inputs, ", "), fmt::join(subgraph.outputs, ", ")),
            {});
   }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "calibration/statistics_cache.h"
 #include "support/support.h"
 #include "tsquant/error.h"
 
@@ -81,6 +82,36 @@ TEST(StatisticsFile, SaysWhatIsWrongWithAFile) {
   torch::jit::Module("other").save(folder + "/half.pt", {{"statistics.json", R"({"format": "tsquant statistics",
     "version": 1, "collections": [{"keys": {}, "observers": [{"name": "a", "tensors": ["t0"]}]}]})"}});
   EXPECT_NE(failure(folder + "/half.pt").message().find("do not fit its table"), std::string::npos);
+}
+
+TEST(StatisticsFile, EqualStatisticsGiveEqualBytes) {
+  const auto folder = testing::temp_dir();
+  const auto bytes = [&](const std::string& name) {
+    write_statistics(folder + "/" + name, two_collections());
+    std::ifstream file(folder + "/" + name, std::ios::binary);
+    return std::string{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  };
+  const std::string first = bytes("a.pt");
+  EXPECT_FALSE(first.empty());
+  EXPECT_TRUE(bytes("another_name.pt") == first);
+  EXPECT_TRUE(bytes("a.pt") == first);
+}
+
+TEST(StatisticsCache, LooksBeforeTheRunWhetherItCanWrite) {
+  const std::string folder = testing::temp_dir();
+  const auto code_of = [](const StatisticsCache::Paths& paths) {
+    try {
+      StatisticsCache cache(paths, nullptr);
+      cache.find({{"collection", "activations"}});
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ErrorCode::kInternal;
+  };
+  EXPECT_EQ(code_of({"", folder + "/absent/s.pt", ""}), ErrorCode::kIo);
+  std::ofstream(folder + "/file") << "no folder";
+  EXPECT_EQ(code_of({"", "", std::string(5000, 'd')}), ErrorCode::kCalibration);
+  EXPECT_NE(code_of({"", "", folder + "/file"}), ErrorCode::kInternal);
 }
 
 TEST(StatisticsFile, AFolderThatIsNotThereIsAnIoError) {

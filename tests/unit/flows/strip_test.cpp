@@ -244,6 +244,40 @@ TEST(Strip, ASharedWeightIsStoredOnceWhenItsQuantizersAgree) {
   }
 }
 
+QuantizedModel quantized_net(OutputForm form) {
+  Model net = Model::from(float_net());
+  OpenVINOQuantizer quantizer;
+  QuantizePt2eOptions options;
+  options.form = form;
+  if (form == OutputForm::kLowered) options.cost = LoweringCost::kOff;
+  return quantize_pt2e(net, quantizer, Dataset::from_tensors({image()}), options);
+}
+
+TEST(Strip, WarningsNameOperatorsAndNotValuesOfTheGraph) {
+  auto quantized = quantized_net(OutputForm::kDecomposed);
+  auto graph = quantized.model.graph();
+  for (auto* node : nodes_of_kind(graph->block(), {"quantized_decomposed::quantize_per_tensor"})) {
+    const torch::jit::WithInsertPoint guard(node);
+    node->replaceInput(1, graph->insertConstant(0.123));  // not the scale of the dequantize
+  }
+  const auto stripped = strip(quantized.model, true, StripFormat::kNative);
+  ASSERT_FALSE(stripped.warnings().empty());
+  for (const auto& warning : stripped.warnings()) {
+    EXPECT_NE(warning.find("its two operators differ"), std::string::npos) << warning;
+    EXPECT_EQ(warning.find('%'), std::string::npos) << warning;
+  }
+  EXPECT_NE(stripped.warnings().back().find("the quantizer at /adaptive_avg_pool2d/0"), std::string::npos)
+      << stripped.warnings().back();
+}
+
+TEST(Strip, IntegerKernelsAreNamedAsOperators) {
+  auto lowered = quantized_net(OutputForm::kLowered);
+  const auto error = error_of([&] { strip(lowered.model, true, StripFormat::kNative); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
+  EXPECT_EQ(error.place().find('%'), std::string::npos) << error.what();
+  EXPECT_EQ(error.place(), "/conv2d/0") << error.what();
+}
+
 TEST(Strip, WhatCannotBeConvertedIsNamed) {
   auto model = Model::from(define(R"(
 def forward(self, x):

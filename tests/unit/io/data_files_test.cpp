@@ -1,7 +1,10 @@
 #include "tsquant/data_files.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "support/support.h"
@@ -196,6 +199,39 @@ TEST(DataFiles, ImageFolder) {
   options.image_size = 6;
   EXPECT_EQ(load_data(folder, options).dataset.get(0).args.at(0).toTensor().size(3), 6);
   EXPECT_NE(dataset_error(temp_dir()).find("no images"), std::string::npos);
+}
+
+TEST(DataFiles, AModelIsNoData) {
+  const auto model = testing::define("def forward(self, x):\n  return torch.relu(x + self.w)\n", {{"w", at::ones(3)}});
+  const std::string path = temp_dir() + "/model.pt";
+  model.save(path);
+  EXPECT_NE(dataset_error(path).find("this is a model, not data (at " + path + ")"), std::string::npos);
+  EXPECT_NE(dataset_error(path, named({"images"})).find("this is a model"), std::string::npos);
+}
+
+TEST(DataFiles, DataMayHandOutItsBatches) {
+  torch::jit::Module module("__torch__.Batches");
+  module.register_buffer("images", images());
+  module.define("def forward(self, i: int, j: int):\n  return torch.div(self.images[i:j], 255.0)\n");
+  const std::string path = temp_dir() + "/data.pt";
+  module.save(path);
+  EXPECT_EQ(load_data(path, {}).dataset.length(), 4);
+}
+
+/// Root may read everything: permissions show for another user only.
+TEST(DataFiles, SaysThatFilesAndFoldersCannotBeRead) {
+  const std::string folder = temp_dir(), file = folder + "/data.pt", images = folder + "/images";
+  std::filesystem::create_directory(images);
+  std::ofstream(file) << "text";
+  for (const auto& path : {file, images}) chmod(path.c_str(), 0);
+  chmod(folder.c_str(), 0755);
+  const bool root = geteuid() == 0;
+  ASSERT_TRUE(!root || seteuid(65534) == 0);
+  for (const auto& path : {file, images}) {
+    const std::string error = dataset_error(path);
+    EXPECT_NE(error.find("cannot read it: Permission denied (at " + path + ")"), std::string::npos) << error;
+  }
+  ASSERT_TRUE(!root || seteuid(0) == 0);
 }
 
 TEST(DataFiles, KitDataAgreesWithItsOwnBatchMethod) {

@@ -83,7 +83,12 @@ const CollectedStatistics* StatisticsCache::find_in_file(const Keys& keys) {
 
 const CollectedStatistics* StatisticsCache::find_in_directory(const Keys& keys) {
   const auto path = std::filesystem::path(paths_.directory) / file_name(keys);
-  if (!std::filesystem::exists(path)) return nullptr;
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    if (!error) return nullptr;
+    throw Error(ErrorCode::kCalibration, "the cache folder cannot be read: " + error.message(), paths_.directory,
+                "check the path given as statistics_path");
+  }
   for (auto& candidate : read_statistics(path.string())) {
     require_equal_keys(candidate.keys, keys, "the statistics and this run", path.string());
     read_.push_back(std::move(candidate));

@@ -30,7 +30,11 @@ bool is_image(const fs::path& file) {
 
 std::vector<fs::path> sorted_entries(const fs::path& folder) {
   std::vector<fs::path> entries;
-  for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry.path());
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    entries.push_back(at->path());
+  }
+  if (error) throw Error(ErrorCode::kDataset, "the folder cannot be read: " + error.message(), folder.string());
   std::sort(entries.begin(), entries.end());
   return entries;
 }
@@ -46,7 +50,8 @@ ImageFolder list_images(const std::string& folder) {
   std::vector<int64_t> labels;
   int64_t classes = 0;
   for (const auto& entry : sorted_entries(folder)) {
-    if (!fs::is_directory(entry)) {
+    std::error_code error;
+    if (!fs::is_directory(entry, error)) {
       if (is_image(entry)) result.files.push_back(entry.string());
       continue;
     }

@@ -28,7 +28,7 @@ class Observer {
   virtual Range range() const = 0;
   /// Tensors of the state, in a fixed order, for saving.
   virtual std::vector<at::Tensor> state() const = 0;
-  /// Restores what `state` of an observer of the same kind returned. @throws Error kInternal for other tensors
+  /// Restores what `state` of an observer of the same kind returned. @throws Error kCalibration for other tensors
   virtual void set_state(const std::vector<at::Tensor>& state) = 0;
 
   /// Number of values that were NaN or infinite.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "algorithms/sequential_sum.h"
+#include "observers/saved_state.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -73,11 +74,19 @@ std::vector<at::Tensor> ChannelMean::state() const {
 }
 
 void ChannelMean::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 3) throw Error(ErrorCode::kCalibration, "the saved state of a channel mean has 3 tensors");
-  sum_ = state[0].clone();
-  const auto shape = state[1].contiguous();
+  const SavedState saved(state, 3);
+  const at::Tensor sum = saved.at(0, c10::kDouble, 1), shape = saved.at(1, c10::kLong, 1),
+                   batches = saved.at(2, c10::kLong, 1);
+  require_saved(batches.numel() == 1 && are_counts(batches) && are_counts(shape),
+                "the counts of a channel mean are wrong");
+  batches_ = batches.item<int64_t>();
+  require_saved((batches_ == 0) == (sum.numel() == 0) && at::isfinite(sum).all().item<bool>(),
+                "the values of a channel mean are wrong");
+  const int64_t channel = shape.numel() < 2 || axis_ >= 0 ? std::min(axis_, shape.numel() - 1) : axis_ + shape.numel();
+  require_saved(batches_ == 0 || (channel >= 0 && shape.data_ptr<int64_t>()[channel] == sum.numel()),
+                "a channel mean has a wrong number of channels");
+  sum_ = sum.clone();
   first_shape_.assign(shape.data_ptr<int64_t>(), shape.data_ptr<int64_t>() + shape.numel());
-  batches_ = state[2].item<int64_t>();
 }
 
 at::Tensor ChannelMean::mean() const {

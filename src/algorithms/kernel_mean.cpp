@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "algorithms/sequential_sum.h"
+#include "observers/saved_state.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -161,13 +162,15 @@ std::vector<at::Tensor> KernelMean::state() const {
 }
 
 void KernelMean::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 2 || state[1].numel() != 2) {
-    throw Error(ErrorCode::kCalibration, "the saved state of input means has 2 tensors");
-  }
-  const auto counts = state[1].contiguous();
+  const SavedState saved(state, 2);
+  const at::Tensor sum = saved.at(0, c10::kDouble, 1), counts = saved.at(1, c10::kLong, 1);
+  require_saved(counts.numel() == 2 && are_counts(counts), "the counts of input means are wrong");
   weight_ = counts.data_ptr<int64_t>()[0];
   batches_ = counts.data_ptr<int64_t>()[1];
-  sum_ = batches_ > 0 ? state[0].contiguous().clone() : at::Tensor();
+  require_saved((batches_ == 0) == (sum.numel() == 0) && (batches_ == 0) == (weight_ == 0),
+                "input means have a wrong number of values");
+  require_saved(at::isfinite(sum).all().item<bool>(), "input means are not finite");
+  sum_ = batches_ > 0 ? sum.clone() : at::Tensor();
 }
 
 at::Tensor KernelMean::response(const at::Tensor& weight) const {
@@ -177,7 +180,7 @@ at::Tensor KernelMean::response(const at::Tensor& weight) const {
   const int64_t out = geometry_.transposed ? dense.size(1) : dense.size(0) / groups;
   const int64_t kernel = dense.numel() / (dense.size(0) * dense.size(1));
   if (batches_ == 0 || sum_.numel() != groups * in * kernel) {
-    throw Error(ErrorCode::kInternal, "a weight does not fit the collected input means");
+    throw Error(ErrorCode::kCalibration, "the collected input means do not fit a weight");
   }
   auto result = at::zeros({groups * out}, c10::kDouble);
   const float* w = dense.data_ptr<float>();

@@ -97,8 +97,10 @@ const CollectedStatistics* StatisticsCache::find_in_directory(const Keys& keys) 
   const auto path = std::filesystem::path(paths_.directory) / file_name(keys);
   std::error_code error;
   if (!std::filesystem::exists(path, error)) {
-    if (error)
-      throw Error(ErrorCode::kCalibration, "cannot read the cache folder: " + error.message(), paths_.directory);
+    if (error) {
+      throw Error(ErrorCode::kCalibration, "the cache folder cannot be read: " + error.message(), paths_.directory,
+                  "check the path given as statistics_path");
+    }
     if (writes()) check_output_folder(paths_.directory, "statistics");
     return nullptr;
   }

@@ -7,13 +7,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/error_text.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 at::Tensor to_bytes(const std::vector<at::Tensor>& tensors) {
   const auto data = torch::jit::pickle_save(c10::List<at::Tensor>(tensors));
@@ -41,7 +40,7 @@ class TensorExchange : public StatisticsExchange {
     try {
       for (const auto& bytes : gather_->all_gather(to_bytes(tensors))) result.push_back(to_tensors(bytes));
     } catch (const std::exception& error) {
-      throw Error(ErrorCode::kCalibration, "a rank was lost: " + first_line(error.what()), place(),
+      throw Error(ErrorCode::kCalibration, "a rank was lost: " + short_message(error), place(),
                   "see why another rank ended; give a longer timeout when it is only slow");
     }
     for (size_t rank = 0; rank < result.size(); ++rank) require_same_kind(tensors, result[rank], rank);
@@ -98,7 +97,7 @@ std::shared_ptr<StatisticsExchange> make_gloo_exchange(const std::string& store_
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kCalibration, "the ranks did not meet: " + first_line(error.what()), store_path,
+    throw Error(ErrorCode::kCalibration, "the ranks did not meet: " + short_message(error), store_path,
                 fmt::format("start all {} ranks with the same fresh path", size));
   }
 }

@@ -6,6 +6,7 @@
 
 #include "flows/json_schema.h"
 #include "flows/option_names.h"
+#include "io/json_text.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_config.h"
 
@@ -258,9 +259,9 @@ class ConfigReader {
 
 json parsed(const std::string& text, const std::string& place) {
   try {
-    return json::parse(text, nullptr, /*allow_exceptions=*/true, /*ignore_comments=*/true);
-  } catch (const json::parse_error& error) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("this is no JSON: {}", error.what()), place);
+    return parse_json<json>(text, /*ignore_comments=*/true);
+  } catch (const JsonFault& fault) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("this is no JSON that can be used: {}", fault.what()), place);
   }
 }
 

@@ -139,8 +139,10 @@ DataFile load_folder(const std::string& path, const DataOptions& given) {
 
 DataFile load_data(const std::string& path, const DataOptions& options) {
   check_options(options);
-  if (!std::filesystem::exists(path)) {
-    throw Error(ErrorCode::kDataset, "no such data file", path, "check the path given to --data");
+  std::error_code error;
+  if (!std::filesystem::exists(path, error)) {
+    const std::string reason = error ? ": " + error.message() : "";
+    throw Error(ErrorCode::kDataset, "no such data file" + reason, path, "check the path given to --data");
   }
   if (std::filesystem::is_directory(path)) return load_folder(path, options);
   require_readable(path, ErrorCode::kDataset);

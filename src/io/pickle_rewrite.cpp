@@ -5,6 +5,8 @@
 #include <map>
 #include <vector>
 
+#include "io/pickle_stream.h"
+
 namespace tsquant {
 
 namespace {
@@ -18,15 +20,13 @@ const std::string kEmptyDictArguments = std::string("}X\x0e\x00\x00\x00", 6) + "
 /// Follows a stream without building objects: what begins where in the bytes, and what is to be written there instead.
 class StreamWalk {
  public:
-  explicit StreamWalk(const std::string& pickle) : pickle_(pickle) {}
+  explicit StreamWalk(const std::string& pickle) : pickle_(pickle), stream_(pickle) {}
 
   /// False when the stream has an opcode that this class does not know, or ends before STOP.
   bool run() {
-    while (at_ < pickle_.size()) {
-      begin_ = at_;
-      const char code = pickle_[at_++];
-      if (code == '.') return true;
-      if (!skip_argument(code) || !step(code)) return false;
+    while (stream_.next()) {
+      if (stream_.code() == '.') return true;
+      if (!step(stream_.code())) return false;
     }
     return false;
   }
@@ -60,61 +60,6 @@ class StreamWalk {
     std::string text;
   };
 
-  bool skip(size_t bytes) {
-    if (bytes > pickle_.size() - at_) return false;
-    at_ += bytes;
-    return true;
-  }
-
-  uint64_t number(size_t offset, size_t width) const {
-    uint64_t value = 0;
-    for (size_t i = width; i-- > 0;) value = value << 8 | static_cast<unsigned char>(pickle_[offset + i]);
-    return value;
-  }
-
-  /// Skips as many bytes as a number of `width` bytes says.
-  bool skip_counted(size_t width) {
-    const size_t from = at_;
-    if (!skip(width)) return false;
-    const uint64_t length = number(from, width);
-    return length <= pickle_.size() && skip(static_cast<size_t>(length));
-  }
-
-  bool skip_line() {
-    const size_t end = pickle_.find('\n', at_);
-    if (end == std::string::npos) return false;
-    at_ = end + 1;
-    return true;
-  }
-
-  bool skip_argument(char code) {
-    switch (code) {
-      case '\x80':  // PROTO
-      case 'K':     // BININT1
-      case 'q':     // BINPUT
-      case 'h':     // BINGET
-        return skip(1);
-      case 'M':  // BININT2
-        return skip(2);
-      case 'J':  // BININT
-      case 'r':  // LONG_BINPUT
-      case 'j':  // LONG_BINGET
-        return skip(4);
-      case 'G':  // BINFLOAT
-        return skip(8);
-      case '\x8a':  // LONG1
-      case 'U':     // SHORT_BINSTRING
-        return skip_counted(1);
-      case 'X':  // BINUNICODE
-      case 'T':  // BINSTRING
-        return skip_counted(4);
-      case 'c':  // GLOBAL
-        return skip_line() && skip_line();
-      default:
-        return true;
-    }
-  }
-
   /// What the opcode does to the stack.
   bool step(char code) {
     switch (code) {
@@ -125,9 +70,9 @@ class StreamWalk {
         return remember();
       case 'h':  // BINGET
       case 'j':  // LONG_BINGET
-        return push(memo_[number(begin_ + 1, at_ - begin_ - 1)]);
+        return push(memo_[stream_.number()]);
       case '(':  // MARK
-        marks_.push_back({stack_.size(), begin_});
+        marks_.push_back({stack_.size(), stream_.begin()});
         return true;
       case 't':  // TUPLE
         return close_tuple();
@@ -155,7 +100,7 @@ class StreamWalk {
   }
 
   bool push(Kind kind) {
-    stack_.push_back({begin_, kind});
+    stack_.push_back({stream_.begin(), kind});
     return true;
   }
 
@@ -164,23 +109,23 @@ class StreamWalk {
     if (kValues.find(code) == std::string::npos) return false;
     if (code == ')') return push(Kind::kEmptyTuple);
     if (code == '\x8a') widen();
-    const bool ordered = pickle_.compare(begin_, at_ - begin_, kOrderedDict) == 0;
-    if (ordered) ordered_dicts_.push_back({begin_, at_ - begin_, kRestoreTypeTag});
+    const bool ordered = stream_.bytes() == kOrderedDict;
+    if (ordered) ordered_dicts_.push_back({stream_.begin(), stream_.bytes().size(), kRestoreTypeTag});
     return push(ordered ? Kind::kOrderedDictClass : Kind::kOther);
   }
 
   /// Little-endian two's complement: the highest bit is repeated.
   void widen() {
-    std::string bytes = pickle_.substr(begin_ + 2, at_ - begin_ - 2);
+    std::string bytes(stream_.argument());
     if (bytes.size() >= 8) return;
     const bool negative = !bytes.empty() && (bytes.back() & 0x80);
     bytes.resize(8, negative ? '\xff' : '\0');
-    edits_.push_back({begin_, at_ - begin_, "\x8a\x08" + bytes});
+    edits_.push_back({stream_.begin(), stream_.bytes().size(), "\x8a\x08" + bytes});
   }
 
   bool remember() {
     if (stack_.empty()) return false;
-    memo_[number(begin_ + 1, at_ - begin_ - 1)] = stack_.back().kind;
+    memo_[stream_.number()] = stack_.back().kind;
     return true;
   }
 
@@ -223,7 +168,7 @@ class StreamWalk {
   bool mark_items(size_t count, const char* code) {
     if (stack_.size() < floor() + count + 1) return false;
     edits_.push_back({stack_[stack_.size() - count].offset, 0, "("});
-    edits_.push_back({begin_, 1, code});
+    edits_.push_back({stream_.begin(), 1, code});
     stack_.resize(stack_.size() - count, Element{0});
     return fill();
   }
@@ -238,7 +183,7 @@ class StreamWalk {
   size_t floor() const { return marks_.empty() ? 0 : marks_.back().depth; }
 
   const std::string& pickle_;
-  size_t at_ = 0, begin_ = 0;  ///< the next byte; the opcode at hand
+  PickleStream stream_;
   std::vector<Element> stack_;
   std::vector<Mark> marks_;
   std::map<uint64_t, Kind> memo_;

@@ -1,9 +1,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
-#include <regex>
+#include <map>
 
 #include "io/named_tensors.h"
 #include "io/zip_reader.h"
@@ -12,6 +13,9 @@
 namespace tsquant {
 
 namespace {
+
+/// NumPy itself reads no more than this unless it is told to trust the file.
+constexpr uint32_t kLongestHeader = 10000;
 
 [[noreturn]] void fail(const std::string& message, const std::string& place) {
   throw Error(ErrorCode::kDataset, message, place, "write the array with numpy.save in a numeric dtype");
@@ -23,29 +27,84 @@ c10::ScalarType dtype_of(const std::string& descr, const std::string& place) {
       {"i8", c10::kLong}, {"f2", c10::kHalf}, {"f4", c10::kFloat}, {"f8", c10::kDouble}};
   const auto found = known.find(descr.size() == 3 ? descr.substr(1) : "");
   if (found == known.end() || descr[0] == '>')
-    fail(fmt::format("arrays of dtype '{}' are not supported", descr), place);
+    fail(fmt::format("arrays of dtype '{}' are not supported", descr.substr(0, 100)), place);
   return found->second;
 }
 
-std::string header_field(const std::string& header, const std::string& pattern, const std::string& place) {
-  std::smatch match;
-  if (!std::regex_search(header, match, std::regex(pattern))) fail("the array's header is damaged", place);
-  return match[1];
-}
+/// The fields of an array's header, the text of a Python dict: `{'descr': '<f4', 'fortran_order': False, 'shape':
+/// (3,)}`.
+class NpyHeader {
+ public:
+  NpyHeader(const std::string& text, const std::string& place) : text_(text), place_(place) {}
 
-std::vector<int64_t> parse_shape(const std::string& text, const std::string& place) {
-  std::vector<int64_t> shape;
-  int64_t total = 1;
-  static const std::regex digits(R"(\d+)");
-  for (std::sregex_iterator it(text.begin(), text.end(), digits), end; it != end; ++it) {
-    if (it->length() > 15) fail("the array's shape is damaged", place);
-    shape.push_back(std::stoll(it->str()));
-    if (__builtin_mul_overflow(total, std::max<int64_t>(shape.back(), 1), &total)) {
-      fail("the array's shape is damaged", place);
-    }
+  std::string quoted(const std::string& key) const {
+    const size_t begin = value_of(key);
+    require(text_[begin] == '\'');
+    const size_t end = text_.find('\'', begin + 1);
+    require(end != std::string::npos);
+    return text_.substr(begin + 1, end - begin - 1);
   }
-  return shape;
-}
+
+  bool boolean(const std::string& key) const {
+    const size_t begin = value_of(key);
+    const bool yes = text_.compare(begin, 4, "True") == 0;
+    require(yes || text_.compare(begin, 5, "False") == 0);
+    return yes;
+  }
+
+  /// Sizes whose product is no larger than int64; NumPy for Python 2 wrote an L behind each.
+  std::vector<int64_t> sizes(const std::string& key) const {
+    std::vector<int64_t> sizes;
+    int64_t total = 1;
+    size_t at = value_of(key);
+    require(text_[at] == '(');
+    for (at = after_spaces(at + 1); at < text_.size() && text_[at] != ')'; at = after_spaces(at)) {
+      sizes.push_back(size_at(at));
+      require(!__builtin_mul_overflow(total, std::max<int64_t>(sizes.back(), 1), &total));
+      if (at < text_.size() && text_[at] == 'L') ++at;
+      at = after_spaces(at);
+      require(at < text_.size() && (text_[at] == ',' || text_[at] == ')'));
+      if (text_[at] == ',') ++at;
+    }
+    require(at < text_.size() && sizes.size() <= kMostDimensions);
+    return sizes;
+  }
+
+ private:
+  static constexpr size_t kMostDimensions = 64;  // as NumPy
+
+  void require(bool fine) const {
+    if (!fine) fail("the array's header is damaged", place_);
+  }
+
+  size_t after_spaces(size_t at) const { return std::min(text_.find_first_not_of(" \t\r\n", at), text_.size()); }
+
+  /// The first byte of a field's value.
+  size_t value_of(const std::string& key) const {
+    const std::string quoted_key = "'" + key + "'";
+    const size_t found = text_.find(quoted_key);
+    require(found != std::string::npos);
+    const size_t colon = after_spaces(found + quoted_key.size());
+    require(colon < text_.size() && text_[colon] == ':');
+    const size_t value = after_spaces(colon + 1);
+    require(value < text_.size());
+    return value;
+  }
+
+  int64_t size_at(size_t& at) const {
+    constexpr size_t kMostDigits = 18;
+    const size_t begin = at;
+    int64_t size = 0;
+    while (at < text_.size() && text_[at] >= '0' && text_[at] <= '9' && at - begin < kMostDigits) {
+      size = size * 10 + (text_[at++] - '0');
+    }
+    require(at > begin);
+    return size;
+  }
+
+  const std::string& text_;
+  const std::string& place_;
+};
 
 /// The format is described in numpy/lib/format.py: magic, version, header length, a Python dict, the data.
 at::Tensor parse_npy(const std::vector<char>& bytes, const std::string& place) {
@@ -55,10 +114,12 @@ at::Tensor parse_npy(const std::vector<char>& bytes, const std::string& place) {
   std::memcpy(&length, bytes.data() + 8, short_length ? 2 : 4);
   const size_t start = short_length ? 10 : 12;
   if (length > bytes.size() - start) fail("the array is truncated", place);
-  const std::string header(bytes.data() + start, length);
-  const auto dtype = dtype_of(header_field(header, R"('descr'\s*:\s*'([^']*)')", place), place);
-  const bool fortran = header_field(header, R"('fortran_order'\s*:\s*(True|False))", place) == "True";
-  auto shape = parse_shape(header_field(header, R"('shape'\s*:\s*\(([^)]*)\))", place), place);
+  if (length > kLongestHeader) fail("the array's header is damaged", place);
+  const std::string text(bytes.data() + start, length);
+  const NpyHeader header(text, place);
+  const auto dtype = dtype_of(header.quoted("descr"), place);
+  const bool fortran = header.boolean("fortran_order");
+  auto shape = header.sizes("shape");
   // A Fortran-ordered array is the transpose of a C-ordered one with the reversed shape.
   if (fortran) std::reverse(shape.begin(), shape.end());
   int64_t count = 1;

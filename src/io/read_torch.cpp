@@ -1,31 +1,37 @@
 #include <caffe2/serialize/inline_container.h>
 #include <fmt/format.h>
-#include <torch/csrc/jit/serialization/import.h>
-#include <torch/csrc/jit/serialization/pickle.h>
 #include <torch/csrc/jit/serialization/unpickler.h>
 
 #include <algorithm>
 #include <cstring>
 #include <fstream>
 
+#include "base/error_text.h"
 #include "io/named_tensors.h"
 #include "io/pickle_rewrite.h"
+#include "io/torch_archive.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
 
+constexpr const char* kAdvice =
+    "save a tensor, tuple, list or dict of tensors with torch.save, or a TorchScript module with buffers";
+/// Values that one data file may hold: containers that share others many times would be walked for hours.
+constexpr uint64_t kMostValues = uint64_t{1} << 26;
+
 [[noreturn]] void fail(const std::string& message, const std::string& path, const std::string& advice = "") {
   throw Error(ErrorCode::kDataset, message, path, advice);
 }
 
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-std::vector<char> read_bytes(const std::string& path) {
+/// The first bytes of a file; fewer when it is shorter.
+std::string beginning_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) fail("cannot read the data file", path, "check that it exists and is readable");
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  char bytes[4] = {};
+  file.read(bytes, sizeof(bytes));
+  return {bytes, static_cast<size_t>(file.gcount())};
 }
 
 std::string joined(const std::string& prefix, const std::string& name) {
@@ -76,22 +82,26 @@ void collect(const c10::IValue& value, const std::string& name, NamedTensors& re
   }
 }
 
-NamedTensors read_module(const std::string& path) {
+NamedTensors read_module(TorchArchive& archive) {
   NamedTensors result;
-  const auto module = torch::jit::load(path, c10::kCPU);
+  const auto module = archive.load_module();
   for (const auto& attribute : module.named_attributes(/*recurse=*/true)) {
-    if (attribute.value.isTensor() && attribute.value.toTensor().defined()) {
-      result.push_back({attribute.name, attribute.value.toTensor().detach()});
-    }
+    if (!attribute.value.isTensor() || !attribute.value.toTensor().defined()) continue;
+    const at::Tensor tensor = attribute.value.toTensor().detach();
+    if (tensor.layout() != at::kStrided) archive.fail("the data file holds a sparse tensor: " + attribute.name);
+    result.push_back({attribute.name, tensor});
   }
   return result;
 }
 
 /// As torch::jit::pickle_load, whose reader of the stream cannot be given other bytes.
-c10::IValue read_saved_value(caffe2::serialize::PyTorchStreamReader& archive) {
-  const auto record = archive.getRecord("data.pkl");
-  const std::string pickle =
-      readable_pickle({static_cast<const char*>(std::get<0>(record).get()), std::get<1>(record)});
+c10::IValue read_saved_value(TorchArchive& checked, const std::string& path) {
+  PickleRules rules;
+  rules.python = true;
+  rules.sparse = false;
+  rules.most_values = kMostValues;
+  const std::string pickle = readable_pickle(checked.read_pickle("data.pkl", "data/", rules));
+  caffe2::serialize::PyTorchStreamReader archive(path);
   size_t at = 0;
   const auto read = [&](char* target, size_t length) {
     length = std::min(length, pickle.size() - at);
@@ -105,29 +115,30 @@ c10::IValue read_saved_value(caffe2::serialize::PyTorchStreamReader& archive) {
   return unpickler.parse_ivalue();
 }
 
+NamedTensors read_archive(const std::string& path) {
+  TorchArchive archive(path, {ErrorCode::kDataset, "the data file", kAdvice});
+  if (archive.has("constants.pkl")) return read_module(archive);
+  if (!archive.has("data.pkl")) archive.fail("the data file is an archive of another kind");
+  NamedTensors result;
+  collect(read_saved_value(archive, path), "", result);
+  return result;
+}
+
 }  // namespace
 
 NamedTensors read_torch_file(const std::string& path) {
+  const std::string begin = beginning_of(path);
+  if (begin.compare(0, 1, "\x80") == 0) {
+    fail("the data file is a pickle outside of an archive, as torch.save wrote before PyTorch 1.6", path, kAdvice);
+  }
+  if (begin.compare(0, 2, "PK") != 0) fail("this is no PyTorch data file", path);
   NamedTensors result;
   try {
-    const auto bytes = read_bytes(path);
-    const bool is_zip = bytes.size() > 4 && bytes[0] == 'P' && bytes[1] == 'K';
-    if (!is_zip) {
-      if (bytes.empty() || static_cast<unsigned char>(bytes[0]) != 0x80) fail("this is no PyTorch data file", path);
-      collect(torch::jit::unpickle(bytes.data(), bytes.size()), "", result);
-    } else {
-      caffe2::serialize::PyTorchStreamReader archive(path);
-      if (archive.hasRecord("constants.pkl")) {
-        result = read_module(path);
-      } else {
-        collect(read_saved_value(archive), "", result);
-      }
-    }
+    result = read_archive(path);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    fail("cannot read the data file: " + first_line(error.what()), path,
-         "save a tensor, tuple, list or dict of tensors with torch.save, or a TorchScript module with buffers");
+    fail("cannot read the data file: " + short_message(error), path, kAdvice);
   }
   if (result.empty()) fail("the data file holds no tensors", path);
   return result;

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "observers/saved_state.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -126,6 +127,10 @@ void Aggregator::merge(const Aggregator& other) {
   }
 }
 
+int64_t Aggregator::channels() const {
+  return static_cast<int64_t>(std::max({extreme_.size(), sums_.size(), samples_.size()}));
+}
+
 float Aggregator::finish(size_t c) const {
   if (!extreme_.empty()) return std::isinf(extreme_[c]) ? NAN : extreme_[c];
   if (!sums_.empty())
@@ -174,7 +179,17 @@ std::vector<at::Tensor> Aggregator::state() const {
 }
 
 void Aggregator::set_state(const std::vector<at::Tensor>& state) {
-  const auto extremes = state.at(0).contiguous(), sums = state.at(1).contiguous(), samples = state.at(2).contiguous();
+  const SavedState saved(state, kStateTensors);
+  const at::Tensor extremes = saved.at(0, at::kFloat, 1), sums = saved.at(1, at::kDouble, 2),
+                   samples = saved.at(2, at::kFloat, 2);
+  const bool keeps_extremes = type_ == AggregatorType::kMin || type_ == AggregatorType::kMax;
+  const bool keeps_sums = type_ == AggregatorType::kMean, keeps_samples = !keeps_extremes && !keeps_sums;
+  require_saved((keeps_extremes || extremes.numel() == 0) && (keeps_sums || sums.size(0) == 0) &&
+                    (keeps_samples || samples.size(0) == 0),
+                "the values of an observer are of another kind");
+  require_saved(sums.size(1) == 3 && at::isfinite(sums).all().item<bool>() && are_counts(sums.select(1, 2)),
+                "the sums of an observer are wrong");
+  require_saved(!at::isnan(extremes).any().item<bool>(), "the extrema of an observer hold NaN");
   extreme_.assign(extremes.data_ptr<float>(), extremes.data_ptr<float>() + extremes.numel());
   sums_.clear();
   for (int64_t c = 0; c < sums.size(0); ++c) {

@@ -22,7 +22,11 @@ class Aggregator {
   /// float32 [channels]; NaN for channels that never had a value.
   at::Tensor result() const;
 
+  /// Of the values so far; 0 before there are any.
+  int64_t channels() const;
+
   std::vector<at::Tensor> state() const;
+  /// @throws Error kCalibration for what no aggregator of this type can have returned
   void set_state(const std::vector<at::Tensor>& state);
   static constexpr size_t kStateTensors = 3;
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "observers/replayable.h"
+#include "observers/saved_state.h"
 #include "observers/tensor_rows.h"
 #include "tsquant/error.h"
 
@@ -89,15 +90,19 @@ std::vector<at::Tensor> HistogramObserver::state() const {
 }
 
 void HistogramObserver::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 4 || state[3].numel() != 2 || state[1].numel() != state[2].numel()) {
-    throw Error(ErrorCode::kInternal, fmt::format("a saved histogram has {} tensors", state.size()));
-  }
-  set_counters(state[0]);
-  const auto spread = state[1].contiguous(), fresh = state[2].contiguous();
+  const SavedState saved(state, 4);
+  set_counters(saved.counters(0));
+  const at::Tensor spread = saved.at(1, at::kDouble, 1), fresh = saved.at(2, at::kLong, 1),
+                   limits = saved.at(3, at::kFloat, 1);
+  const auto bins = static_cast<int64_t>(histogram_.fresh().size());
+  require_saved(spread.numel() == bins && fresh.numel() == bins && are_counts(spread) && are_counts(fresh),
+                "the counts of a histogram are wrong");
+  require_saved(limits.numel() == 2 && at::isfinite(limits).all().item<bool>(), "the limits of a histogram are wrong");
+  const float min = limits.data_ptr<float>()[0], max = limits.data_ptr<float>()[1];
+  require_saved((batches_ == 0) == (min > max), "a histogram without values has a range, or one with values has none");
   const double* parts = spread.data_ptr<double>();
   const int64_t* counts = fresh.data_ptr<int64_t>();
-  histogram_ = Histogram({parts, parts + spread.numel()}, {counts, counts + fresh.numel()}, state[3][0].item<float>(),
-                         state[3][1].item<float>());
+  histogram_ = Histogram({parts, parts + spread.numel()}, {counts, counts + fresh.numel()}, min, max);
 }
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "observers/saved_state.h"
 #include "observers/tensor_rows.h"
 #include "tsquant/error.h"
 
@@ -102,12 +103,15 @@ std::vector<at::Tensor> MovingAverageObserver::state() const {
 }
 
 void MovingAverageObserver::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 3) {
-    throw Error(ErrorCode::kInternal, fmt::format("a saved moving average has {} tensors", state.size()));
-  }
-  set_counters(state[0]);
-  min_ = state[1].numel() > 0 ? state[1].clone() : at::Tensor();
-  max_ = state[2].numel() > 0 ? state[2].clone() : at::Tensor();
+  const SavedState saved(state, 3);
+  const at::Tensor min = saved.at(1, at::kFloat, 1), max = saved.at(2, at::kFloat, 1);
+  set_counters(saved.counters(0));
+  require_saved(min.numel() == max.numel() && (axis_ || min.numel() <= 1) && (batches_ == 0) == (min.numel() == 0),
+                "a moving average has a wrong number of channels");
+  require_saved(!at::isinf(min).any().item<bool>() && !at::isinf(max).any().item<bool>(),
+                "a moving average is infinite");
+  min_ = min.numel() > 0 ? min.clone() : at::Tensor();
+  max_ = max.numel() > 0 ? max.clone() : at::Tensor();
 }
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "observers/saved_state.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -72,12 +73,13 @@ std::vector<at::Tensor> QuantileRangeObserver::state() const {
 }
 
 void QuantileRangeObserver::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() < 2) throw Error(ErrorCode::kInternal, "saved statistics of a range have too few tensors");
+  constexpr size_t kOfRange = 1 + 2 * Aggregator::kStateTensors;
+  const SavedState saved(state, kOfRange + 2);
   RangeEstimatorObserver::set_state({state.begin(), state.end() - 2});
   lows_.clear();
   highs_.clear();
-  append(lows_, state[state.size() - 2]);
-  append(highs_, state.back());
+  append(lows_, saved.at(kOfRange, at::kFloat, 1));
+  append(highs_, saved.at(kOfRange + 1, at::kFloat, 1));
 }
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "observers/saved_state.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -200,13 +201,14 @@ std::vector<at::Tensor> RangeEstimatorObserver::state() const {
 }
 
 void RangeEstimatorObserver::set_state(const std::vector<at::Tensor>& state) {
-  if (state.size() != 1 + 2 * Aggregator::kStateTensors) {
-    throw Error(ErrorCode::kInternal, fmt::format("a saved range estimator has {} tensors", state.size()));
-  }
-  set_counters(state[0]);
+  const SavedState saved(state, 1 + 2 * Aggregator::kStateTensors);
+  set_counters(saved.counters(0));
   const auto middle = state.begin() + 1 + static_cast<std::ptrdiff_t>(Aggregator::kStateTensors);
   min_.set_state({state.begin() + 1, middle});
   max_.set_state({middle, state.end()});
+  const int64_t channels = min_.channels();
+  require_saved(max_.channels() == channels && (axis_ || channels <= 1) && (batches_ == 0 || channels > 0),
+                "a range has a wrong number of channels");
 }
 
 }  // namespace tsquant

@@ -1,6 +1,6 @@
 #include <cmath>
-#include <nlohmann/json.hpp>
 
+#include "io/json_text.h"
 #include "tsquant/error.h"
 #include "tsquant/report.h"
 
@@ -109,12 +109,16 @@ std::string Report::to_json(bool per_channel) const {
 }
 
 Report Report::from_json(const std::string& text) {
+  std::string reason;
   try {
-    return report_from(ordered_json::parse(text));
+    return report_from(parse_json<ordered_json>(text));
+  } catch (const JsonFault& fault) {
+    reason = fault.what();
   } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorCode::kModelLoad, std::string("this is no tsquant report: ") + error.what(), "report",
-                "it may come from another version of tsquant");
+    reason = json_reason(error);
   }
+  throw Error(ErrorCode::kModelLoad, "this is no tsquant report: " + reason, "report",
+              "the file is damaged, or it comes from another version of tsquant");
 }
 
 }  // namespace tsquant

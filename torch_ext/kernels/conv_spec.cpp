@@ -21,6 +21,21 @@ void check_list(const std::vector<int64_t>& values, int64_t dims, int64_t least,
   }
 }
 
+/// LibTorch makes tensors with the sizes and strides that a file names and does not look whether the storage is as
+/// long.
+void check_elements(const at::Tensor& t, const char* name) {
+  TORCH_CHECK(t.layout() == at::kStrided && t.device().is_cpu(), "tsquant: ", name, " must be a dense CPU tensor");
+  int64_t last = t.storage_offset();
+  bool fits = last >= 0;
+  for (int64_t d = 0; d < t.dim(); ++d) {
+    int64_t step = 0;
+    fits = fits && t.size(d) >= 0 && t.stride(d) >= 0 && !__builtin_mul_overflow(t.size(d) - 1, t.stride(d), &step) &&
+           !__builtin_add_overflow(last, step, &last);
+  }
+  const auto held = static_cast<int64_t>(t.storage().nbytes() / t.dtype().itemsize());
+  TORCH_CHECK(fits && (t.numel() == 0 || last < held), "tsquant: ", name, " is larger than its data");
+}
+
 void check_weight(const ConvSpec& s) {
   TORCH_CHECK(s.weight.defined() && s.weight.scalar_type() == at::kChar && s.weight.layout() == at::kStrided &&
                   s.weight.device().is_cpu(),
@@ -30,6 +45,7 @@ void check_weight(const ConvSpec& s) {
   for (const int64_t size : s.weight.sizes()) {
     TORCH_CHECK(size >= 1 && size <= kLargest, "tsquant: the weight of a convolution is empty: ", s.weight.sizes());
   }
+  check_elements(s.weight, "the weight of a convolution");
   TORCH_CHECK(s.groups >= 1 && s.weight.size(0) % s.groups == 0, "tsquant: ", s.weight.size(0),
               " channels cannot be split into ", s.groups, " groups");
   TORCH_CHECK(s.weight.size(1) <= kLargest / s.groups, "tsquant: too many channels: ", s.groups, " groups of ",
@@ -39,6 +55,7 @@ void check_weight(const ConvSpec& s) {
 at::Tensor checked_scales(const ConvSpec& s) {
   TORCH_CHECK(s.scales.defined() && (s.scales.numel() == 1 || s.scales.numel() == s.out_channels()),
               "tsquant: one weight scale, or one per output channel (", s.out_channels(), "), is needed");
+  check_elements(s.scales, "the scales of a convolution");
   const at::Tensor scales = s.scales.detach().to(at::kCPU, at::kFloat).reshape({-1}).contiguous();
   const float* begin = scales.data_ptr<float>();
   for (int64_t i = 0; i < scales.numel(); ++i) {
@@ -67,6 +84,7 @@ ConvSpec ConvSpec::checked() const {
   if (s.bias.defined()) {
     TORCH_CHECK(s.bias.numel() == s.out_channels(), "tsquant: the bias has ", s.bias.numel(), " values for ",
                 s.out_channels(), " output channels");
+    check_elements(s.bias, "the bias of a convolution");
     s.bias = s.bias.detach().to(at::kCPU, at::kFloat).reshape({-1}).contiguous();
   }
   TORCH_CHECK(s.clamp_min <= s.clamp_max, "tsquant: the clamp of a convolution is empty: [", s.clamp_min, ", ",

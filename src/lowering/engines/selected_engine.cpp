@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "io/archive_info.h"
+#include "io/torch_archive.h"
 #include "lowering/engines/lowering_context.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
@@ -99,11 +100,7 @@ torch::jit::Module load_quantized(const std::string& path) {
   for (const auto& [name, value] : known_engines()) {
     if (name == engine) at::globalContext().setQEngine(value);
   }
-  try {
-    return torch::jit::load(path, at::kCPU);
-  } catch (const std::exception& e) {
-    throw Error(ErrorCode::kModelLoad, fmt::format("cannot load the quantized model: {}", e.what()), path);
-  }
+  return TorchArchive(path, model_archive()).load_module();
 }
 
 }  // namespace tsquant

@@ -84,6 +84,35 @@ TEST(DataFiles, RefusesWhatItCannotRead) {
   EXPECT_NE(dataset_error(text).find("no PyTorch data file"), std::string::npos);
 }
 
+/// A .npy file of version 2 with 96 bytes of data.
+std::string write_npy(const std::string& header) {
+  const std::string path = temp_dir() + "/array.npy";
+  std::ofstream file(path, std::ios::binary);
+  file.write("\x93NUMPY\x02\0", 8);
+  for (int shift = 0; shift < 32; shift += 8) file << static_cast<char>(header.size() >> shift & 0xff);
+  file << header << std::string(96, '\0');
+  return path;
+}
+
+TEST(DataFiles, HeadersOfArraysAreReadStrictly) {
+  const auto write = [](const std::string& shape) {
+    return write_npy("{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + ", }\n");
+  };
+  EXPECT_EQ(load_data(write("(4, 6)"), {}).inputs.at(0).sizes(), (std::vector<int64_t>{4, 6}));
+  EXPECT_EQ(load_data(write("( 4L ,6L)"), {}).inputs.at(0).sizes(), (std::vector<int64_t>{4, 6}));
+  EXPECT_EQ(load_data(write("(24,)"), {}).inputs.at(0).sizes(), (std::vector<int64_t>{24}));
+  for (const std::string shape : {"(-4, 6)", "(4, -6)", "(4; 6)", "(4 6)", "(4, 6", "4, 6", "(x)", "(,)",
+                                  "(4, 6, 99999999999999999999)", "(999999999999999999, 999999999999999999)"}) {
+    EXPECT_NE(dataset_error(write(shape)).find("header is damaged"), std::string::npos) << shape;
+  }
+  EXPECT_NE(dataset_error(write("(" + std::string(60000, ' ') + "4, 6)")).find("header is damaged"), std::string::npos);
+  EXPECT_NE(dataset_error(write_npy("{'descr': '" + std::string(60000, '<') + "'}")).find("header is damaged"),
+            std::string::npos);
+  EXPECT_NE(dataset_error(write_npy("{'descr': '<f4', 'shape': (4, 6)}")).find("header is damaged"), std::string::npos);
+  EXPECT_NE(dataset_error(write_npy("{'descr'")).find("header is damaged"), std::string::npos);
+  EXPECT_NE(dataset_error(std::string(5000, 'x')).find("no such data file"), std::string::npos);
+}
+
 TEST(DataFiles, EveryTruncationIsAnErrorAndNotACrash) {
   const std::string folder = temp_dir();
   for (const std::string name : {"deflated.npz", "stored.npz", "float.npy"}) {

@@ -278,6 +278,17 @@ TEST(ConvParams, DamagedParametersAreRefusedWithTheReason) {
   EXPECT_NE(weights(good, at::ones({3})).find("one per output channel (4)"), std::string::npos);
   EXPECT_NE(weights(good, at::zeros({4})).find("positive and finite"), std::string::npos);
   EXPECT_NE(weights(good, at::full({1}, NAN)).find("positive and finite"), std::string::npos);
+  // As a damaged file makes them: sizes that the storage does not hold.
+  const auto beyond = [](const at::Tensor& tensor, std::vector<int64_t> sizes, std::vector<int64_t> strides) {
+    const at::Tensor copy = tensor.clone();
+    copy.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides);
+    return copy;
+  };
+  EXPECT_NE(weights(beyond(good, {5, 3, 3, 3}, {27, 9, 3, 1}), at::ones({1})).find("is larger than its data"),
+            std::string::npos);
+  EXPECT_NE(weights(beyond(good, {4, 3, 3, 3}, {28, 9, 3, 1}), at::ones({1})).find("is larger than its data"),
+            std::string::npos);
+  EXPECT_NE(weights(good, beyond(at::ones({2}), {4}, {1})).find("is larger than its data"), std::string::npos);
 }
 
 TEST(ConvParams, SizesThatCannotBeComputedAreRefused) {

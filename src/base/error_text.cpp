@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+
 namespace tsquant {
 
 namespace {
@@ -25,13 +27,20 @@ std::string without_place(const std::string& text) {
   return reason == std::string::npos ? "a check failed" : text.substr(reason);
 }
 
+/// `reason (Could this error message be improved?  If so, please report an enhancement request to PyTorch.)`
+std::string without_request(const std::string& text) {
+  const size_t mark = text.find("(Could this error message be improved?");
+  return mark == std::string::npos ? text : text.substr(0, text.find_last_not_of(' ', mark - 1) + 1);
+}
+
 }  // namespace
 
 std::string short_message(const std::exception& error) {
   const auto* from_libtorch = dynamic_cast<const c10::Error*>(&error);
   const std::string text = from_libtorch != nullptr ? from_libtorch->what_without_backtrace() : error.what();
-  const std::string line = text.substr(0, text.find('\n'));
-  return without_place(without_assert(line));
+  const size_t begin = std::min(text.find_first_not_of(" \n"), text.size());
+  const std::string line = text.substr(begin, text.find('\n', begin) - begin);
+  return without_place(without_assert(without_request(line)));
 }
 
 }  // namespace tsquant

@@ -196,6 +196,7 @@ QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Ann
     convert_form(model, options, prepared.first, report);
     explain_kernels(prepared.computed_weights, report);
     stamp_value_names(model);
+    make_constants_printable(model);
     drop_unread(model);
     report.quantized_bytes = stored_bytes(model);
   });

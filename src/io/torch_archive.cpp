@@ -50,6 +50,7 @@ TorchArchive::TorchArchive(const std::string& path, const ArchiveKind& kind) : p
     const std::string name = member.name.substr(folder.size());
     if (!records_.emplace(name, member).second) fail_damaged(fmt::format("it has two records {}", name));
   }
+  if (!has("version") && !has(".data/version")) fail_damaged("it has no record of its version");
 }
 
 /// std::filesystem would throw for a path that is too long or in a folder that may not be entered.

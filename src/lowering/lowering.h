@@ -40,6 +40,11 @@ void lower_to_engine(Model& model, const std::string& engine, LoweringCost cost,
 /// step.
 void drop_unread(Model& model);
 
+/// Changes float constants that LibTorch 1.13 writes so that it reads integers (whole numbers from 1e10 on) by the
+/// smallest possible step; those from 2^53 to 1e17, where no step helps, become 1e17. Scales get there from data of
+/// absurd size only, and without this such a file does not load.
+void make_constants_printable(Model& model);
+
 /// Bytes of all tensors that the module's archive will hold (parameters, buffers, graph constants, packed weights).
 int64_t stored_bytes(const Model& model);
 

@@ -18,6 +18,8 @@ TEST(ErrorText, KeepsTheReasonAndDropsWhatLibTorchSaysAboutItself) {
             "a check failed: x == 1");
   EXPECT_EQ(shortened("[enforce fail at inline_container.cc:145] . failed reading zip archive: no zip"),
             "failed reading zip archive: no zip");
+  EXPECT_EQ(shortened("\nUnknown name:\n  File"), "Unknown name:");
+  EXPECT_EQ(shortened("no record (Could this error message be improved?  If so, please report it.)"), "no record");
   EXPECT_EQ(shortened("[enforce fail at a.cc:1] . "), "a check failed");
 }
 

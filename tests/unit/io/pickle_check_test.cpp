@@ -75,7 +75,7 @@ TEST(PickleCheck, EachFaultIsNamedWithItsByte) {
   EXPECT_EQ(fault_of("\x95."), "it has an unknown instruction, at byte 2");
   EXPECT_EQ(fault_of("X\xff\xff\xff\xff."), "it ends too early, at byte 2") << "a text longer than the stream";
   EXPECT_EQ(fault_of("cos\nsystem\n)R."), "it needs os.system, which only Python has, at byte 2");
-  for (const std::string whole : {""s, "N"s, "\x80"s, "\x80\x03N."s, "N."s}) {
+  for (const std::string& whole : {""s, "N"s, "\x80"s, "\x80\x03N."s, "N."s}) {
     EXPECT_THROW(check_pickle(whole, {}), PickleDamage) << whole.size();
   }
 }
@@ -144,7 +144,7 @@ TEST(PickleCheck, DebugRecordsHaveTheirForm) {
   const auto table = [](const std::string& record) {
     return text("FORMAT_WITH_STRING_TABLE") + "(" + text("abc") + text("file") + "t(" + record + "t\x87";
   };
-  const auto source = "](K\x00" + "eK\x01K\x07\x87"s;
+  const auto source = "](K\x00"s + "eK\x01K\x07\x87";
   EXPECT_TRUE(fit(table("K\x05" + source + "K\x01K\x03\x87" + "K\x00\x87"s)));
   EXPECT_FALSE(fit(table("K\x05" + source + "K\x01K\x09\x87" + "K\x00\x87"s))) << "beyond the text";
   EXPECT_FALSE(fit(table("K\x05" + "](K\x09"s + "eK\x01K\x07\x87K\x00K\x00\x87K\x00\x87"s))) << "no such string";

@@ -109,7 +109,7 @@ TEST(BadInput, ZipThatIsNoTorchScript) {
   expect_error(ErrorCode::kModelLoad, {"no TorchScript", "torch.jit.save"}, [&] { Model::load(path); });
   const std::string text = temp_dir() + "/text.pt";
   std::ofstream(text) << "not a zip file at all";
-  expect_error(ErrorCode::kModelLoad, {"no zip"}, [&] { Model::load(text); });
+  expect_error(ErrorCode::kModelLoad, {"no archive"}, [&] { Model::load(text); });
 }
 
 TEST(BadInput, CustomOperatorsThatAreNotLoaded) {

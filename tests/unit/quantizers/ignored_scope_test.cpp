@@ -152,7 +152,10 @@ TEST(IgnoredScope, validation_of_subgraphs) {
   scope.subgraphs = {{{"/relu/0"}, {"/add/1"}}};
   expect_in("/add/0", message_for(scope));
   scope.subgraphs = {{{"/add/0"}, {"/relu/0"}}};
-  expect_in("the ignored scope's sub-graph matches no node (at /add/0 -> /relu/0)", message_for(scope));
+  expect_in("given in reverse: its output /relu/0 comes before its input /add/0 (at /add/0 -> /relu/0)",
+            message_for(scope));
+  scope.subgraphs = {{{"/sigmoid/0"}, {"/cos/0"}}};  // on branches beside each other
+  expect_in("the ignored scope's sub-graph matches no node (at /sigmoid/0 -> /cos/0)", message_for(scope));
   scope.validate = false;
   EXPECT_TRUE(ignored_by(scope).empty());
 }

@@ -85,7 +85,7 @@ endfunction()
 
 # The programs allocate through jemalloc: glibc's malloc takes four times as long for the many small nodes of a model
 # with thousands of operators (bench_road_scale). The library leaves the choice to the program that links it.
-find_library(TSQUANT_JEMALLOC jemalloc)
+find_library(TSQUANT_JEMALLOC jemalloc)  # -DTSQUANT_JEMALLOC=OFF: the malloc of the C library
 function(tsquant_program target)
   if(TSQUANT_JEMALLOC AND NOT TSQUANT_SANITIZE)
     target_link_libraries(${target} PRIVATE -Wl,--no-as-needed "${TSQUANT_JEMALLOC}" -Wl,--as-needed)

@@ -16,12 +16,23 @@ std::vector<int64_t> expanded(at::IntArrayRef values, int64_t dims) {
   return values.vec();
 }
 
+/// What LibTorch's own functions take for granted: it divides by the groups.
+void check_options(at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, size_t dims,
+                   int64_t groups) {
+  TORCH_CHECK(groups > 0, "non-positive groups is not supported, but got ", groups);
+  for (const auto& values : {stride, padding, dilation}) {
+    TORCH_CHECK(values.size() == 1 || values.size() == dims, "a convolution of ", dims,
+                " dimensions got stride, padding or dilation of ", values.size());
+  }
+}
+
 bool is_for_onednn(const at::Tensor& x, const at::Tensor& weight) {
   return runs_on_onednn(x, weight) && x.dim() == weight.dim();
 }
 
 at::Tensor conv1d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
                   at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, int64_t groups) {
+  check_options(stride, padding, dilation, 1, groups);
   if (!is_for_onednn(x, weight)) return at::conv1d(x, weight, bias, stride, padding, dilation, groups);
   // A row of an image, as LibTorch does it.
   return at::mkldnn_convolution(x.unsqueeze(2), weight.unsqueeze(2), bias, {0, padding[0]}, {1, stride[0]},
@@ -31,6 +42,7 @@ at::Tensor conv1d(const at::Tensor& x, const at::Tensor& weight, const c10::opti
 
 at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
                   at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, int64_t groups) {
+  check_options(stride, padding, dilation, 2, groups);
   if (!is_for_onednn(x, weight)) return at::conv2d(x, weight, bias, stride, padding, dilation, groups);
   return at::mkldnn_convolution(x, weight, bias, expanded(padding, 2), expanded(stride, 2), expanded(dilation, 2),
                                 groups);
@@ -38,6 +50,7 @@ at::Tensor conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::opti
 
 at::Tensor conv3d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
                   at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation, int64_t groups) {
+  check_options(stride, padding, dilation, 3, groups);
   if (!is_for_onednn(x, weight)) return at::conv3d(x, weight, bias, stride, padding, dilation, groups);
   return at::mkldnn_convolution(x, weight, bias, expanded(padding, 3), expanded(stride, 3), expanded(dilation, 3),
                                 groups);

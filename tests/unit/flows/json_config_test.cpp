@@ -94,7 +94,7 @@ TEST(JsonConfig, LimitsAreThoseOfTheLibrary) {
 TEST(JsonConfig, TheArgumentsOfQuantizeByName) {
   const auto config = options(R"(
     "mode": "fp8_e5m2", "model_type": "transformer", "subset_size": 20, "fast_bias_correction": false,
-    "form": "reference", "engine": "onednn",
+    "form": "reference", "engine": "onednn", "cost": "off",
     "ignored_scope": {"names": ["a"], "patterns": ["b.*"], "types": ["linear"], "validate": false,
                       "subgraphs": [{"inputs": ["c"], "outputs": ["d", "e"]}]})");
   EXPECT_EQ(config.mode, c10::optional<FP8Type>(FP8Type::kE5M2));
@@ -103,6 +103,7 @@ TEST(JsonConfig, TheArgumentsOfQuantizeByName) {
   EXPECT_FALSE(config.fast_bias_correction);
   EXPECT_EQ(config.form, c10::optional<OutputForm>(OutputForm::kReference));
   EXPECT_EQ(config.engine, "onednn");
+  EXPECT_EQ(config.cost, LoweringCost::kOff);
   EXPECT_EQ(config.ignored_scope.types, std::vector<std::string>{"linear"});
   EXPECT_EQ(config.ignored_scope.patterns, std::vector<std::string>{"b.*"});
   EXPECT_FALSE(config.ignored_scope.validate);

@@ -13,7 +13,7 @@ namespace {
 
 /// Of processor time, which other work on the machine does not change. What takes linear time is far inside the limit;
 /// with the square of the layers it took 46 s.
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TSQUANT_SANITIZE)
 constexpr double kLimit = 15;  // sanitizers make everything slower
 #else
 constexpr double kLimit = 2;

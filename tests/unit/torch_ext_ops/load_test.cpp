@@ -46,7 +46,7 @@ TEST(Load, Python) {
   const std::string python = set ? set : "/usr/bin/python3";
   const int code = exit_code(python + " '" + TSQUANT_SOURCE_DIR "/tests/e2e/python_load.py' '" + kLibrary + "'");
   if (code == 77 || code == 127) GTEST_SKIP() << python << " has no torch";
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TSQUANT_SANITIZE)
   GTEST_SKIP() << "an interpreter without the sanitizer's runtime cannot load a library that needs it";
 #endif
   EXPECT_EQ(code, 0);

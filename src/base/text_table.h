@@ -20,7 +20,7 @@ class TextTable {
   std::set<size_t> right_;
 };
 
-/// "1.20 MB" (powers of 1000, as file managers and the ratios count).
+/// "1.20 MB" (powers of 1000, as file managers count).
 std::string human_bytes(int64_t bytes);
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 #include <exception>
 #include <fstream>
 
+#include "base/error_text.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -41,9 +42,8 @@ void name_phase_in_errors(const PhaseClock& clock, const std::function<void()>& 
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    const std::string what = error.what();
     std::throw_with_nested(Error(ErrorCode::kInternal,
-                                 fmt::format("phase {} failed: {}", clock.current(), what.substr(0, what.find('\n'))),
+                                 fmt::format("phase {} failed: {}", clock.current(), short_message(error)),
                                  clock.current(), "please report this with the model"));
   }
 }

@@ -1,5 +1,6 @@
 #include "graph/verify.h"
 
+#include "base/error_text.h"
 #include "graph/node_lists.h"
 #include "tsquant/error.h"
 
@@ -24,10 +25,8 @@ void verify_graph(const Model& model, const std::string& stage) {
   try {
     graph->lint();
   } catch (const std::exception& error) {
-    const std::string text = error.what();
-    throw Error(ErrorCode::kInternal,
-                "the graph is not well formed after " + stage + ": " + text.substr(0, text.find('\n')), stage,
-                "please report this");
+    throw Error(ErrorCode::kInternal, "the graph is not well formed after " + stage + ": " + short_message(error),
+                stage, "please report this");
   }
   for (const auto* node : all_nodes(graph->block())) {
     if (node->kind() == c10::prim::GetAttr) check_attribute(node, stage);

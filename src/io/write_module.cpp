@@ -2,6 +2,7 @@
 
 #include <torch/csrc/jit/serialization/export.h>
 
+#include "base/error_text.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -16,9 +17,8 @@ void write_module(OutputFile& file, const torch::jit::Module& module,
   try {
     torch::jit::ExportModule(module, append, extra_files);
   } catch (const std::exception& error) {
-    const std::string what = error.what();
-    throw Error(ErrorCode::kInternal, "LibTorch cannot write the graph: " + what.substr(0, what.find('\n')),
-                file.path(), "please report this with the model");
+    throw Error(ErrorCode::kInternal, "LibTorch cannot write the graph: " + short_message(error), file.path(),
+                "please report this with the model");
   }
   file.require_written();
 }

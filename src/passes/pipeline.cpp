@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 
+#include "base/error_text.h"
 #include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
@@ -127,9 +128,8 @@ bool run_pass(const NamedPass& pass, PassContext& context) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    const std::string what = error.what();
     std::throw_with_nested(Error(ErrorCode::kInternal,
-                                 fmt::format("pass {} failed: {}", pass.name, what.substr(0, what.find('\n'))),
+                                 fmt::format("pass {} failed: {}", pass.name, short_message(error)),
                                  context.node.empty() ? pass.name : context.node, advice_for(pass.name)));
   }
 }

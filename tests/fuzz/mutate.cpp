@@ -1,6 +1,8 @@
 #include "fuzz/mutate.h"
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 #include "fuzz/zip_records.h"
 
@@ -71,9 +73,14 @@ std::string damaged(std::string bytes, Random& random) {
 
 }  // namespace
 
-std::string mutate(const std::string& bytes, Random& random) {
-  Records records = random() % 4 == 0 ? Records() : read_zip(bytes);
-  if (records.empty()) return damaged(bytes, random);
+std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::string mutate(const std::string& path, Random& random) {
+  Records records = random() % 4 == 0 ? Records() : read_zip(path);
+  if (records.empty()) return damaged(read_file(path), random);
   auto& [name, content] = records[below(random, records.size())];
   switch (random() % 16) {
     case 0:

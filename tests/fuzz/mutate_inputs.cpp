@@ -14,7 +14,6 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <set>
 
 #include "cli/dispatch.h"
@@ -29,11 +28,6 @@ using Arguments = std::vector<std::string>;
 
 constexpr unsigned kSecondsPerCase = 60;
 constexpr rlim_t kMemory = rlim_t{16} << 30;
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 void write_file(const fs::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
@@ -143,7 +137,7 @@ void make_seeds(const fs::path& folder) {
       {"tsquant", "quantize", "model.pt", "--data", "data.pt", "--inputs", "x", "-o", "lowered.pt"}};
   for (const auto& command : commands) {
     if (run_forked(command, folder.string()) != 0) {
-      throw std::runtime_error("a command on sound files failed: " + read_file(folder / "stderr.txt"));
+      throw std::runtime_error("a command on sound files failed: " + read_file((folder / "stderr.txt").string()));
     }
   }
   fs::remove(folder / "out.pt");
@@ -154,7 +148,7 @@ std::string complaint(int code, const std::set<int>& codes, const fs::path& fold
                       const std::set<std::string>& known) {
   if (code == -SIGALRM) return "hangs";
   if (code < 0) return fmt::format("died of signal {}", -code);
-  const std::string text = read_file(folder / "stderr.txt");
+  const std::string text = read_file((folder / "stderr.txt").string());
   if (codes.count(code) == 0) return fmt::format("exit code {}: {}", code, text.substr(0, 300));
   for (const char* inside :
        {"internal error", "please report", "frame #", "INTERNAL ASSERT", "json.exception", "enforce fail"}) {
@@ -182,7 +176,7 @@ int run_cases(const Options& options, const fs::path& folder) {
     Random random(static_cast<uint64_t>(options.seed) * 1000003 + static_cast<uint64_t>(i));
     const Target& target = readers[static_cast<size_t>(i) % readers.size()];
     const Arguments& command = target.commands[random() % target.commands.size()];
-    write_file(folder / "bad", mutate(read_file(folder / target.file), random));
+    write_file(folder / "bad", mutate((folder / target.file).string(), random));
     const int code = run_forked(command, folder.string());
     const std::string what = complaint(code, target.codes, folder, known);
     if (!what.empty()) {

@@ -4,18 +4,14 @@
 
 #include <cstdint>
 
+#include "io/zip_reader.h"
+#include "tsquant/error.h"
+
 namespace tsquant::fuzz {
 
 namespace {
 
 constexpr uint32_t kLocal = 0x04034b50, kCentral = 0x02014b50, kEnd = 0x06054b50;
-constexpr size_t kCentralSize = 46, kLocalSize = 30;
-
-uint32_t number_at(const std::string& bytes, size_t at, int size) {
-  uint32_t number = 0;
-  for (int i = size - 1; i >= 0; --i) number = number << 8 | static_cast<unsigned char>(bytes.at(at + i));
-  return number;
-}
 
 void append(std::string& bytes, uint32_t number, int size) {
   for (int i = 0; i < size; ++i) bytes.push_back(static_cast<char>(number >> 8 * i));
@@ -35,17 +31,16 @@ void append_facts(std::string& bytes, const std::string& name, const std::string
 
 }  // namespace
 
-Records read_zip(const std::string& bytes) {
-  const size_t end = bytes.rfind("PK\x05\x06");
-  if (end == std::string::npos) return {};
+Records read_zip(const std::string& path) {
   Records records;
-  size_t at = number_at(bytes, end + 16, 4);
-  for (uint32_t left = number_at(bytes, end + 10, 2); left > 0; --left) {
-    const uint32_t size = number_at(bytes, at + 20, 4), name = number_at(bytes, at + 28, 2);
-    const size_t local = number_at(bytes, at + 42, 4);
-    const size_t content = local + kLocalSize + number_at(bytes, local + 26, 2) + number_at(bytes, local + 28, 2);
-    records.emplace_back(bytes.substr(at + kCentralSize, name), bytes.substr(content, size));
-    at += kCentralSize + name + number_at(bytes, at + 30, 2) + number_at(bytes, at + 32, 2);
+  try {
+    ZipReader reader(path);
+    for (const auto& member : reader.members()) {
+      const auto bytes = reader.read(member);
+      records.emplace_back(member.name, std::string(bytes.begin(), bytes.end()));
+    }
+  } catch (const Error&) {
+    return {};
   }
   return records;
 }

@@ -9,8 +9,8 @@ namespace tsquant::fuzz {
 /// Name and bytes of the files in an archive, in order.
 using Records = std::vector<std::pair<std::string, std::string>>;
 
-/// Reads an archive of stored files, as LibTorch writes them. @return nothing for other files
-Records read_zip(const std::string& bytes);
+/// @return nothing for a file that is no archive
+Records read_zip(const std::string& path);
 
 /// Writes stored files with right checksums, so that a reader comes as far as their content.
 std::string write_zip(const Records& records);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <unordered_set>
 
 namespace tsquant {
@@ -26,6 +27,19 @@ bool tensor_fits(const c10::IValue& value) {
   } catch (const std::exception&) {
     return false;
   }
+}
+
+/// LibTorch checks the zero points of one scale per tensor when it makes the tensor, those of one per channel only when
+/// an operator reads it.
+bool zero_points_fit(const c10::IValue& value) {
+  if (!value.isTensor() || !value.toTensor().defined() || !value.toTensor().is_quantized()) return true;
+  const at::Tensor& tensor = value.toTensor();
+  if (tensor.qscheme() != at::kPerChannelAffine || tensor.numel() == 0) return true;
+  const at::Tensor zero_points = tensor.q_per_channel_zero_points();
+  const bool is_signed = tensor.scalar_type() == at::kQInt8, wide = tensor.scalar_type() == at::kQInt32;
+  const int64_t low = wide ? INT32_MIN : is_signed ? INT8_MIN : 0;
+  const int64_t high = wide ? INT32_MAX : is_signed ? INT8_MAX : UINT8_MAX;
+  return (zero_points.ge(low) & zero_points.le(high)).all().item<bool>();
 }
 
 /// Objects are looked at by the caller: they may stand in many places.
@@ -113,6 +127,7 @@ class ModuleCheck {
       const std::string name = path.empty() ? type->getAttributeName(i) : path + "." + type->getAttributeName(i);
       const c10::IValue& value = object->getSlot(i);
       if (!value_fits(value, type->getAttribute(i))) return fmt::format("{} has a value of another type", name);
+      if (!zero_points_fit(value)) return fmt::format("{} has zero points that are no codes", name);
       if (!value.isObject()) continue;
       const std::string inner = fault(value.toObject(), name);
       if (!inner.empty()) return inner;

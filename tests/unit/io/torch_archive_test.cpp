@@ -136,6 +136,21 @@ TEST(TorchArchive, IndicesOfSparseTensorsMustLieInside) {
   EXPECT_EQ(module_fault(module), "bad has a value of another type");
 }
 
+TEST(ModuleFault, ZeroPointsOfChannelsAreCodes) {
+  const auto with = [](int64_t zero_point, at::ScalarType dtype) {
+    const auto codes = at::ones({2, 3}, dtype == at::kQInt8 ? at::kChar : at::kByte);
+    const auto zero_points = at::tensor({int64_t{0}, zero_point}, at::kLong);
+    torch::jit::Module module("m");
+    module.register_buffer("w", at::_make_per_channel_quantized_tensor(codes, at::ones({2}), zero_points, 0));
+    return module_fault(module);
+  };
+  EXPECT_EQ(with(-128, at::kQInt8), "");
+  EXPECT_EQ(with(255, at::kQUInt8), "");
+  EXPECT_EQ(with(-129, at::kQInt8), "w has zero points that are no codes");
+  EXPECT_EQ(with(-1, at::kQUInt8), "w has zero points that are no codes");
+  EXPECT_EQ(with(int64_t{1} << 60, at::kQInt8), "w has zero points that are no codes");
+}
+
 TEST(TorchArchive, PickledDataIsCheckedToo) {
   const auto message = [](const std::string& body) -> std::string {
     try {

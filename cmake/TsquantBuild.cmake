@@ -36,9 +36,12 @@ find_package(Threads REQUIRED)
 # One interface target with everything our own code is compiled with.
 add_library(tsquant_compile INTERFACE)
 target_link_libraries(tsquant_compile INTERFACE ${TORCH_LIBRARIES})
-# at::parallel_for is a template: without this our copies of it run on one thread.
-find_package(OpenMP REQUIRED)
-target_link_libraries(tsquant_compile INTERFACE OpenMP::OpenMP_CXX)
+# at::parallel_for is a template: without OpenMP our copies of it run on one thread. LibTorch uses GCC's; a second one,
+# which Clang would bring, has threads of its own.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  find_package(OpenMP REQUIRED)
+  target_link_libraries(tsquant_compile INTERFACE OpenMP::OpenMP_CXX)
+endif()
 target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
 if(TSQUANT_SANITIZE)
   set(TSQUANT_SANITIZE_OPTIONS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)

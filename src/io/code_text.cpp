@@ -3,6 +3,9 @@
 #include <torch/csrc/jit/runtime/operator.h>
 #include <torch/custom_class.h>
 
+#include <algorithm>
+#include <iterator>
+
 namespace tsquant {
 
 namespace {
@@ -69,6 +72,18 @@ void add_undefined_class(std::string_view code, size_t at, size_t prefix, std::s
   if (!torch::getCustomClass(whole)) missing.insert("torch.classes." + shown(ns) + "." + shown(name));
 }
 
+bool begins_with(std::string_view text, std::string_view begin) { return text.substr(0, begin.size()) == begin; }
+
+/// `name = value` in the body of a class, whose names of this form LibTorch knows; others have a type (`name : T = v`).
+bool is_untyped_constant(std::string_view line) {
+  static constexpr std::string_view kKnown[] = {"  __parameters__ ", "  __buffers__ ", "  __annotations__",
+                                                "  __forward_hooks__ ", "  __forward_pre_hooks__ "};
+  if (!begins_with(line, "  ") || line.size() < 3 || !is_letter(line[2]) || begins_with(line, "  def ")) return false;
+  const size_t equals = line.find('=');
+  if (equals == std::string_view::npos || line.substr(0, equals).find(':') != std::string_view::npos) return false;
+  return std::none_of(std::begin(kKnown), std::end(kKnown), [&](auto known) { return begins_with(line, known); });
+}
+
 /// Past the end of a string, a comment or, for other characters, the next one.
 size_t skip_token(std::string_view code, size_t at) {
   const char quote = code[at];
@@ -108,6 +123,20 @@ bool is_nested_too_deeply(std::string_view code) {
     if (at_line_begin && ++indent > kWidestIndent) return true;
     if ((c == '(' || c == '[' || c == '{') && ++depth > kDeepestBrackets) return true;
     if ((c == ')' || c == ']' || c == '}') && depth > 0) --depth;
+  }
+  return false;
+}
+
+bool has_untyped_constant(std::string_view code) {
+  bool in_class = false;
+  for (size_t at = 0; at < code.size();) {
+    const size_t end = std::min(code.find('\n', at), code.size());
+    const std::string_view line = code.substr(at, end - at);
+    const bool other_kind =
+        line.find("(Enum)") != std::string_view::npos || line.find("(NamedTuple)") != std::string_view::npos;
+    if (!line.empty() && line[0] != ' ') in_class = begins_with(line, "class ") && !other_kind;
+    if (in_class && is_untyped_constant(line)) return true;
+    at = end + 1;
   }
   return false;
 }

@@ -15,6 +15,9 @@ std::set<std::string> undefined_names(std::string_view code);
 /// Whether brackets or blocks are nested deeper than LibTorch's parser, which is recursive, can follow.
 bool is_nested_too_deeply(std::string_view code);
 
+/// Whether a class of the code sets a constant without a type, of which LibTorch reads the type all the same.
+bool has_untyped_constant(std::string_view code);
+
 /// Whether an enum of this name may have a value. True when the code does not define the enum.
 bool enum_may_be(std::string_view code, std::string_view name, const PickleNode& value);
 

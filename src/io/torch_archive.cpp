@@ -130,6 +130,7 @@ void TorchArchive::check_code() {
     if (has_ending(name, ".py")) {
       const std::string code = read(name);
       if (is_nested_too_deeply(code)) fail_damaged(fmt::format("the code in {} is nested too deeply", name));
+      if (has_untyped_constant(code)) fail_damaged(fmt::format("a constant in {} has no type", name));
       missing.merge(undefined_names(code));
     } else if (has_ending(name, ".debug_pkl")) {
       const std::string bytes = read(name);

@@ -70,9 +70,9 @@ TEST_F(QuantizerChoice, OptionsThatItsObserversDoNotReadAreRefused) {
     EXPECT_NE(result.err.find(option + " was given, but the quantizer chose"), std::string::npos) << result.err;
   };
   for (const std::string name : {"xnnpack", "x86_inductor"}) {
-    refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "activations_range_estimator_params");
-    refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "weights_range_estimator_params");
-    refused({"--quantizer", name, "--statistics", "item"}, "batchwise_statistics");
+    refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "--range-estimator-activations minmax");
+    refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "--range-estimator-weights minmax");
+    refused({"--quantizer", name, "--statistics", "item"}, "--statistics item");
     const Outcome mixed =
         quantize({"--quantizer", name, "--max-drop", "1", "--validation-metric", "agreement", "--convert-to-mixed"});
     EXPECT_EQ(mixed.code, 2);

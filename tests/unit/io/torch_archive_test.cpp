@@ -183,6 +183,16 @@ TEST(CodeText, NamesThatNoLibraryDefines) {
   EXPECT_TRUE(undefined_names("ops." + longest).empty());
 }
 
+TEST(CodeText, ConstantsOfClassesHaveTypes) {
+  const std::string head = "class M(Module):\n  __parameters__ = []\n  __buffers__ = [\"x\", ]\n  x : Tensor\n";
+  EXPECT_FALSE(has_untyped_constant(head + "  __annotations__ = []\n  __annotations__[\"a\"] = int\n"));
+  EXPECT_FALSE(has_untyped_constant(head + "  n : Final[int] = 3\n  def forward(self,\n    x: Tensor) -> Tensor:\n"
+                                           "    y = torch.add(x, x)\n    return y\n"));
+  EXPECT_FALSE(has_untyped_constant("class Colour(Enum):\n  RED = 1\n"));
+  EXPECT_TRUE(has_untyped_constant(head + "  n = 3\n"));
+  EXPECT_TRUE(has_untyped_constant("class M(Module):\n  __parameterb__= []\n"));
+}
+
 TEST(CodeText, NestingIsLimited) {
   EXPECT_FALSE(is_nested_too_deeply("f(" + std::string(100, '(') + std::string(100, ')') + ")"));
   EXPECT_TRUE(is_nested_too_deeply("x = " + std::string(100000, '(')));

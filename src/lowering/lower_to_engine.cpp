@@ -83,13 +83,14 @@ void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost 
   ReferenceRun reference = run_reference(model, probe);
   const FloatIslands islands = find_slow_islands(model, engine, reference, report, rates_for(cost));
   if (!islands.empty()) {
-    leave_in_float(model, islands, report);
+    leave_in_float(model, islands);
     reference = run_reference(model, probe);
   }
   const KeptValues kept = find_kept(model, engine, reference, report, probe);
   if (engine.packs_for_selection) add_engine_check(model, engine.name);
   LoweringContext context(model, engine, reference, kept, report);
   lower_graph(context);
+  explain_islands(islands, report);  // lowering saw operators that nothing quantizes
   if (for_speed) unpack_float_weights(context);
 }
 

@@ -142,7 +142,7 @@ void unpack_float_weights(LoweringContext& context) {
   context.remove_dead_code();
 }
 
-void leave_in_float(Model& reference, const FloatIslands& islands, Report& report) {
+void leave_in_float(Model& reference, const FloatIslands& islands) {
   auto graph = reference.graph();
   const ValueNumbers numbers = number_values(*graph);
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor"})) {
@@ -151,6 +151,9 @@ void leave_in_float(Model& reference, const FloatIslands& islands, Report& repor
       if (is_dequantizer(use.user)) use.user->output()->replaceAllUsesWith(node->input(0));
     }
   }
+}
+
+void explain_islands(const FloatIslands& islands, Report& report) {
   for (NodeRecord& record : report.nodes) {
     const auto found = islands.operators.find(record.name);
     if (found == islands.operators.end()) continue;

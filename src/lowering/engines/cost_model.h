@@ -20,6 +20,9 @@ struct FloatIslands {
 FloatIslands find_float_islands(LoweringContext& context, const std::vector<CostRates>& targets);
 
 /// Takes these quantizers out of the reference form.
-void leave_in_float(Model& reference, const FloatIslands& islands, Report& report);
+void leave_in_float(Model& reference, const FloatIslands& islands);
+
+/// Writes into the records of these operators that they are float, and why.
+void explain_islands(const FloatIslands& islands, Report& report);
 
 }  // namespace tsquant

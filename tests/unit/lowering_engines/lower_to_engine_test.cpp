@@ -393,7 +393,7 @@ TEST(LowerToEngineCost, ConvolutionsPay) {
   // What is measured depends on the machine: our kernels may be limited to less than LibTorch's use. It is obeyed.
   const auto measured = lower_at(LoweringCost::kMeasure);
   const bool in_float = measured.kinds().count("aten::conv2d") == 1;
-  EXPECT_EQ(measured.kernel_of("conv2d").rfind("float: int8 with its conversions is measured at ", 0) == 0, in_float)
+  EXPECT_EQ(measured.kernel_of("conv2d").rfind("float: int8 with its conversions is estimated at ", 0) == 0, in_float)
       << measured.kernel_of("conv2d");
   EXPECT_EQ(measured.kinds().count("tsquant::conv"), in_float ? 0u : 1u);
 }

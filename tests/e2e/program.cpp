@@ -1,5 +1,6 @@
 #include "e2e/program.h"
 
+#include <ATen/Parallel.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -10,24 +11,45 @@
 #include <fstream>
 #include <thread>
 
+#include "cli/dispatch.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
 
 namespace {
 
-pid_t start(const std::vector<std::string>& arguments, const std::string& out, const std::string& err, int threads = 1,
-            const std::function<void()>& prepare = {}) {
-  std::vector<std::string> words = arguments;
+std::vector<char*> argv_of(std::vector<std::string>& words) {
   words.insert(words.begin(), std::string(TSQUANT_BIN_DIR) + "/tsquant");
   std::vector<char*> argv;
   for (auto& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
+  return argv;
+}
+
+void write_to(const std::string& out, const std::string& err) {
+  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
+  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+}
+
+/// The program in a copy of this process, in which LibTorch is loaded already: that takes longer than most commands.
+pid_t start_copy(std::vector<std::string> words, const std::string& out, const std::string& err) {
+  const auto argv = argv_of(words);
+  at::set_num_threads(1);  // a copy has none of the threads of the original
+  const pid_t child = fork();
+  if (child != 0) return child;
+  write_to(out, err);
+  const int code = cli::dispatch(static_cast<int>(argv.size()) - 1, argv.data());
+  fflush(nullptr);
+  _exit(code);
+}
+
+pid_t start(std::vector<std::string> words, const std::string& out, const std::string& err, int threads = 1,
+            const std::function<void()>& prepare = {}) {
+  const auto argv = argv_of(words);
   const pid_t child = fork();
   if (child != 0) return child;
   setenv("OMP_NUM_THREADS", std::to_string(threads).c_str(), 1);
-  dup2(open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDOUT_FILENO);
-  dup2(open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), STDERR_FILENO);
+  write_to(out, err);
   if (prepare) prepare();
   execv(argv[0], argv.data());
   _exit(127);
@@ -73,8 +95,8 @@ void save_data(const std::string& path, const at::Tensor& images, const at::Tens
 }  // namespace
 
 Outcome tsquant(const std::vector<std::string>& arguments, int threads) {
-  const std::string folder = temp_dir();
-  return finish(start(arguments, folder + "/out", folder + "/err", threads), folder + "/out", folder + "/err");
+  const std::string folder = temp_dir(), out = folder + "/out", err = folder + "/err";
+  return finish(threads == 1 ? start_copy(arguments, out, err) : start(arguments, out, err, threads), out, err);
 }
 
 Outcome tsquant_prepared(const std::vector<std::string>& arguments, const std::function<void()>& prepare) {

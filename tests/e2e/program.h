@@ -14,13 +14,14 @@ struct Outcome {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-/// Runs build/bin/tsquant in a fresh process whose LibTorch, oneDNN and OpenBLAS start with this many threads.
+/// Runs the program: with one thread in a copy of this process, with more build/bin/tsquant in a fresh process whose
+/// LibTorch, oneDNN and OpenBLAS start with this many threads.
 Outcome tsquant(const std::vector<std::string>& arguments, int threads = 1);
 
-/// The same after `prepare` in the new process: limits, another user, another stdout.
+/// The same in a fresh process after `prepare`: limits, another user, another stdout.
 Outcome tsquant_prepared(const std::vector<std::string>& arguments, const std::function<void()>& prepare);
 
-/// The same, but sends SIGINT, or another signal, this long after the program has installed its handler.
+/// The same in a fresh process, but sends SIGINT, or another signal, this long after the program has installed its handler.
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds, int signal = SIGINT);
 
 /// A small residual network with batch normalisation, [N, 3, 16, 16] -> [N, 5], saved to folder/model.pt, and 24

@@ -6,6 +6,10 @@
 #include <atomic>
 #include <cstdlib>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 namespace tsquant::kernels {
 namespace {
 
@@ -14,6 +18,22 @@ struct IsaRow {
   const char* name;
   bool present;  ///< on this processor
 };
+
+#if defined(__x86_64__)
+/// Compilers older than these instructions do not know their names (Clang 14). CPUID leaf 7, see Intel's manual.
+bool has_avx_vnni() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+}
+
+bool has_amx_int8() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d >> 24 & 1) == 0 || (d >> 25 & 1) == 0) return false;
+  unsigned enabled = 0, high = 0;  // XCR0: whether the system saves tiles (bits 17 and 18)
+  __asm__("xgetbv" : "=a"(enabled), "=d"(high) : "c"(0));
+  return (enabled >> 17 & 3) == 3;
+}
+#endif
 
 const std::vector<IsaRow>& rows() {
 #if defined(__x86_64__)
@@ -25,9 +45,9 @@ const std::vector<IsaRow>& rows() {
       {Isa::kSse4, "sse4", static_cast<bool>(__builtin_cpu_supports("sse4.1"))},
       {Isa::kAvx2, "avx2", avx2},
       {Isa::kAvx512, "avx512", avx512},
-      {Isa::kAvxVnni, "avxvnni", avx2 && __builtin_cpu_supports("avxvnni")},
+      {Isa::kAvxVnni, "avxvnni", avx2 && has_avx_vnni()},
       {Isa::kAvx512Vnni, "avx512vnni", avx512 && __builtin_cpu_supports("avx512vnni")},
-      {Isa::kAmx, "amx", avx512 && __builtin_cpu_supports("amx-int8")},
+      {Isa::kAmx, "amx", avx512 && has_amx_int8()},
   };
 #else
   static const std::vector<IsaRow> table = {{Isa::kScalar, "scalar", true}};

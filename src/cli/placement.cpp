@@ -18,7 +18,7 @@ Placement place_quantizers(const std::string& path, const QuantizerArgs& args, c
   result.model = std::make_unique<Model>(Model::load(path));
   require_float(*result.model, path);
   PipelineOptions pipeline;
-  pipeline.skip = args.skip_passes;
+  pipeline.skip = args.options.skip_passes;
   run_passes(*result.model, pipeline);
   quantizer->transform_for_annotation(*result.model);
   const ShapeTable shapes = sample ? record_shapes(*result.model, *sample) : ShapeTable{};

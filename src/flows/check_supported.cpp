@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "evaluation/runnable.h"
-#include "flows/check_options.h"
 #include "graph/node_lists.h"
+#include "options/words.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -22,7 +22,9 @@ void check_dtype(const QuantizationPoint& point, OutputForm form) {
   for (const auto byte : {c10::kChar, c10::kByte, c10::kQInt8, c10::kQUInt8}) {
     if (*dtype == byte) return;
   }
-  refuse(point, fmt::format("codes of type {} cannot be written in the {} form", toString(*dtype), form_name(form)),
+  refuse(point,
+         fmt::format("codes of type {} cannot be written in the {} form", toString(*dtype),
+                     word_of(words<OutputForm>(), form)),
          "use an 8-bit signed or unsigned integer");
 }
 
@@ -52,7 +54,7 @@ void require_float(const Model& model, const std::string& path) {
 void check_supported(const GraphView& view, const Annotations& annotations, OutputForm form) {
   for (const auto& point : annotations.points) {
     if (point.spec.destination_type && form != OutputForm::kDecomposed) {
-      refuse(point, fmt::format("fp8 quantizers cannot be written in the {} form", form_name(form)),
+      refuse(point, fmt::format("fp8 quantizers cannot be written in the {} form", word_of(words<OutputForm>(), form)),
              "use the decomposed form");
     }
     check_dtype(point, form);

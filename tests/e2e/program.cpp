@@ -33,7 +33,7 @@ void write_to(const std::string& out, const std::string& err) {
 
 /// The program in a copy of this process, in which LibTorch is loaded already: that takes longer than most commands.
 pid_t start_copy(std::vector<std::string> words, const std::string& out, const std::string& err) {
-  const auto argv = argv_of(words);
+  auto argv = argv_of(words);
   at::set_num_threads(1);  // a copy has none of the threads of the original
   const pid_t child = fork();
   if (child != 0) return child;
@@ -125,7 +125,8 @@ void write_small_model(const std::string& folder) {
       {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}},
       {{"stem", conv_unit(3, 8)}, {"block", conv_unit(8, 8)}});
   model.save(folder + "/model.pt");
-  const auto images = at::randn({24, 3, 16, 16}) * at::rand({24, 3, 1, 1}) * 4;
+  const auto brightness = at::rand({24, 3, 1, 1});  // compilers draw the operands of * in different orders
+  const auto images = at::randn({24, 3, 16, 16}) * brightness * 4;
   save_data(folder + "/data.pt", images, model.forward({images}).toTensor().argmax(1));
 }
 

@@ -1,5 +1,7 @@
 #include "quantizers/openvino/placement.h"
 
+#include "quantizers/openvino/resolved_options.h"
+
 #include <algorithm>
 #include <memory>
 
@@ -10,11 +12,6 @@ namespace tsquant::openvino {
 
 namespace {
 
-QuantizationPreset preset_of(const OpenVINOQuantizerOptions& options) {
-  if (options.preset) return *options.preset;
-  return options.model_type ? QuantizationPreset::kMixed : QuantizationPreset::kPerformance;
-}
-
 Constraints make_constraints(const QuantizationParameters& params, QuantizationMode mode) {
   Constraints constraints;
   constraints.mode = params.mode ? *params.mode : mode;
@@ -23,11 +20,6 @@ Constraints make_constraints(const QuantizationParameters& params, QuantizationM
   constraints.per_channel = params.per_channel;
   constraints.narrow_range = params.narrow_range;
   return constraints;
-}
-
-bool eight_bit(const OpenVINOQuantizerOptions& options) {
-  return options.activations_quantization_params.num_bits.value_or(8) == 8 &&
-         options.weights_quantization_params.num_bits.value_or(8) == 8;
 }
 
 /// Operators that stay in float in a transformer. The FX graph spells comparisons as functions of unknown metatype, so
@@ -77,12 +69,6 @@ void check_overflow_fix(const PlacementGraph& graph, const Placement& placement)
   }
 }
 
-OverflowFix overflow_fix_of(const OpenVINOQuantizerOptions& options) {
-  // Sums of products of fewer or more bits are not those that the fix was made for; NNCF's default then is none.
-  return options.overflow_fix == OverflowFix::kFirstLayer && !eight_bit(options) ? OverflowFix::kDisable
-                                                                                 : options.overflow_fix;
-}
-
 Fate fate_of(int node, const InsertionPointGraph& sites, const std::vector<bool>& user,
              const std::vector<bool>& pattern) {
   const PlacementNode& info = sites.graph->node(node);
@@ -122,7 +108,7 @@ std::vector<Fate> describe_fates(const InsertionPointGraph& sites, const Setup& 
 
 Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerOptions& options,
                            const std::vector<bool>& ignored) {
-  const bool mixed = preset_of(options) == QuantizationPreset::kMixed;
+  const bool mixed = resolved_options(options).preset == QuantizationPreset::kMixed;
   const auto act_mode = mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
   SolverOptions solver_options;
   solver_options.rule = options.quantizer_propagation_rule;
@@ -150,7 +136,7 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   placement.setup = make_setup(state, weighted);
   if (options.model_type) apply_transformer_pass(placement.setup, graph);
   if (options.target_device == TargetDevice::kCpuSpr) apply_spr_pass(placement.setup, inference);
-  placement.half_range = half_range_nodes(graph, placement.setup, overflow_fix_of(options));
+  placement.half_range = half_range_nodes(graph, placement.setup, *resolved_options(options).overflow_fix);
   check_overflow_fix(graph, placement);
   placement.fates = describe_fates(sites, placement.setup, ignored, by_pattern, lonely);
   return placement;

@@ -127,7 +127,9 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
   Attempt fp8;
   fp8.control.advanced.convert_to_mixed_preset = true;
   fp8.quantizer_options.mode = FP8Type::kE4M3;
-  EXPECT_NE(fp8.message().find("convert_to_mixed_preset is set, but fp8 modes have no mixed preset"), std::string::npos)
+  EXPECT_NE(
+      fp8.message().find("convert_to_mixed_preset is set, but the mixed preset cannot be combined with an fp8 mode"),
+      std::string::npos)
       << fp8.message();
 }
 
@@ -269,10 +271,10 @@ TEST(Tuner, GridsFollowTheSettings) {
     for (const auto& grid : parameter_grids(settings)) result.push_back(grid.name);
     return result;
   };
-  TunedSettings settings;
+  TunedSettings settings{std::make_shared<XNNPACKQuantizer>(), {}};
   EXPECT_EQ(names(settings),
             (Strings{"weights_range_estimator_params", "activations_range_estimator_params", "fast_bias_correction"}));
-  settings.openvino = true;
+  settings.quantizer = std::make_shared<OpenVINOQuantizer>();
   settings.options.smooth_quant = true;
   settings.options.fast_bias_correction = c10::nullopt;
   EXPECT_EQ(names(settings), (Strings{"smooth_quant_matmul", "quantizer_propagation_rule", "preset",
@@ -282,8 +284,8 @@ TEST(Tuner, GridsFollowTheSettings) {
 }
 
 TEST(Tuner, EveryValueOfTheGridsChangesTheSettings) {
-  TunedSettings settings;
-  settings.openvino = settings.options.smooth_quant = true;
+  TunedSettings settings{std::make_shared<OpenVINOQuantizer>(), {}};
+  settings.options.smooth_quant = true;
   std::set<std::string> seen;
   for (const auto& grid : parameter_grids(settings)) {
     for (const auto& value : grid.values) {
@@ -297,8 +299,8 @@ TEST(Tuner, EveryValueOfTheGridsChangesTheSettings) {
       };
       seen.insert(
           grid.name + std::to_string(options.smooth_quant_params.matmul) +
-          std::to_string(static_cast<int>(changed.quantizer.quantizer_propagation_rule)) +
-          std::to_string(changed.quantizer.preset ? static_cast<int>(*changed.quantizer.preset) : -1) +
+          changed.quantizer->describe().options.at("quantizer_propagation_rule") +
+          std::to_string(changed.quantizer == settings.quantizer) + changed.quantizer->describe().options.at("preset") +
           bound(options.weights_range_estimator_params.min) + bound(options.weights_range_estimator_params.max) +
           bound(options.activations_range_estimator_params.min) +
           bound(options.activations_range_estimator_params.max) + std::to_string(*options.fast_bias_correction));

@@ -116,6 +116,8 @@ Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double af
 
 void write_small_model(const std::string& folder) {
   torch::manual_seed(3);
+  // One after the other: compilers draw the numbers of several arguments, or of both operands of *, in their own order.
+  const auto stem = conv_unit(3, 8), block = conv_unit(8, 8);
   auto model = define(
       "def forward(self, x):\n"
       "  x = torch.relu(self.stem.forward(x))\n"
@@ -123,9 +125,9 @@ void write_small_model(const std::string& folder) {
       "  x = torch.flatten(torch.adaptive_avg_pool2d(x, [1, 1]), 1)\n"
       "  return torch.linear(x, self.weight, self.bias)\n",
       {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}},
-      {{"stem", conv_unit(3, 8)}, {"block", conv_unit(8, 8)}});
+      {{"stem", stem}, {"block", block}});
   model.save(folder + "/model.pt");
-  const auto brightness = at::rand({24, 3, 1, 1});  // compilers draw the operands of * in different orders
+  const auto brightness = at::rand({24, 3, 1, 1});
   const auto images = at::randn({24, 3, 16, 16}) * brightness * 4;
   save_data(folder + "/data.pt", images, model.forward({images}).toTensor().argmax(1));
 }

@@ -26,6 +26,7 @@ ROOMS = {
 PUBLIC = {
     "error.h": "base",
     "sample.h": "base",
+    "format.h": "base",
     "quantization_spec.h": "base",
     "range.h": "base",
     "output_form.h": "base",

@@ -49,8 +49,7 @@ std::string text_of(const QuantizationParameters& params) {
   if (params.per_channel) parts.push_back(fmt::format("per_channel {}", *params.per_channel));
   if (params.narrow_range) parts.push_back(fmt::format("narrow_range {}", *params.narrow_range));
   if (params.destination_type) {
-    parts.emplace_back(*params.destination_type == FP8Type::kE4M3 ? "destination_type f8e4m3"
-                                                                  : "destination_type f8e5m2");
+    parts.push_back("destination_type " + to_string(format_of(*params.destination_type)));
   }
   return joined(parts, "default");
 }

@@ -51,11 +51,11 @@ OpenVINOQuantizerOptions placement_options(const OpenVINOQuantizerOptions& optio
   return result;
 }
 
-void set_destination_types(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
+void set_formats(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
   for (auto& point : annotations.points) {
     const auto& params = point.kind == PointKind::kWeight ? options.weights_quantization_params
                                                           : options.activations_quantization_params;
-    point.spec.destination_type = params.destination_type ? params.destination_type : options.mode;
+    point.spec.format = format_of(params.destination_type.value_or(*options.mode));
   }
 }
 
@@ -101,7 +101,7 @@ Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   openvino::describe_fused(view, placement, annotations);
   openvino::add_recurrent_points(view, ignored, placement_options(options_), annotations);
   openvino::describe_spectra(view, spectra, ignored, placement_options(options_), annotations);
-  if (options_.mode) set_destination_types(annotations, options_);
+  if (options_.mode) set_formats(annotations, options_);
   explain_whole_attention(view, annotations);
   return annotations;
 }

@@ -120,7 +120,8 @@ std::vector<std::pair<std::string, Variation>> variations() {
 
 TEST(ShardedRun, EveryRankGetsTheBitsOfOneProcess) {
   const auto data = Dataset::from_tensors(samples());
-  for (const auto& [name, variation] : variations()) {
+  for (const auto& named : variations()) {
+    const Variation& variation = named.second;
     const auto alone = run(variation, data, nullptr);
     for (int64_t size : {1, 2, 3, 21}) {
       std::vector<std::vector<at::Tensor>> results(static_cast<size_t>(size));
@@ -128,7 +129,7 @@ TEST(ShardedRun, EveryRankGetsTheBitsOfOneProcess) {
         const auto rank = static_cast<size_t>(exchange->rank());
         results[rank] = run(variation, data, std::move(exchange));
       });
-      for (const auto& result : results) expect_same(result, alone, name + ", ranks: " + std::to_string(size));
+      for (const auto& result : results) expect_same(result, alone, named.first + ", ranks: " + std::to_string(size));
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tsquant/format.h"
 
@@ -53,7 +54,8 @@ struct QuantizationSpec {
   /// Weights only: this many neighbours along group_axis share a scale, instead of a tensor or a channel; per_channel
   /// and ch_axis then have no meaning. 0: no groups. It must divide the size of the axis.
   int64_t group_size = 0;
-  int64_t group_axis = -1;  ///< the axis that is summed over; negative counts from the last, -1
+  int64_t group_axis = -1;           ///< the axis that is summed over; negative counts from the last, -1
+  std::vector<float> codebook = {};  ///< the levels of kCodebook4 and kCodebook8, ascending
   QParamsFormula formula = QParamsFormula::kNncf;
   /// Integers: PT2E-style annotators may fix the type of the codes (int8 or uint8) and their limits. They take the
   /// place of what format, signedness_to_force and narrow_range say about codes, in both formulas: set `formula` too
@@ -77,8 +79,9 @@ enum class PointKind { kActivation, kWeight };
 /// @param place of the quantizer, for the message
 /// @throws Error kInvalidArgument: one of quant_min and quant_max without the other or not in order; a fixed scale that
 ///         is not positive or lacks beside a fixed zero point; limits or fixed parameters of a format that is not an
-///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a negative
-///         ch_axis; half_range of anything but a symmetric weight of 3 bits or more
+///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a codebook
+///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
+///         symmetric weight of 3 bits or more
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);
 
 }  // namespace tsquant

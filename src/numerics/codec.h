@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
+#include "numerics/level_tables.h"
 #include "numerics/minifloat.h"
 
 namespace tsquant {
@@ -47,5 +49,25 @@ class MinifloatCodec : public LookupCodec {
  private:
   const Minifloat& format_;
 };
+
+/// The nearest of some levels, a tie to the lower one; NaN becomes the level nearest to zero.
+class LevelCodec : public LookupCodec {
+ public:
+  explicit LevelCodec(const LevelTable& table);
+  /// @throws Error kInvalidArgument when check_codebook refuses the levels
+  LevelCodec(const std::vector<float>& levels, int bits);
+  void encode(const float* x, int64_t n, uint8_t* codes) const override;
+
+ private:
+  size_t middles_below(float x) const;
+  void set(const float* levels, const uint8_t* codes, size_t count);
+  std::vector<float> middles_;  ///< between neighbouring levels
+  std::vector<uint8_t> codes_;
+  uint8_t zero_ = 0;
+};
+
+/// @throws Error kInvalidArgument when levels are not finite or not strictly ascending, less than 2, or more than codes
+///         of this many bits
+void check_codebook(const std::vector<float>& levels, int bits);
 
 }  // namespace tsquant

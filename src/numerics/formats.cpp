@@ -11,7 +11,8 @@ namespace tsquant {
 namespace {
 
 constexpr int64_t kGrain = 16384;
-constexpr int64_t kAny = 0;
+constexpr int64_t kAny = 0;  // size of groups
+constexpr double kOwn = 0;   // largest level
 
 std::unique_ptr<Codec> integers(const FormatInfo& info, const CodeOptions& options) {
   return std::make_unique<IntegerCodec>(info.bits, options.is_signed);
@@ -20,6 +21,15 @@ std::unique_ptr<Codec> integers(const FormatInfo& info, const CodeOptions& optio
 template <const Minifloat& kFormat>
 std::unique_ptr<Codec> minifloats(const FormatInfo&, const CodeOptions&) {
   return std::make_unique<MinifloatCodec>(kFormat);
+}
+
+template <const LevelTable& kTable>
+std::unique_ptr<Codec> levels(const FormatInfo&, const CodeOptions&) {
+  return std::make_unique<LevelCodec>(kTable);
+}
+
+std::unique_ptr<Codec> codebook(const FormatInfo& info, const CodeOptions& options) {
+  return std::make_unique<LevelCodec>(options.codebook, info.bits);
 }
 
 const std::vector<OutputForm> kForms{OutputForm::kDecomposed, OutputForm::kReference, OutputForm::kFakeQuantize,
@@ -32,8 +42,8 @@ const std::vector<OutputForm> kNone{};
 // Adding a format is adding a row here and its name to the enum. Columns: name, bits, integer, largest, group_size,
 // scale, ties; codec, forms per tensor and channel, forms per group.
 const std::vector<FormatRow>& formats() {
-  constexpr auto kFloat = ScaleFormat::kFloat;
-  constexpr auto kEven = Ties::kEven;
+  constexpr auto kFloat = ScaleFormat::kFloat, kPower = ScaleFormat::kPowerOfTwo, kE4M3Scale = ScaleFormat::kE4M3;
+  constexpr auto kEven = Ties::kEven, kDown = Ties::kDown;
   static const std::vector<FormatRow> table = {
       {Format::kInt2, {"int2", 2, true, 2, kAny, kFloat, kEven}, integers, kForms, kNone},
       {Format::kInt3, {"int3", 3, true, 4, kAny, kFloat, kEven}, integers, kForms, kNone},
@@ -44,6 +54,18 @@ const std::vector<FormatRow>& formats() {
       {Format::kInt8, {"int8", 8, true, 128, kAny, kFloat, kEven}, integers, kForms, kNone},
       {Format::kF8E4M3, {"f8e4m3", 8, false, 448, kAny, kFloat, kEven}, minifloats<kE4M3>, kDecomposed, kNone},
       {Format::kF8E5M2, {"f8e5m2", 8, false, 57344, kAny, kFloat, kEven}, minifloats<kE5M2>, kDecomposed, kNone},
+      {Format::kMxF8E4M3, {"mxfp8_e4m3", 8, false, 448, 32, kPower, kEven}, minifloats<kE4M3>, kNone, kNone},
+      {Format::kMxF8E5M2, {"mxfp8_e5m2", 8, false, 57344, 32, kPower, kEven}, minifloats<kE5M2>, kNone, kNone},
+      {Format::kFp4, {"fp4", 4, false, 6, kAny, kFloat, kEven}, minifloats<kE2M1>, kNone, kNone},
+      {Format::kE2M1, {"e2m1", 4, false, 6, kAny, kPower, kEven}, minifloats<kE2M1>, kNone, kNone},
+      {Format::kMxFp4, {"mxfp4", 4, false, 6, 32, kPower, kEven}, minifloats<kE2M1>, kNone, kNone},
+      {Format::kNvFp4, {"nvfp4", 4, false, 6, 16, kE4M3Scale, kEven}, minifloats<kE2M1>, kNone, kNone},
+      {Format::kNf4, {"nf4", 4, false, 1, kAny, kFloat, kDown}, levels<kNf4>, kNone, kNone},
+      {Format::kCb4, {"cb4", 4, false, 3.5, kAny, kFloat, kDown}, levels<kCb4>, kNone, kNone},
+      {Format::kIncFp4Bnb, {"fp4_e2m1_bnb", 4, false, 12, kAny, kFloat, kDown}, levels<kFp4Bnb>, kNone, kNone},
+      {Format::kIncFp4E2M1, {"fp4_e2m1", 4, false, 6, kAny, kFloat, kDown}, levels<kFp4E2M1>, kNone, kNone},
+      {Format::kCodebook4, {"codebook4", 4, false, kOwn, kAny, kFloat, kDown}, codebook, kNone, kNone},
+      {Format::kCodebook8, {"codebook8", 8, false, kOwn, kAny, kFloat, kDown}, codebook, kNone, kNone},
   };
   return table;
 }
@@ -62,6 +84,14 @@ Format integer_format(int64_t bits) {
     if (row.info.integer && row.info.bits == bits) return row.format;
   }
   throw Error(ErrorCode::kInvalidArgument, fmt::format("num_bits is {}", bits), "", "choose 2 to 8");
+}
+
+Format codebook_format(size_t levels) {
+  if (levels < 2 || levels > 256) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("a codebook has {} levels", levels), "codebook",
+                "give 2 to 256");
+  }
+  return levels <= 16 ? Format::kCodebook4 : Format::kCodebook8;
 }
 
 Format format_of(FP8Type type) { return type == FP8Type::kE4M3 ? Format::kF8E4M3 : Format::kF8E5M2; }

@@ -14,7 +14,8 @@ namespace tsquant {
 
 /// What a format leaves open.
 struct CodeOptions {
-  bool is_signed = true;  ///< integers
+  bool is_signed = true;             ///< integers
+  std::vector<float> codebook = {};  ///< the levels of codebooks, ascending
 };
 
 /// One row of the table of formats.
@@ -33,7 +34,8 @@ const FormatRow& row_of(Format format);
 /// Codes of values that have been divided by their scale: bytes in the shape of `scaled`, int8 for signed integers and
 /// uint8 for the rest. A value gets the code of the nearest level; `FormatInfo::ties` tells what happens half way.
 /// Values beyond the levels, infinities too, get the outermost one. NaN gets the lowest code of integers, NaN where the
-/// format has it, and zero elsewhere.
+/// format has it, and the level nearest to zero elsewhere.
+/// @throws Error kInvalidArgument when the options lack the codebook, or give one that the format cannot number
 at::Tensor encode(const at::Tensor& scaled, Format format, const CodeOptions& options = {});
 
 /// The levels of codes as float32; NaN for bytes that are no code.

@@ -3,8 +3,11 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "numerics/scale_format.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -27,6 +30,10 @@ bool is_signed_codes(const QuantizationSpec& spec, bool by_default) {
       throw Error(ErrorCode::kInvalidArgument, fmt::format("codes of type {} are not supported", toString(*spec.dtype)),
                   "QuantizationSpec::dtype", "use an 8-bit signed or unsigned integer");
   }
+}
+
+double largest_of(const std::vector<float>& codebook) {
+  return std::max(std::fabs(codebook.front()), std::fabs(codebook.back()));
 }
 
 /// A flat list, or the shape of the groups.
@@ -87,8 +94,14 @@ QParams level_qparams(const Range& range, const QuantizationSpec& spec) {
   result.dtype = c10::kByte;
   result.quant_min = 0;
   result.quant_max = 255;
+  const double largest = spec.codebook.empty() ? info.largest : largest_of(spec.codebook);
   // limit / largest underflows only for ranges below the smallest normal float times 57344.
-  result.scale = shaped((limit / (halved ? 0.5 * info.largest : info.largest)).clamp_min(kSmallestScale), spec);
+  const auto scale = shaped((limit / (halved ? 0.5 * largest : largest)).clamp_min(kSmallestScale), spec);
+  const auto stored = store_scale(scale, info.scale);
+  // E4M3 has no positive number below 2^-9.
+  result.scale = info.scale == ScaleFormat::kE4M3 ? stored.scale.clamp_min(std::ldexp(1.0F, -9)) : stored.scale;
+  result.tensor_scale = stored.tensor_scale;
+  result.codebook = spec.codebook;
   result.zero_point = at::zeros(result.scale.sizes(), at::kLong);
   return result;
 }

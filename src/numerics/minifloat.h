@@ -21,6 +21,7 @@ struct Minifloat {
 /// Micikevicius et al., "FP8 Formats for Deep Learning", 2022, and the OCP Microscaling Formats (MX) Specification 1.0.
 inline constexpr Minifloat kE4M3{4, 3, 7, 448.0F, 0x7F, false};
 inline constexpr Minifloat kE5M2{5, 2, 15, 57344.0F, 0x7F, true};
+inline constexpr Minifloat kE2M1{2, 1, 1, 6.0F, -1, false};
 
 /// 2^exponent, for exponents of normal numbers.
 inline float power_of_two(int exponent) {

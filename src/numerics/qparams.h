@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "tsquant/quantization_spec.h"
 #include "tsquant/range.h"
@@ -11,12 +12,15 @@
 namespace tsquant {
 
 /// Quantization parameters of one tensor. Integers: q = clamp(round(x / scale) + zero_point, quant_min, quant_max).
-/// Other formats: x is about decode(code) * scale; quant_min, quant_max and zero_point are those of bytes, 0, 255 and
-/// 0.
+/// Other formats: x is about decode(code) * scale * tensor_scale; quant_min, quant_max and zero_point are those of
+/// bytes, 0, 255 and 0.
 struct QParams {
   Format format = Format::kInt8;
   at::Tensor scale;       ///< float32 [1] or [channels]; with groups the shape of x, group_axis divided by group_size
   at::Tensor zero_point;  ///< int64, in the shape of scale
+  /// Formats with ScaleFormat::kE4M3: float32 [1], a factor of all scales. Undefined: 1.
+  at::Tensor tensor_scale = {};
+  std::vector<float> codebook = {};  ///< of kCodebook4 and kCodebook8
   int64_t quant_min = -128, quant_max = 127;
   c10::ScalarType dtype = c10::kChar;  ///< of the codes: kChar or kByte
   bool per_channel = false;

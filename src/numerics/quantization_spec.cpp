@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "numerics/codec.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -46,20 +47,30 @@ void check_groups(const QuantizationSpec& spec, PointKind kind, const std::strin
   }
 }
 
+void check_levels(const QuantizationSpec& spec, const std::string& place) {
+  const FormatInfo& info = format_info(spec.format);
+  const bool own_levels = info.largest == 0;
+  if (own_levels) return check_codebook(spec.codebook, info.bits);
+  if (!spec.codebook.empty()) {
+    refuse(fmt::format("a codebook is given for the format {}", info.name), place, "choose codebook4 or codebook8");
+  }
+}
+
 }  // namespace
 
 bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
   return a.format == b.format && a.mode == b.mode && a.signedness_to_force == b.signedness_to_force &&
          a.per_channel == b.per_channel && a.ch_axis == b.ch_axis && a.narrow_range == b.narrow_range &&
          a.half_range == b.half_range && a.group_size == b.group_size && a.group_axis == b.group_axis &&
-         a.formula == b.formula && a.dtype == b.dtype && a.quant_min == b.quant_min && a.quant_max == b.quant_max &&
-         a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
+         a.codebook == b.codebook && a.formula == b.formula && a.dtype == b.dtype && a.quant_min == b.quant_min &&
+         a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
          a.fixed_zero_point == b.fixed_zero_point;
 }
 
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
   check_codes(spec, place);
   check_groups(spec, kind, place);
+  check_levels(spec, place);
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }

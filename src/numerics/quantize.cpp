@@ -19,6 +19,7 @@ c10::ScalarType quantized_type(c10::ScalarType codes) {
 CodeOptions options_of(const QParams& q) {
   CodeOptions options;
   options.is_signed = q.dtype == c10::kChar;
+  options.codebook = q.codebook;
   return options;
 }
 
@@ -43,6 +44,8 @@ at::Tensor dequantize_by_libtorch(const at::Tensor& codes, const QParams& q) {
   return at::_make_per_tensor_quantized_tensor(values, q.scale.item<double>(), q.zero_point.item<int64_t>())
       .dequantize();
 }
+
+at::Tensor whole_scale(const QParams& q) { return q.tensor_scale.defined() ? q.scale * q.tensor_scale : q.scale; }
 
 /// Parameters in a shape that broadcasts over the channels of x.
 at::Tensor by_channel(const at::Tensor& parameters, const at::Tensor& x, const QParams& q) {
@@ -75,20 +78,21 @@ bool is_libtorchs(const QParams& q) { return q.group_size == 0 && format_info(q.
 at::Tensor quantize(const at::Tensor& x, const QParams& q) {
   const auto values = x.to(at::kFloat);
   if (is_libtorchs(q)) return quantize_by_libtorch(values, q);
-  if (q.group_size == 0) return quantize_scaled(values, by_channel(q.scale, x, q), by_channel(q.zero_point, x, q), q);
+  if (q.group_size == 0)
+    return quantize_scaled(values, by_channel(whole_scale(q), x, q), by_channel(q.zero_point, x, q), q);
   const Groups groups(x, q.group_size, q.group_axis);
   return groups.join(
-      quantize_scaled(groups.split(values), groups.broadcast(q.scale), groups.broadcast(q.zero_point), q));
+      quantize_scaled(groups.split(values), groups.broadcast(whole_scale(q)), groups.broadcast(q.zero_point), q));
 }
 
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q) {
   if (is_libtorchs(q)) return dequantize_by_libtorch(codes, q);
   if (q.group_size == 0) {
-    return dequantize_scaled(codes, by_channel(q.scale, codes, q), by_channel(q.zero_point, codes, q), q);
+    return dequantize_scaled(codes, by_channel(whole_scale(q), codes, q), by_channel(q.zero_point, codes, q), q);
   }
   const Groups groups(codes, q.group_size, q.group_axis);
   return groups.join(
-      dequantize_scaled(groups.split(codes), groups.broadcast(q.scale), groups.broadcast(q.zero_point), q));
+      dequantize_scaled(groups.split(codes), groups.broadcast(whole_scale(q)), groups.broadcast(q.zero_point), q));
 }
 
 }  // namespace tsquant

@@ -76,6 +76,7 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
     json["group_size"] = point.spec.group_size;
     json["group_axis"] = point.spec.group_axis;
   }
+  if (!point.spec.codebook.empty()) json["codebook"] = point.spec.codebook;
   if (point.spec.formula == QParamsFormula::kTorchAo) json["formula"] = "torch_ao";
   if (point.spec.quant_min) json["quant_min"] = *point.spec.quant_min;
   if (point.spec.quant_max) json["quant_max"] = *point.spec.quant_max;

@@ -9,6 +9,7 @@
 #include <limits>
 #include <set>
 
+#include "numerics/pack.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -20,10 +21,21 @@ struct Case {
   std::string name;
 };
 
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
+/// A codebook that leaves some codes unused.
+std::vector<float> some_levels(int bits) {
+  std::vector<float> levels;
+  const int count = (1 << bits) * 3 / 4;
+  for (int i = 0; i < count; ++i) levels.push_back(static_cast<float>(i * i - 2 * count) / 8);
+  return levels;
+}
+
 std::vector<Case> cases() {
   std::vector<Case> result;
   for (const FormatRow& row : formats()) {
     result.push_back({row.format, {}, row.info.name});
+    if (row.info.largest == 0) result.back().options.codebook = some_levels(row.info.bits);
     if (!row.info.integer) continue;
     result.push_back({row.format, {}, std::string("u") + row.info.name});
     result.back().options.is_signed = false;
@@ -87,7 +99,7 @@ TEST_P(EveryFormat, SaysHowManyCodesThereAreAndHowLargeTheyGet) {
   EXPECT_GT(all.size(), size_t{1} << (info().bits - 1)) << "fewer bits would do";
   if (info().integer && !is_signed_integer()) {
     EXPECT_EQ(all.back().value, 2 * info().largest - 1);
-  } else {
+  } else if (info().largest > 0) {
     EXPECT_EQ(std::max(std::fabs(all.front().value), std::fabs(all.back().value)), info().largest);
   }
 }
@@ -163,8 +175,77 @@ TEST_P(EveryFormat, SaturatesAndGivesNaNItsCode) {
   } else if (std::isnan(nan)) {
     EXPECT_EQ(info().bits, 8) << "only one-byte floating-point numbers have NaN";
   } else {
-    EXPECT_EQ(nan, 0);
+    EXPECT_EQ(nan, rounded(0));
   }
+}
+
+TEST_P(EveryFormat, PacksAndUnpacksRowsOfAnyLength) {
+  std::vector<int> all;
+  for (const Level& level : levels()) all.push_back(level.code);
+  const auto bytes = at::tensor(all, at::kInt).to(at::kByte);
+  const auto table = is_signed_integer() ? bytes.view(at::kChar) : bytes;
+  at::manual_seed(3);
+  for (int64_t n = 0; n <= 19; ++n) {
+    const auto codes = table.index({at::randint(static_cast<int64_t>(all.size()), {2, 3, n}, at::kLong)});
+    const auto packed = pack(codes, GetParam().format);
+    EXPECT_EQ(packed.sizes(), (std::vector<int64_t>{2, 3, packed_size(n, GetParam().format)}));
+    EXPECT_LE(packed.size(2) * 8, n * info().bits + 3 * 7) << "no more than a started byte for each plane";
+    EXPECT_TRUE(at::equal(unpack(packed, GetParam().format, n, codes.scalar_type()), codes)) << n;
+    const auto one_row = pack(codes[1][2].contiguous(), GetParam().format);
+    EXPECT_TRUE(at::equal(one_row, packed[1][2])) << "rows do not touch each other";
+  }
+  EXPECT_TRUE(at::equal(pack(table[0], GetParam().format), pack(table.narrow(0, 0, 1), GetParam().format)));
+}
+
+TEST_P(EveryFormat, RefusesWhatDoesNotFitItsBytes) {
+  const auto packed = at::zeros({2, packed_size(9, GetParam().format) + 1}, at::kByte);
+  EXPECT_THROW(unpack(packed, GetParam().format, 9, at::kByte), Error);
+  EXPECT_THROW(unpack(packed.to(at::kInt), GetParam().format, 9, at::kByte), Error);
+  EXPECT_THROW(unpack(packed, GetParam().format, -1, at::kByte), Error);
+  EXPECT_THROW(pack(at::zeros({4}, at::kInt), GetParam().format), Error);
+  if (!info().integer) EXPECT_THROW(pack(at::zeros({4}, at::kChar), GetParam().format), Error);
+  if (info().bits < 8) {
+    EXPECT_THROW(pack(at::full({4}, 1 << info().bits, at::kByte), GetParam().format), Error);
+    if (info().integer) EXPECT_THROW(pack(at::full({4}, -info().largest - 1, at::kChar), GetParam().format), Error);
+  }
+}
+
+TEST(Pack, HasTheLayoutOfItsDescription) {
+  const auto expect = [](Format format, const std::vector<int>& codes, c10::ScalarType type,
+                         const std::vector<int>& bytes) {
+    EXPECT_TRUE(
+        at::equal(pack(at::tensor(codes, at::kInt).to(type), format), at::tensor(bytes, at::kInt).to(at::kByte)))
+        << to_string(format);
+  };
+  expect(Format::kInt4, {1, 2, 3}, at::kByte, {0x21, 0x03});
+  expect(Format::kInt4, {-8, 7, 0}, at::kChar, {0xF0, 0x08});
+  expect(Format::kInt2, {1, 2, 3, 0, 1}, at::kByte, {0b00111001, 0b01});
+  expect(Format::kInt3, {0b101, 0b010, 0b111}, at::kByte, {0b111001, 0b101});
+  expect(Format::kInt8, {-128, 5}, at::kChar, {0x80, 5});
+  expect(Format::kMxFp4, {0xF, 0x7}, at::kByte, {0x7F});
+}
+
+TEST(Codebooks, ThatCannotBeNumberedAreRefused) {
+  const auto message_of = [](const std::vector<float>& levels) {
+    CodeOptions options;
+    options.codebook = levels;
+    try {
+      encode(at::zeros({2}), Format::kCodebook4, options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(message_of({-1, 1}), "");
+  EXPECT_NE(message_of({}).find("a codebook of 0 levels"), std::string::npos);
+  EXPECT_NE(message_of(std::vector<float>(17)).find("number 2 to 16"), std::string::npos);
+  EXPECT_NE(message_of({-1, 2, 2}).find("level 2 of the codebook, 2, is not above the one before it, 2"),
+            std::string::npos);
+  EXPECT_NE(message_of({-1, NAN}).find("level 1 of the codebook is nan"), std::string::npos);
+  EXPECT_EQ(codebook_format(16), Format::kCodebook4);
+  EXPECT_EQ(codebook_format(17), Format::kCodebook8);
+  EXPECT_THROW(codebook_format(257), Error);
+  EXPECT_THROW(codebook_format(1), Error);
 }
 
 }  // namespace

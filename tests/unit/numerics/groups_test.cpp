@@ -97,11 +97,36 @@ TEST(Groups, HoldEveryFormat) {
   for (const FormatRow& row : formats()) {
     const int64_t size = row.info.group_size > 0 ? row.info.group_size : 8;
     const auto x = size > 24 || 24 % size != 0 ? at::randn({4, 2 * size}) : w;
-    const auto q = params_of(x, in_groups(row.format, size));
+    auto spec = in_groups(row.format, size);
+    if (row.info.largest == 0) spec.codebook = {-4, -1.5, -0.5, 0, 0.5, 1.5, 4};
+    const auto q = params_of(x, spec);
     const auto back = dequantize(quantize(x, q), q);
     const double error = ((back - x).norm() / x.norm()).item<double>();
     EXPECT_LT(error, row.info.bits == 2 ? 0.5 : 0.3) << row.info.name;
     EXPECT_GT(error, 1e-5) << row.info.name;
+  }
+}
+
+/// Whether each scale is one that the format can store, and no smaller than the range needs by more than it says.
+TEST(Groups, HaveScalesOfTheirFormat) {
+  at::manual_seed(9);
+  const auto x = at::randn({5, 64}) * at::pow(at::full({5, 1}, 10.0), at::arange(5).reshape({5, 1}) - 2);
+  for (const FormatRow& row : formats()) {
+    if (row.info.scale == ScaleFormat::kFloat) continue;
+    const int64_t size = row.info.group_size > 0 ? row.info.group_size : 8;
+    const auto q = params_of(x, in_groups(row.format, size));
+    EXPECT_GT(q.scale.min().item<float>(), 0);
+    const Groups groups(x, size, -1);
+    const auto needed = groups.split(x).abs().amax(2) / row.info.largest;
+    if (row.info.scale == ScaleFormat::kPowerOfTwo) {
+      EXPECT_TRUE(at::equal(at::exp2(at::round(at::log2(q.scale))), q.scale)) << row.info.name;
+      EXPECT_TRUE((needed <= q.scale * 1.000001).logical_and(needed > q.scale / 2.000001).all().item<bool>());
+      EXPECT_FALSE(q.tensor_scale.defined());
+    } else {
+      EXPECT_TRUE(at::equal(decode(encode(q.scale, Format::kF8E4M3), Format::kF8E4M3), q.scale)) << row.info.name;
+      EXPECT_EQ(q.scale.max().item<float>(), 448);
+      EXPECT_FLOAT_EQ(q.tensor_scale.item<float>(), needed.max().item<float>() / 448);
+    }
   }
 }
 

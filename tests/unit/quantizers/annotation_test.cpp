@@ -51,6 +51,9 @@ TEST(SpecTest, every_field_takes_part_in_the_comparison) {
       [](auto& s) { s.fixed_zero_point = 3; },
       [](auto& s) { s.group_size = 32; },
       [](auto& s) { s.group_axis = 0; },
+      [](auto& s) {
+        s.codebook = {0, 1};
+      },
       [](auto& s) { s.formula = QParamsFormula::kTorchAo; }};
   EXPECT_TRUE(base == QuantizationSpec());
   for (size_t i = 0; i < changes.size(); ++i) {
@@ -192,6 +195,16 @@ TEST(Validate, names_each_inconsistency) {
          a.points[1].spec.group_size = 32;
          a.points[1].spec.fixed_scale = 1;
        }},
+      {"group_size is 16, but a scale of mxfp4 is for 32 values",
+       [](auto& a) {
+         a.points[1].spec.format = Format::kMxFp4;
+         a.points[1].spec.group_size = 16;
+       }},
+      {"a codebook is given for the format int8",
+       [](auto& a) {
+         a.points[1].spec.codebook = {0, 1};
+       }},
+      {"a codebook of 0 levels", [](auto& a) { a.points[1].spec.format = Format::kCodebook4; }},
       {"half_range needs a symmetric weight", [](auto& a) { a.points[0].spec.half_range = true; }},
       {"only one of quant_min and quant_max", [](auto& a) { a.points[0].spec.quant_min = 0; }},
       {"is not below quant_max", [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
@@ -264,6 +277,10 @@ TEST(AnnotationsJson, shows_every_field_that_is_set) {
       {"destination_type", [](auto& s) { s.format = Format::kF8E4M3; }},
       {"group_size", [](auto& s) { s.group_size = 32; }},
       {"group_axis", [](auto& s) { s.group_size = 32; }},
+      {"codebook",
+       [](auto& s) {
+         s.codebook = {0, 1};
+       }},
       {"formula", [](auto& s) { s.formula = QParamsFormula::kTorchAo; }}};
   auto annotations = valid_annotations(view);
   const auto plain = nlohmann::json::parse(to_json(annotations, view))["quantizers"][0];

@@ -17,6 +17,7 @@ ROOMS = {
     "io": ["base"],
     "calibration": ["run", "observers", "distributed", "quantizers"],
     "algorithms": ["calibration"],
+    "compression": ["calibration"],
     "lowering": ["numerics", "passes", "quantizers", "io"],
     "evaluation": ["lowering"],
     "flows": ["algorithms", "lowering", "evaluation", "calibration"],

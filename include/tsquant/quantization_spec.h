@@ -25,6 +25,10 @@ enum class QParamsFormula {
   /// torch.ao (UniformQuantizationObserverBase): half of the codes cover the largest magnitude, scales are at least
   /// `eps`. What annotators of PT2E expect.
   kTorchAo,
+  /// nncf.compress_weights (weight_lowering.py), weights only. Symmetric: the value of largest magnitude becomes the
+  /// lowest code, so that scales are negative where it is positive. Asymmetric: the range as it is, in which zero need
+  /// not lie. Codes are divided by their scale, where the other formulas multiply by its reciprocal.
+  kNncfCompression,
 };
 
 /// How the range of a tensor is found from data.
@@ -81,7 +85,8 @@ enum class PointKind { kActivation, kWeight };
 ///         is not positive or lacks beside a fixed zero point; limits or fixed parameters of a format that is not an
 ///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a codebook
 ///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
-///         symmetric weight of 3 bits or more
+///         symmetric weight of 3 bits or more; with kNncfCompression an activation, narrow_range, half_range, a type or
+///         limits of the codes, or a fixed scale
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);
 
 }  // namespace tsquant

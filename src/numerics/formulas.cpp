@@ -32,16 +32,16 @@ bool is_signed_codes(const QuantizationSpec& spec, bool by_default) {
   }
 }
 
-double largest_of(const std::vector<float>& codebook) {
-  return std::max(std::fabs(codebook.front()), std::fabs(codebook.back()));
-}
+}  // namespace
 
-/// A flat list, or the shape of the groups.
-at::Tensor shaped(const at::Tensor& x, const QuantizationSpec& spec) {
+at::Tensor shaped_parameters(const at::Tensor& x, const QuantizationSpec& spec) {
   return (spec.group_size > 0 ? x : x.reshape({-1})).contiguous();
 }
 
-}  // namespace
+double largest_level(const QuantizationSpec& spec) {
+  if (spec.codebook.empty()) return format_info(spec.format).largest;
+  return std::max(std::fabs(spec.codebook.front()), std::fabs(spec.codebook.back()));
+}
 
 IntegerCodes integer_codes(const QuantizationSpec& spec, bool is_signed) {
   is_signed = is_signed_codes(spec, is_signed);
@@ -64,10 +64,12 @@ c10::ScalarType computed_in(const Range& range) {
 QParams empty_qparams(const QuantizationSpec& spec, const Range& range) {
   QParams result;
   result.format = spec.format;
+  result.formula = spec.formula;
   result.per_channel = spec.per_channel && spec.group_size == 0;
   result.axis = spec.ch_axis;
   result.group_size = spec.group_size;
   result.group_axis = spec.group_axis;
+  result.codebook = spec.codebook;
   result.range = range;
   return result;
 }
@@ -75,8 +77,8 @@ QParams empty_qparams(const QuantizationSpec& spec, const Range& range) {
 QParams integer_qparams(const at::Tensor& scale, const at::Tensor& zero_point, const IntegerCodes& codes,
                         const QuantizationSpec& spec, const Range& range) {
   QParams result = empty_qparams(spec, range);
-  result.scale = shaped(scale.to(at::kFloat).clamp_min(kSmallestScale), spec);
-  result.zero_point = shaped(zero_point.clamp(codes.low, codes.high).to(at::kLong), spec);
+  result.scale = shaped_parameters(scale.to(at::kFloat).clamp_min(kSmallestScale), spec);
+  result.zero_point = shaped_parameters(zero_point.clamp(codes.low, codes.high).to(at::kLong), spec);
   result.quant_min = codes.low;
   result.quant_max = codes.high;
   result.dtype = codes.dtype;
@@ -94,14 +96,13 @@ QParams level_qparams(const Range& range, const QuantizationSpec& spec) {
   result.dtype = c10::kByte;
   result.quant_min = 0;
   result.quant_max = 255;
-  const double largest = spec.codebook.empty() ? info.largest : largest_of(spec.codebook);
+  const double largest = largest_level(spec);
   // limit / largest underflows only for ranges below the smallest normal float times 57344.
-  const auto scale = shaped((limit / (halved ? 0.5 * largest : largest)).clamp_min(kSmallestScale), spec);
+  const auto scale = shaped_parameters((limit / (halved ? 0.5 * largest : largest)).clamp_min(kSmallestScale), spec);
   const auto stored = store_scale(scale, info.scale);
   // E4M3 has no positive number below 2^-9.
   result.scale = info.scale == ScaleFormat::kE4M3 ? stored.scale.clamp_min(std::ldexp(1.0F, -9)) : stored.scale;
   result.tensor_scale = stored.tensor_scale;
-  result.codebook = spec.codebook;
   result.zero_point = at::zeros(result.scale.sizes(), at::kLong);
   return result;
 }

@@ -28,15 +28,22 @@ c10::ScalarType computed_in(const Range& range);
 QParams integer_qparams(const at::Tensor& scale, const at::Tensor& zero_point, const IntegerCodes& codes,
                         const QuantizationSpec& spec, const Range& range);
 
+/// A list of parameters, or, with groups, parameters in the shape of these.
+at::Tensor shaped_parameters(const at::Tensor& x, const QuantizationSpec& spec);
+
+/// The largest magnitude that codes of the spec stand for before scaling.
+double largest_level(const QuantizationSpec& spec);
+
 /// What all parameters of the spec have in common.
 QParams empty_qparams(const QuantizationSpec& spec, const Range& range);
 
 QParams nncf_qparams(const Range& range, const QuantizationSpec& spec);
 QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec);
+QParams compression_qparams(const Range& range, const QuantizationSpec& spec);
 
-/// Formats that are not integers, in both formulas: the largest magnitude of the range meets the largest level. NNCF
-/// leaves FP8 per tensor half of the levels, because the mean range over samples is often smaller than the largest
-/// sample (calculate_convert_parameters, whose scale is the reciprocal of ours).
+/// Formats that are not integers, by NNCF's or torch.ao's formula: the largest magnitude of the range meets the largest
+/// level. NNCF leaves FP8 per tensor half of the levels, because the mean range over samples is often smaller than the
+/// largest sample (calculate_convert_parameters, whose scale is the reciprocal of ours).
 QParams level_qparams(const Range& range, const QuantizationSpec& spec);
 
 }  // namespace tsquant

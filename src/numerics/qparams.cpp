@@ -50,6 +50,7 @@ QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKi
   check_spec(spec, kind, "QuantizationSpec");
   if (spec.fixed_scale) return fixed_qparams(spec);
   check_range(range, spec);
+  if (spec.formula == QParamsFormula::kNncfCompression) return compression_qparams(range, spec);
   if (!format_info(spec.format).integer) return level_qparams(range, spec);
   return spec.formula == QParamsFormula::kTorchAo ? torch_ao_qparams(range, spec) : nncf_qparams(range, spec);
 }
@@ -57,6 +58,9 @@ QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKi
 bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec) {
   if (spec.fixed_scale || !format_info(spec.format).integer || !q.range.min.defined()) return false;
   const auto low = q.range.min.to(at::kDouble), high = q.range.max.to(at::kDouble);
+  if (spec.formula == QParamsFormula::kNncfCompression) {
+    return (q.scale.abs() <= std::numeric_limits<float>::epsilon()).all().item<bool>();
+  }
   if (spec.formula == QParamsFormula::kTorchAo) return (q.scale.to(at::kDouble) <= spec.eps).all().item<bool>();
   if (spec.mode == QuantizationMode::kSymmetric) {
     return (at::maximum(high, -low) <= kSmallestMagnitude).all().item<bool>();

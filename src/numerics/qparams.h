@@ -16,6 +16,7 @@ namespace tsquant {
 /// bytes, 0, 255 and 0.
 struct QParams {
   Format format = Format::kInt8;
+  QParamsFormula formula = QParamsFormula::kNncf;
   at::Tensor scale;       ///< float32 [1] or [channels]; with groups the shape of x, group_axis divided by group_size
   at::Tensor zero_point;  ///< int64, in the shape of scale
   /// Formats with ScaleFormat::kE4M3: float32 [1], a factor of all scales. Undefined: 1.
@@ -32,8 +33,8 @@ struct QParams {
 
 using QParamTable = std::map<int64_t, QParams>;
 
-/// Range -> scale and zero_point by the spec's formula. Zero is always representable, scale is positive and finite. One
-/// implementation for the whole project.
+/// Range -> scale and zero_point by the spec's formula. Scales are finite. In all formulas but kNncfCompression zero is
+/// representable and scales are positive. One implementation for the whole project.
 /// @param range without groups [1] or [channels], else as `group_range` gives it
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
 
@@ -44,7 +45,8 @@ bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec);
 /// looks at the upper one only; an int64 list, empty for other quantizers.
 at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec);
 
-/// Whether LibTorch's quantized tensors hold these parameters: integers per tensor or channel.
+/// Whether LibTorch's quantized tensors hold these parameters and its kernels compute their codes: integers per tensor
+/// or channel, by any formula but kNncfCompression.
 bool is_libtorchs(const QParams& q);
 
 /// Codes (dtype of `q`) of a float tensor, per tensor, channel or group.

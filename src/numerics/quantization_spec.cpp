@@ -56,6 +56,15 @@ void check_levels(const QuantizationSpec& spec, const std::string& place) {
   }
 }
 
+void check_formula(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
+  if (spec.formula != QParamsFormula::kNncfCompression) return;
+  if (kind != PointKind::kWeight) refuse("the formula of nncf.compress_weights is for weights", place);
+  if (spec.narrow_range || spec.half_range || spec.dtype || spec.quant_min || spec.fixed_scale) {
+    refuse("the formula of nncf.compress_weights uses all codes of the format and no fixed scale", place,
+           "leave narrow_range, half_range, dtype, quant_min and fixed_scale unset, or choose another formula");
+  }
+}
+
 }  // namespace
 
 bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
@@ -71,6 +80,7 @@ void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string&
   check_codes(spec, place);
   check_groups(spec, kind, place);
   check_levels(spec, place);
+  check_formula(spec, kind, place);
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }

@@ -58,7 +58,12 @@ at::Tensor by_channel(const at::Tensor& parameters, const at::Tensor& x, const Q
 at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
                            const QParams& q) {
   auto scaled = x.div(scale);
-  if (!format_info(q.format).integer) return encode(scaled, q.format, options_of(q));
+  const FormatInfo& info = format_info(q.format);
+  // NNCF goes to one-byte floating-point numbers through float16 (fp8_conversion.py).
+  const bool halves =
+      q.formula == QParamsFormula::kNncfCompression && !info.integer && info.largest > 0 && info.bits == 8;
+  if (halves) scaled = scaled.to(at::kHalf);
+  if (!info.integer) return encode(scaled, q.format, options_of(q));
   return limited(encode(scaled.add_(zero_point), q.format, options_of(q)), q);
 }
 
@@ -71,7 +76,9 @@ at::Tensor dequantize_scaled(const at::Tensor& codes, const at::Tensor& scale, c
 
 }  // namespace
 
-bool is_libtorchs(const QParams& q) { return q.group_size == 0 && format_info(q.format).integer; }
+bool is_libtorchs(const QParams& q) {
+  return q.group_size == 0 && format_info(q.format).integer && q.formula != QParamsFormula::kNncfCompression;
+}
 
 // LibTorch's own kernels compute where they can, so that stored codes equal what the reference form computes at run
 // time.

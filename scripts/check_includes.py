@@ -18,6 +18,7 @@ ROOMS = {
     "io": ["base"],
     "calibration": ["run", "observers", "distributed", "quantizers"],
     "algorithms": ["calibration"],
+    "compression": ["calibration"],
     "lowering": ["numerics", "passes", "quantizers", "io"],
     "evaluation": ["lowering"],
     "flows": ["algorithms", "lowering", "evaluation", "calibration", "options"],
@@ -27,6 +28,7 @@ ROOMS = {
 PUBLIC = {
     "error.h": "base",
     "sample.h": "base",
+    "format.h": "base",
     "quantization_spec.h": "base",
     "range.h": "base",
     "output_form.h": "base",

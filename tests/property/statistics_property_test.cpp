@@ -19,8 +19,9 @@ std::vector<QuantizationSpec> all_specs() {
           QuantizationSpec spec;
           spec.mode = mode;
           spec.narrow_range = narrow;
-          spec.num_bits = bits;
+          spec.format = integer_format(bits);
           if (torch_ao) {
+            spec.formula = QParamsFormula::kTorchAo;
             spec.quant_min = -(1 << (bits - 1)) + (narrow ? 1 : 0);
             spec.quant_max = (1 << (bits - 1)) - 1;
           }

@@ -55,11 +55,11 @@ void check_overflow_fix(const OpenVINOQuantizerOptions& options) {
               "overflow_fix", "leave it unset or disable it");
 }
 
-void set_destination_types(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
+void set_formats(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
   for (auto& point : annotations.points) {
     const auto& params = point.kind == PointKind::kWeight ? options.weights_quantization_params
                                                           : options.activations_quantization_params;
-    point.spec.destination_type = params.destination_type ? params.destination_type : options.mode;
+    point.spec.format = format_of(params.destination_type.value_or(*options.mode));
   }
 }
 
@@ -125,7 +125,7 @@ Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   openvino::describe_fused(view, placement, annotations);
   openvino::add_recurrent_points(view, ignored, resolved, annotations);
   openvino::describe_spectra(view, spectra, ignored, resolved, annotations);
-  if (options_.mode) set_destination_types(annotations, options_);
+  if (options_.mode) set_formats(annotations, options_);
   explain_whole_attention(view, annotations);
   return annotations;
 }

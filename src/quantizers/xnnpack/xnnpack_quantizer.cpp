@@ -36,6 +36,7 @@ void check_codes(int64_t low, int64_t high, const char* names) {
 
 QuantizationSpec int8_spec(int64_t quant_min, int64_t quant_max) {
   QuantizationSpec spec;
+  spec.formula = QParamsFormula::kTorchAo;
   spec.dtype = c10::kChar;
   spec.quant_min = quant_min;
   spec.quant_max = quant_max;

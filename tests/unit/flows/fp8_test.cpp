@@ -2,7 +2,7 @@
 #include <tsquant/tsquant.h>
 
 #include "graph/node_lists.h"
-#include "numerics/fp8.h"
+#include "numerics/qparams.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -90,13 +90,13 @@ TEST(Fp8Mode, UnfoldedWeightsStayFloat) {
 
 TEST(Fp8Mode, ScaleMapsTheRangeOnTheLargestValue) {
   QuantizationSpec spec;
-  spec.destination_type = FP8Type::kE4M3;
+  spec.format = Format::kF8E4M3;
   const Range range{at::tensor({-2.0F}), at::tensor({4.0F})};
-  EXPECT_FLOAT_EQ(fp8_qparams(range, spec).scale.item<float>(), 4.0F / (0.5F * 448));
+  EXPECT_FLOAT_EQ(choose_qparams(range, spec, PointKind::kActivation).scale.item<float>(), 4.0F / (0.5F * 448));
   spec.per_channel = true;
-  spec.destination_type = FP8Type::kE5M2;
+  spec.format = Format::kF8E5M2;
   const Range channels{at::tensor({-8.0F, -1.0F}), at::tensor({4.0F, 2.0F})};
-  const auto q = fp8_qparams(channels, spec);
+  const auto q = choose_qparams(channels, spec, PointKind::kActivation);
   EXPECT_FLOAT_EQ(q.scale[0].item<float>(), 8.0F / 57344);
   EXPECT_FLOAT_EQ(q.scale[1].item<float>(), 2.0F / 57344);
 }

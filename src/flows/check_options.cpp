@@ -1,7 +1,9 @@
 #include "flows/check_options.h"
 
+#include "io/output_target.h"
 #include "options/check_fields.h"
 #include "options/tables.h"
+#include "passes/rewrite_registry.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -9,6 +11,8 @@ namespace tsquant {
 void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
   check_limits(options);
   check_unused(options);
+  check_skipped(options.skip_passes);
+  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
   if (dataset.count(1) == 0) {
     throw Error(ErrorCode::kDataset, "the calibration data set is empty", "calibration_dataset",
                 "give at least one sample");

@@ -29,7 +29,8 @@ void check_format(const QuantizationPoint& point, OutputForm form) {
   for (const OutputForm other : forms) names.emplace_back(word_of(words<OutputForm>(), other));
   refuse(point,
          fmt::format("{}{} cannot be written in the {} form", row.info.name,
-                     groups ? fmt::format(" in groups of {}", point.spec.group_size) : "", word_of(words<OutputForm>(), form)),
+                     groups ? fmt::format(" in groups of {}", point.spec.group_size) : "",
+                     word_of(words<OutputForm>(), form)),
          names.empty() ? "no form holds it; choose another format or group size"
                        : fmt::format("use the {} form", fmt::join(names, " or ")));
 }

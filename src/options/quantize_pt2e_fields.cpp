@@ -90,10 +90,12 @@ const Fields<QuantizePt2eOptions>& fields() {
           .recorded(),
       option(&O::allow_empty, "allow_empty", "Accept a model in which nothing is quantized")
           .on_flag({"--allow-empty", "", "", {}, true}),
-      option(&O::skip_passes, "skip_passes", "Leave out this rewrite; repeat it")
+      option(&O::skip_passes, "skip_passes", "Leave out this rewrite of the graph; repeat it")
           .on_flag({"--skip-pass", kQuantizerGroup})
           .recorded("")
           .deciding(),
+      option(&O::dump_dir, "dump_dir", "Folder for the graph after each rewrite that changed it, NNN_<name>.ir")
+          .on_flag({"--dump-dir", ""}),
       option(&O::statistics_path, "statistics_path",
              "Folder of statistics: read when they are of the same model, data and settings, else written")
           .on_flag({"--statistics-path", kStatisticsGroup}),

@@ -124,8 +124,7 @@ void write_small_model(const std::string& folder) {
       "  x = torch.relu(self.block.forward(x) + x)\n"
       "  x = torch.flatten(torch.adaptive_avg_pool2d(x, [1, 1]), 1)\n"
       "  return torch.linear(x, self.weight, self.bias)\n",
-      {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}},
-      {{"stem", stem}, {"block", block}});
+      {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}}, {{"stem", stem}, {"block", block}});
   model.save(folder + "/model.pt");
   const auto brightness = at::rand({24, 3, 1, 1});
   const auto images = at::randn({24, 3, 16, 16}) * brightness * 4;

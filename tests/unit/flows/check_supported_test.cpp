@@ -7,6 +7,7 @@
 
 #include "flows/check_options.h"
 #include "numerics/formats.h"
+#include "options/words.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -53,8 +54,10 @@ TEST(CheckSupported, TakesTheFormsOfTheTable) {
         EXPECT_NE(message.find(row.info.name + std::string(groups ? " in groups of 32" : "") + " cannot be written in"),
                   std::string::npos)
             << message;
-        EXPECT_NE(message.find(std::string("the ") + form_name(form) + " form"), std::string::npos) << message;
-        for (const OutputForm other : allowed) EXPECT_NE(message.find(form_name(other)), std::string::npos) << message;
+        EXPECT_NE(message.find(std::string("the ") + word_of(words<OutputForm>(), form) + " form"), std::string::npos)
+            << message;
+        for (const OutputForm other : allowed)
+          EXPECT_NE(message.find(word_of(words<OutputForm>(), other)), std::string::npos) << message;
       }
     }
   }

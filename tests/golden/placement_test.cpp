@@ -173,6 +173,30 @@ TEST_P(TracePlacement, equals_that_of_nncf_edge_by_edge) {
   }
 }
 
+/// Whatever rule decides where quantizers merge, an argument sees the same configuration: rules move quantizers and share
+/// them, they do not change what is quantized. Without merging, no fewer of them stand.
+TEST_P(TracePlacement, rules_of_propagation_move_quantizers_only) {
+  using Rule = QuantizerPropagationRule;
+  Model model = Model::load(data_file("traces/" + GetParam() + ".pt"));
+  run_passes(model);
+  const GraphView view(model);
+  std::map<Place, std::string> expected;
+  size_t unmerged = 0;
+  for (const Rule rule : {Rule::kDoNotMergeBranches, Rule::kMergeIfAllBranchesSame,
+                          Rule::kMergeWithPotentialRequantization, Rule::kMergeAllInOne}) {
+    OpenVINOQuantizerOptions options;
+    options.quantizer_propagation_rule = rule;
+    const Annotations annotations = OpenVINOQuantizer(options).annotate(view);
+    const auto edges = candidate_edges(to_json(annotations, view));
+    if (rule == Rule::kDoNotMergeBranches) {
+      expected = edges.config;
+      unmerged = annotations.points.size();
+    }
+    EXPECT_EQ(edges.config, expected) << static_cast<int>(rule);
+    EXPECT_LE(annotations.points.size(), unmerged) << static_cast<int>(rule);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Traces, TracePlacement, ::testing::ValuesIn(traced_models()),
                          [](const auto& info) { return info.param; });
 

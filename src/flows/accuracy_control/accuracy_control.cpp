@@ -215,7 +215,7 @@ class Flow {
     settings.progress = start_.options.progress;
     settings.workers = control_.advanced.num_ranking_workers.value_or(
         default_ranking_workers(conversion_seconds_, candidate.results.seconds, validation_samples_,
-                                ranking_subset_size(), candidate.best.model.report.quantized_bytes));
+                                ranking_subset_size(), candidate.best.model.report.quantized_bytes, this_machine()));
     settings.on_better = [this](const BestModel& best) { save(best.model, "best_model.pt"); };
     parts_.workers = settings.workers;
     auto outcome =

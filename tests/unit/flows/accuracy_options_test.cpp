@@ -361,11 +361,19 @@ TEST(Evaluator, LargestErrorsInOrder) {
 }
 
 TEST(Ranker, DefaultNumberOfWorkers) {
-  EXPECT_EQ(default_ranking_workers(0.5, 1, 100, 100, 1000), 1);
-  const auto slow = default_ranking_workers(100, 0.001, 100, 100, 1000);
-  EXPECT_GE(slow, 1);
-  EXPECT_LE(slow, std::max(1u, std::thread::hardware_concurrency() / 2));
-  EXPECT_EQ(default_ranking_workers(100, 0.001, 100, 100, int64_t{1} << 50), 1) << "no memory for copies";
+  const int64_t gigabyte = int64_t{1} << 30;
+  const auto workers = [&](double conversion, double validation, int64_t bytes, int64_t cores) {
+    return default_ranking_workers(conversion, validation, 100, 50, bytes, {cores, 16 * gigabyte});
+  };
+  EXPECT_EQ(workers(0.5, 1, 1000, 64), 1) << "converting takes less than a second";
+  EXPECT_EQ(workers(2, 4, 1000, 64), 4) << "(2 s / 2 s of ranking + 1) * 2";
+  EXPECT_EQ(workers(6, 4, 1000, 64), 8);
+  EXPECT_EQ(workers(6, 4, 1000, 6), 3) << "half of the cores";
+  EXPECT_EQ(workers(6, 4, 1000, 1), 1);
+  EXPECT_EQ(workers(6, 4, 2 * gigabyte, 64), 3) << "four copies of four gigabytes fit, one is the model itself";
+  EXPECT_EQ(workers(6, 4, 100 * gigabyte, 64), 1) << "no memory for copies";
+  EXPECT_GT(this_machine().cores, 0);
+  EXPECT_GT(this_machine().free_bytes, 0);
 }
 
 }  // namespace

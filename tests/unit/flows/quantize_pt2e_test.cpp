@@ -151,8 +151,10 @@ TEST(QuantizePt2e, BatchwiseStatisticsAveragePerItem) {
   item.activations_range_estimator_params = RangeEstimatorParameters::mean_minmax();
   batch.activations_range_estimator_params = item.activations_range_estimator_params;
   const auto data = Dataset::from_tensors(images(4, 6));
-  EXPECT_LT(activation(quantized(item, net(), data).report, 0).scale[0],
-            activation(quantized(batch, net(), data).report, 0).scale[0]);
+  const double by_item = activation(quantized(item, net(), data).report, 0).scale[0];
+  const double by_batch = activation(quantized(batch, net(), data).report, 0).scale[0];
+  EXPECT_LT(by_item, by_batch);
+  EXPECT_GT(by_item, 0.3 * by_batch);
 }
 
 TEST(QuantizePt2e, BiasCorrectionChangesBiasesUpToItsThreshold) {
@@ -182,7 +184,9 @@ TEST(QuantizePt2e, RangeEstimatorsChangeTheScales) {
     }
     return 0.0;
   };
-  EXPECT_LT(weight_scale(quantized(clipped).report), weight_scale(quantized().report));
+  const double widest = weight_scale(quantized().report), without_tails = weight_scale(quantized(clipped).report);
+  EXPECT_LT(without_tails, widest);
+  EXPECT_GT(without_tails, 0.3 * widest) << "80 % of normal weights lie within 1.28 deviations, all within about 3";
 }
 
 TEST(QuantizePt2e, SkippedPassIsLeftOut) {
@@ -256,13 +260,13 @@ TEST(QuantizePt2e, SameInputGivesTheSameFileForAnyThreadCount) {
     at::set_num_threads(count);
     auto result = quantized();
     result.report.phases.clear();  // times differ
+    result.report.rewrites.clear();
     files.push_back(dir + "/" + std::to_string(files.size()) + ".pt");
     result.save(files.back());
   }
   at::set_num_threads(threads);
-  const auto tensors = [](const std::string& path) { return torch::jit::load(path).forward({images()[0]}).toTensor(); };
-  EXPECT_TRUE(at::equal(tensors(files[0]), tensors(files[2])));
-  EXPECT_EQ(bytes_of(files[0]).size(), bytes_of(files[1]).size());
+  EXPECT_TRUE(bytes_of(files[0]) == bytes_of(files[1])) << "the same again";
+  EXPECT_TRUE(bytes_of(files[0]) == bytes_of(files[2])) << "two threads";
 }
 
 TEST(QuantizePt2e, SavedModelRunsInPlainLibTorchAndTellsItsForm) {

@@ -100,7 +100,7 @@ class OpenVINOQuantizer : public Quantizer {
   /// quantized. `aten::_scaled_dot_product_attention` is quantized as a whole, as NNCF does, and is taken apart only
   /// when its attention weights are read. What cannot be taken apart (nested tensors) stays in float: the model gets a
   /// warning and the report the reason (code `whole_attention`).
-  void transform_for_annotation(Model& model) override;
+  std::vector<std::string> rewrites_for_annotation() const override;
 
   /// @throws Error kInvalidArgument: an ignored-scope rule matches nothing, or an override leaves no candidate
   Annotations annotate(const GraphView& view) const override;

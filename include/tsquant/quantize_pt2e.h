@@ -43,9 +43,15 @@ struct QuantizePt2eOptions {
   /// (RangeEstimatorParameters::mean_minmax() gives NNCF's ranges for per-tensor activations).
   RangeEstimatorParameters activations_range_estimator_params = {};
   RangeEstimatorParameters weights_range_estimator_params = {};
-  bool allow_empty = false;                   ///< accept a model in which nothing could be quantized
-  bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
-  std::vector<std::string> skip_passes = {};  ///< float-to-float passes to leave out, by name
+  bool allow_empty = false;  ///< accept a model in which nothing could be quantized
+  bool do_copy = true;       ///< false: edit the given model in place instead of a copy
+  /// Rewrites of the graph to leave out, by name (Report::rewrites has them all). What the result needs, such as the
+  /// insertion of quantizers, cannot be left out.
+  std::vector<std::string> skip_passes = {};
+  /// Folder for the graph after each rewrite that changed something: NNN_<rewrite>.ir, and 000_captured.ir before the
+  /// first. It is made when it is missing; graphs of an earlier run are removed. Accuracy control writes those of
+  /// its first quantization. Empty: none. The result is the same.
+  std::string dump_dir = "";
   Progress progress = {};
   /// Directory of the statistics cache: read when it holds statistics of the same model, data and settings, written
   /// otherwise. Empty: no cache.
@@ -79,9 +85,9 @@ struct QuantizedModel {
 /// result.save("model_int8.pt");
 /// ```
 /// @throws Error kInvalidArgument (subset_size < 1, unknown engine, parameters of an algorithm that is switched off,
-///         range estimators that no observer of this quantizer reads), kDataset (empty, wrong shape or dtype),
-///         kCalibration (NaN or Inf in the data), kUnsupportedModel (nothing quantized and !allow_empty),
-///         kBackendUnavailable, kCancelled
+///         range estimators that no observer of this quantizer reads, rewrites that cannot be left out), kIo
+///         (dump_dir), kDataset (empty, wrong shape or dtype), kCalibration (NaN or Inf in the data), kUnsupportedModel
+///         (nothing quantized and !allow_empty), kBackendUnavailable, kCancelled
 QuantizedModel quantize_pt2e(Model& model, Quantizer& quantizer, const Dataset& calibration_dataset,
                              const QuantizePt2eOptions& options = {});
 

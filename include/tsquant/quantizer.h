@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
@@ -13,7 +14,12 @@ namespace tsquant {
 class Quantizer {
  public:
   virtual ~Quantizer() = default;
-  /// Float-to-float rewrites that this quantizer needs before it annotates. Default: none.
+  /// Float-to-float rewrites of the library that this quantizer needs before it annotates, by name:
+  /// "decompose_attention" spells fused attention as the layers it consists of, "scalars_to_tensors" makes numbers that
+  /// are added or multiplied buffers. quantize_pt2e runs them in this order, before transform_for_annotation. Default:
+  /// none.
+  virtual std::vector<std::string> rewrites_for_annotation() const { return {}; }
+  /// A float-to-float rewrite of its own. Default: none.
   virtual void transform_for_annotation(Model& model) { (void)model; }
   /// Returns the decisions for this graph; the graph is not changed.
   virtual Annotations annotate(const GraphView& view) const = 0;

@@ -38,12 +38,21 @@ struct PhaseRecord {
   int64_t peak_bytes = 0;  ///< peak resident memory of the process at the end of the phase
 };
 
+/// One rewrite of the graph that was run.
+struct RewriteRecord {
+  std::string name;
+  std::string phase;     ///< "float", "quantizer", "algorithm", "insertion", "form", "lowering", "finish"
+  bool changed = false;  ///< whether it changed the model
+  double seconds = 0;    ///< with the passes over data that it makes, without its verification
+};
+
 /// Everything a run did: saved as JSON in the archive (`extra/tsquant_report.json`) and printed as the summary.
 struct Report {
   std::string version, form, engine;
   std::vector<NodeRecord> nodes;
   std::vector<QuantizerRecord> quantizers;
   std::vector<PhaseRecord> phases;
+  std::vector<RewriteRecord> rewrites;  ///< in the order in which they ran
   std::vector<std::string> warnings;
   std::map<std::string, std::string> options;
   int64_t samples = 0;
@@ -51,7 +60,8 @@ struct Report {
 
   /// Number of operators that are quantized.
   int64_t quantized_count() const;
-  /// @param per_channel false: the form stored in archives, without phases (the same input must give the same bytes)
+  /// @param per_channel false: the form stored in archives, without phases and rewrites (the same input must give the
+  ///                    same bytes)
   ///                    and without lists of scales and zero points with more than one entry
   std::string to_json(bool per_channel = true) const;
   /// Reads what to_json wrote. @throws Error kModelLoad when the text is no report

@@ -52,7 +52,7 @@ class X86InductorQuantizer : public Quantizer {
 
   /// Takes apart attention that LibTorch computes in one operator (see OpenVINOQuantizer). torchao needs no such
   /// rewrite, because torch.export shows the layers.
-  void transform_for_annotation(Model& model) override;
+  std::vector<std::string> rewrites_for_annotation() const override;
   /// Places quantizers by the configurations set so far; without any, nothing is quantized. The graph is not changed.
   /// Sharing of parameters (`cat`, pooling) is expressed by unified groups. `mul` is quantized only where the
   /// view knows that both shapes are equal.

@@ -53,7 +53,7 @@ class XNNPACKQuantizer : public Quantizer {
 
   /// Takes apart attention that LibTorch computes in one operator (see OpenVINOQuantizer), and makes numbers in
   /// additions and multiplications tensors, so that `x + 1.0` has two inputs to quantize.
-  void transform_for_annotation(Model& model) override;
+  std::vector<std::string> rewrites_for_annotation() const override;
   /// Places quantizers by the configurations set so far; without any, nothing is quantized. The graph is not changed.
   /// Sharing of parameters (`cat`, pooling) is expressed by unified groups.
   /// @throws Error kInvalidArgument: a configuration by module name or type that no operator stands in

@@ -253,7 +253,7 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
   app.add_option("--ignore-subgraph", args.ignore_subgraphs, "FROM[,FROM]:TO[,TO]: all operators between; repeat it")
       ->allow_extra_args(false)
       ->group(group);
-  app.add_option("--skip-pass", args.skip_passes, "Leave out this float rewrite; repeat it")
+  app.add_option("--skip-pass", args.skip_passes, "Leave out this rewrite of the graph; repeat it")
       ->allow_extra_args(false)
       ->group(group);
   app.add_flag("--lenient-rules", args.lenient_rules, "Accept ignore rules that match nothing")->group(group);

@@ -44,7 +44,7 @@ struct QuantizerArgs {
   std::string mode, preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
                                         propagation_rule = "merge_all_in_one";
   std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
-  std::vector<std::string> skip_passes;  ///< of the rewrites before the quantizer
+  std::vector<std::string> skip_passes;  ///< rewrites of the graph
   bool lenient_rules = false, quantize_outputs = false;
   QuantizationParamsArgs weights, activations;
   std::function<std::vector<std::string>()> given;  ///< names of those of these options that the command line has

@@ -6,7 +6,8 @@
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
 #include "flows/non_float32_tensors.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 
 namespace tsquant::cli {
 
@@ -17,10 +18,11 @@ Placement place_quantizers(const std::string& path, const QuantizerArgs& args, c
   const auto quantizer = make_quantizer(args);
   result.model = std::make_unique<Model>(Model::load(path));
   require_float(*result.model, path);
-  PipelineOptions pipeline;
-  pipeline.skip = args.skip_passes;
-  run_passes(*result.model, pipeline);
-  quantizer->transform_for_annotation(*result.model);
+  RewriteOptions rewrites;
+  rewrites.skip = args.skip_passes;
+  RewriteRunner runner(*result.model, rewrites);
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, *quantizer);
   const ShapeTable shapes = sample ? record_shapes(*result.model, *sample) : ShapeTable{};
   result.view = std::make_unique<GraphView>(*result.model, shapes);
   result.annotations = quantizer->annotate(*result.view);

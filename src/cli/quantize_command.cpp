@@ -67,6 +67,7 @@ std::unique_ptr<Quantizer> from_config(QuantizeArgs& args) {
   options.statistics_path = args.options.statistics_path;
   options.statistics_out = args.options.statistics_out;
   options.statistics_in = args.options.statistics_in;
+  options.dump_dir = args.options.dump_dir;
   args.options = options;
   args.warnings = setup.warnings;
   return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
@@ -159,6 +160,8 @@ void add_quantize(CLI::App& app) {
   add_result_options(*command, *args);
   add_config_option(*command, args->config);
   command->add_flag("--allow-empty", args->options.allow_empty, "Accept a model in which nothing is quantized");
+  command->add_option("--dump-dir", args->options.dump_dir,
+                      "Write the graph after each rewrite that changed something into this folder");
   command->add_flag("--refuse-training", args->refuse_training, "Refuse a model saved in training mode");
   add_process_options(*command);
   add_json_option(*command, args->json);

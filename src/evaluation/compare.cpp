@@ -8,7 +8,7 @@
 #include "evaluation/layer_pairs.h"
 #include "evaluation/runnable.h"
 #include "numerics/error_metrics.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "run/tap_runner.h"
 #include "tsquant/error.h"
 

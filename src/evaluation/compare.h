@@ -40,7 +40,7 @@ Comparison compare_models(const Model& float_model, const Model& quantized_model
 std::vector<std::string> ignore_options(const Comparison& comparison, size_t count);
 
 /// Writes the FX alias of every operator into the name of its result (`tsq_conv2d_4`). Unlike scopes, the names of
-/// values are saved in archives, so a reloaded model can be compared layer by layer.
-void stamp_value_names(Model& model);
+/// values are saved in archives, so a reloaded model can be compared layer by layer. Returns whether a name changed.
+bool stamp_value_names(Model& model);
 
 }  // namespace tsquant

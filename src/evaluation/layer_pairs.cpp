@@ -136,19 +136,26 @@ LayerPairs pair_layers(const GraphView& float_view, const GraphView& quantized_v
   return pairs;
 }
 
-void stamp_value_names(Model& model) {
+bool stamp_value_names(Model& model) {
+  // Of several nodes made from one operator the last has its result.
+  std::vector<std::string> aliases;
   std::unordered_map<std::string, torch::jit::Value*> holders;
   for (torch::jit::Node* node : all_nodes(model.graph()->block())) {
     const std::string alias = names_of(node).fx_name, kind = node->kind().toUnqualString();
     const bool qdq = kind.rfind("quantize", 0) == 0 || kind.rfind("dequantize", 0) == 0 || kind.rfind("fake_", 0) == 0;
     if (alias.empty() || qdq || node->outputs().empty() || node->kind().is_prim()) continue;
     if (!node->output(0)->type()->isSubtypeOf(*c10::TensorType::get())) continue;
-    // Of several nodes made from one operator the last has its result.
-    auto& holder = holders[alias];
-    if (holder) holder->setDebugName("");
-    holder = node->output(0);
-    holder->setDebugName(kStamp + alias);
+    if (!holders.count(alias)) aliases.push_back(alias);
+    holders[alias] = node->output(0);
   }
+  bool changed = false;
+  for (const auto& alias : aliases) {
+    torch::jit::Value* holder = holders.at(alias);
+    if (holder->debugName() == kStamp + alias) continue;
+    holder->setDebugName(kStamp + alias);
+    changed = true;
+  }
+  return changed;
 }
 
 }  // namespace tsquant

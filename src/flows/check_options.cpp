@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "algorithms/smooth_quant.h"
+#include "io/output_target.h"
+#include "passes/rewrite_registry.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -81,6 +83,8 @@ void check_options(const QuantizePt2eOptions& options, const Dataset& dataset) {
   }
   check_bias_correction(options);
   check_smoothing(options);
+  check_skipped(options.skip_passes);
+  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
   if (dataset.count(1) == 0) {
     throw Error(ErrorCode::kDataset, "the calibration data set is empty", "calibration_dataset",
                 "give at least one sample");

@@ -7,7 +7,7 @@
 
 namespace tsquant {
 
-void run_pre_annotation_algorithms(Model& model, Report& report, PhaseClock& clock, const Dataset& dataset,
+void run_pre_annotation_algorithms(RewriteRunner& runner, Report& report, PhaseClock& clock, const Dataset& dataset,
                                    const QuantizePt2eOptions& options, const CalibrationOptions& calibration) {
   const auto record = [&report](const char* option, size_t done, int64_t found,
                                 const std::vector<std::string>& warnings, const char* algorithm, const char* missing) {
@@ -17,15 +17,21 @@ void run_pre_annotation_algorithms(Model& model, Report& report, PhaseClock& clo
   };
   if (options.smooth_quant) {
     clock.start("smooth_quant");
-    const auto result = smooth_quant(model, dataset, options.smooth_quant_params, calibration);
-    record("groups_smoothed", result.groups.size(), result.found, result.warnings, "SmoothQuant",
-           "layers that it smooths");
+    runner.run("smooth_quant", [&](RewriteContext& ctx) {
+      const auto result = smooth_quant(ctx.model, dataset, options.smooth_quant_params, calibration);
+      record("groups_smoothed", result.groups.size(), result.found, result.warnings, "SmoothQuant",
+             "layers that it smooths");
+      return !result.groups.empty();
+    });
   }
   if (options.channel_alignment) {
     clock.start("channel_alignment");
-    const auto result = align_channels(model, dataset, calibration);
-    record("pairs_aligned", result.pairs.size(), result.found, result.warnings, "ChannelAlignment",
-           "pair of layers whose channels it aligns");
+    runner.run("align_channels", [&](RewriteContext& ctx) {
+      const auto result = align_channels(ctx.model, dataset, calibration);
+      record("pairs_aligned", result.pairs.size(), result.found, result.warnings, "ChannelAlignment",
+             "pair of layers whose channels it aligns");
+      return !result.pairs.empty();
+    });
   }
 }
 

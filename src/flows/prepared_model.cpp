@@ -26,6 +26,9 @@
 #include "graph/op_table.h"
 #include "graph/params.h"
 #include "lowering/lowering.h"
+#include "passes/graph_dumps.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
@@ -41,22 +44,22 @@ void require_points(const Annotations& annotations, const Report& report, bool a
               "see `tsquant inspect`, or set allow_empty to accept a float result");
 }
 
-PipelineOptions pipeline_options(const QuantizePt2eOptions& options, const Sample& first, PassPhase phase) {
-  PipelineOptions pipeline;
-  pipeline.skip = options.skip_passes;
-  pipeline.sample = &first;
-  pipeline.phase = phase;
-  return pipeline;
+RewriteOptions rewrite_options(const QuantizePt2eOptions& options, const Sample& first) {
+  RewriteOptions rewrites;
+  rewrites.skip = options.skip_passes;
+  rewrites.sample = &first;
+  rewrites.dump_dir = options.dump_dir;
+  return rewrites;
 }
 
 /// Float-to-float rewrites: ours and the quantizer's.
-void normalise(PreparedModel& prepared, Quantizer& quantizer, const QuantizePt2eOptions& options) {
+void normalise(RewriteRunner& runner, Quantizer& quantizer) {
   try {
-    run_passes(*prepared.model, pipeline_options(options, prepared.first, PassPhase::kBeforeAnnotation));
+    runner.run_passes(RewritePhase::kFloat);
   } catch (const Error& error) {
-    rethrow_with_float_types(*prepared.model, error);
+    rethrow_with_float_types(runner.model(), error);
   }
-  quantizer.transform_for_annotation(*prepared.model);
+  transform_model(runner, quantizer);
 }
 
 void annotate(PreparedModel& prepared, const Quantizer& quantizer, const QuantizePt2eOptions& options) {
@@ -128,14 +131,25 @@ void keep_biases(PreparedModel& prepared) {
   }
 }
 
-void restore_bias(Model& model, const GraphView& view, const PreparedModel& prepared, const std::string& node) {
+/// Returns whether the bias was another one.
+bool restore_bias(Model& model, const GraphView& view, const PreparedModel& prepared, const std::string& node) {
   const ViewEdge* edge = bias_edge(view, node);
   const auto bias = edge ? param_of(model, edge->value) : c10::nullopt;
-  if (!bias) return;
+  if (!bias) return false;
   const auto original = prepared.original_biases.find(node);
   // A bias that bias correction added was zero before.
   const at::Tensor value = original == prepared.original_biases.end() ? at::zeros_like(bias->tensor) : original->second;
-  if (!value.is_same(bias->tensor)) set_param(model, edge->use.user, edge->use.offset, value);
+  if (value.is_same(bias->tensor)) return false;
+  set_param(model, edge->use.user, edge->use.offset, value);
+  return true;
+}
+
+bool restore_biases(Model& model, const PreparedModel& prepared, const std::set<std::string>& nodes) {
+  const GraphView view(model);
+  const ParamScope scope(model);
+  bool changed = false;
+  for (const auto& name : nodes) changed |= restore_bias(model, view, prepared, name);
+  return changed;
 }
 
 /// Marks the operators whose points could not be inserted.
@@ -159,11 +173,17 @@ void note_biases(Report& report, const std::map<std::string, std::string>& notes
   }
 }
 
-void convert_form(Model& model, const QuantizePt2eOptions& options, const Sample& probe, Report& report) {
-  duplicate_dequantize(model);
-  if (options.form == OutputForm::kDecomposed) to_decomposed_form(model);
-  if (options.form == OutputForm::kFakeQuantize) to_fake_quantize_form(model);
-  if (options.form == OutputForm::kLowered) lower_to_engine(model, report.engine, options.cost, probe, report);
+void convert_form(RewriteRunner& runner, const QuantizePt2eOptions& options, const Sample& probe, Report& report) {
+  runner.run("duplicate_dequantize", duplicate_dequantize);
+  if (options.form == OutputForm::kDecomposed) runner.run("to_decomposed_form", to_decomposed_form);
+  if (options.form == OutputForm::kFakeQuantize) runner.run("to_fake_quantize_form", to_fake_quantize_form);
+  if (options.form == OutputForm::kLowered) lower_to_engine(runner, report.engine, options.cost, probe, report);
+}
+
+void finish(RewriteRunner& runner) {
+  runner.run("stamp_value_names", stamp_value_names);
+  runner.run("make_constants_printable", make_constants_printable);
+  runner.run("drop_unread", drop_unread);
 }
 
 /// Annotations without some points. Unified groups keep the members that stay.
@@ -183,25 +203,26 @@ Annotations without_points(const Annotations& annotations, const std::set<int64_
   return rest;
 }
 
-QuantizedModel insert_and_convert(Model& model, const GraphView& view, const Annotations& annotations,
+QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, const Annotations& annotations,
                                   const PreparedModel& prepared, Report report, const QuantizePt2eOptions& options) {
   const SingleThreadGuard deterministic;
   PhaseClock clock(report);
   clock.start("convert");
   name_phase_in_errors(clock, [&] {
     std::vector<Refusal> refusals;
-    insert_qdq(model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
+    runner.run("insert_qdq", [&](RewriteContext& ctx) {
+      return insert_qdq(ctx.model, view, annotations, prepared.qparams, options.fold_quantize, refusals);
+    });
     apply_refusals(report, refusals);
-    run_passes(model, pipeline_options(options, prepared.first, PassPhase::kAfterInsertion));
-    convert_form(model, options, prepared.first, report);
+    runner.run_passes(RewritePhase::kInsertion);
+    convert_form(runner, options, prepared.first, report);
     explain_kernels(prepared.computed_weights, report);
-    stamp_value_names(model);
-    make_constants_printable(model);
-    drop_unread(model);
-    report.quantized_bytes = stored_bytes(model);
+    finish(runner);
+    report.quantized_bytes = stored_bytes(runner.model());
   });
   clock.stop();
-  return {model, std::move(report), prepared.first};
+  report.rewrites.insert(report.rewrites.end(), runner.records().begin(), runner.records().end());
+  return {runner.model(), std::move(report), prepared.first};
 }
 
 /// The phases up to quantizer parameters and corrected biases.
@@ -212,9 +233,11 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   prepared.model = std::make_unique<Model>(options.do_copy ? model.clone() : model);
   report.float_bytes = stored_bytes(*prepared.model);
   prepared.first = calibration_dataset.get(0);
-  normalise(prepared, quantizer, options);
+  if (!options.dump_dir.empty()) start_dumps(options.dump_dir, *prepared.model);
+  RewriteRunner runner(*prepared.model, rewrite_options(options, prepared.first));
+  normalise(runner, quantizer);
   CalibrationOptions calibration = calibration_options(options, calibration_dataset, report);
-  run_pre_annotation_algorithms(*prepared.model, report, clock, calibration_dataset, options, calibration);
+  run_pre_annotation_algorithms(runner, report, clock, calibration_dataset, options, calibration);
 
   clock.start("annotate");
   annotate(prepared, quantizer, options);
@@ -230,15 +253,21 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
 
   if (options.fast_bias_correction) {
     clock.start("bias_correction");
-    const auto records = fast ? fast_correction.apply(*prepared.model, prepared.qparams)
-                              : bias_correction(*prepared.model, *prepared.view, prepared.annotations, prepared.qparams,
-                                                calibration_dataset, options.bias_correction_params, calibration);
-    const auto corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
+    std::vector<BiasRecord> records;
+    int64_t corrected = 0;
+    runner.run("correct_biases", [&](RewriteContext& ctx) {
+      records = fast ? fast_correction.apply(ctx.model, prepared.qparams)
+                     : bias_correction(ctx.model, *prepared.view, prepared.annotations, prepared.qparams,
+                                       calibration_dataset, options.bias_correction_params, calibration);
+      corrected = std::count_if(records.begin(), records.end(), [](const auto& r) { return r.corrected; });
+      return corrected > 0;
+    });
     prepared.bias_notes = bias_notes(*prepared.view, prepared.annotations, records);
     note_biases(report, prepared.bias_notes, {});
     report.options["biases_corrected"] = fmt::format("{} of {}", corrected, records.size());
   }
   clock.stop();
+  report.rewrites = runner.records();
 }
 
 }  // namespace
@@ -257,8 +286,9 @@ PreparedModel prepare_model(Model& model, Quantizer& quantizer, const Dataset& c
 }
 
 QuantizedModel convert_prepared(PreparedModel prepared, const QuantizePt2eOptions& options) {
-  auto result = insert_and_convert(*prepared.model, *prepared.view, prepared.annotations, prepared,
-                                   std::move(prepared.report), options);
+  RewriteRunner runner(*prepared.model, rewrite_options(options, prepared.first));
+  auto result =
+      insert_and_convert(runner, *prepared.view, prepared.annotations, prepared, std::move(prepared.report), options);
   // Settings that do not touch statistics could still make the ranks' models differ.
   if (options.exchange) require_equal_ranks(*options.exchange, {{"quantized model", fingerprint(result.model)}});
   return result;
@@ -268,10 +298,10 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
                                const std::set<int64_t>& removed_points,
                                const std::set<std::string>& reverted_operators) {
   Model model = prepared.model->clone();
-  {
-    const GraphView view(model);
-    const ParamScope scope(model);
-    for (const auto& name : reverted_operators) restore_bias(model, view, prepared, name);
+  RewriteRunner runner(model, rewrite_options(options, prepared.first));
+  if (!reverted_operators.empty()) {
+    runner.run("restore_biases",
+               [&](RewriteContext& ctx) { return restore_biases(ctx.model, prepared, reverted_operators); });
   }
   // Restoring a bias may edit the graph, so the view that the quantizers are inserted by is built afterwards.
   const GraphView view(model, record_shapes(model, prepared.first));
@@ -285,7 +315,7 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   records.erase(std::remove_if(records.begin(), records.end(),
                                [&](const QuantizerRecord& record) { return removed_points.count(record.id) > 0; }),
                 records.end());
-  return insert_and_convert(model, view, annotations, prepared, std::move(report), options);
+  return insert_and_convert(runner, view, annotations, prepared, std::move(report), options);
 }
 
 }  // namespace tsquant

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "calibration/calibrator.h"
-#include "passes/passes.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/quantize_pt2e.h"
 

@@ -18,26 +18,32 @@ bool holds_interfaces(const torch::jit::Module& module) {
 }
 
 /// Methods of submodules were inlined into forward; only other methods of the root can still call them.
-void drop_dead_methods(const Model& model) {
-  if (model.module().get_methods().size() != 1 || holds_interfaces(model.module())) return;
+bool drop_dead_methods(const Model& model) {
+  if (model.module().get_methods().size() != 1 || holds_interfaces(model.module())) return false;
+  bool changed = false;
   for (const auto& child : model.module().modules()) {
     // A module that saves and loads itself needs its methods for that.
     if (child._ivalue() == model.module()._ivalue() || child.find_method("__setstate__")) continue;
     std::vector<std::string> names;
     for (const auto& method : child.type()->methods()) names.push_back(method->name());
     for (const auto& name : names) child.type()->unsafeRemoveMethod(name);
+    changed = changed || !names.empty();
   }
+  return changed;
 }
 
 }  // namespace
 
-void drop_unread(Model& model) {
-  drop_dead_methods(model);
+bool drop_unread(Model& model) {
+  bool changed = drop_dead_methods(model);
   // One empty tensor for all slots: its storage is written once.
   const at::Tensor nothing = at::empty({0});
   for (const auto& slot : unread_tensors(model)) {
-    if (!model.unread_at_capture().count(slot.path)) slot.owner->setSlot(slot.index, nothing);
+    if (model.unread_at_capture().count(slot.path)) continue;
+    changed = changed || slot.value().toTensor().numel() > 0;
+    slot.owner->setSlot(slot.index, nothing);
   }
+  return changed;
 }
 
 }  // namespace tsquant

@@ -49,6 +49,7 @@ class Groups {
     return groups_.back();
   }
 
+  bool empty() const { return groups_.empty(); }
   std::vector<Group>::const_iterator begin() const { return groups_.begin(); }
   std::vector<Group>::const_iterator end() const { return groups_.end(); }
 
@@ -90,10 +91,12 @@ class Inserter {
     }
   }
 
-  void apply() {
+  /// Returns whether anything was planned.
+  bool apply() {
     for (const Group& group : weights_) insert_folded(group);
     for (const Group& group : before_) insert_before(group);
     for (const Group& group : after_) insert_after(group);
+    return !weights_.empty() || !before_.empty() || !after_.empty();
   }
 
  private:
@@ -214,14 +217,14 @@ class Inserter {
 
 }  // namespace
 
-void insert_qdq(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
+bool insert_qdq(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
                 bool fold, std::vector<Refusal>& refusals) {
   Inserter inserter(model, view, fold, refusals);
   for (const auto& point : annotations.points) {
     const auto found = qparams.find(point.id);
     if (found != qparams.end()) inserter.plan(point, found->second);
   }
-  inserter.apply();
+  return inserter.apply();
 }
 
 }  // namespace tsquant

@@ -3,6 +3,7 @@
 #include "lowering/engines/lowering_context.h"
 #include "lowering/engines/trial.h"
 #include "lowering/lowering.h"
+#include "passes/rewrite_runner.h"
 #include "tsquant/engine.h"
 
 namespace tsquant {
@@ -12,29 +13,31 @@ namespace {
 /// Trials after which an operator that still fails takes all others with it.
 constexpr int kMostTrials = 12;
 
-void lower_graph(LoweringContext& context) {
-  fold_channel_scales(context);
-  unify_activation_types(context);
-  sink_dequantize(context);
-  context.remove_dead_code();
-  fuse_conv_add(context);
-  lower_convolutions_and_linear(context);
-  lower_additions_and_products(context);
-  lower_concatenations(context);
-  lower_pooling(context);
-  lower_unary(context);
-  lower_quantizers(context);
-  context.remove_dead_code();
-  restore_layout(context);
-  context.record_refusals();
-  lower_dequantizers(context);
+struct Step {
+  const char* name;
+  bool (*run)(LoweringContext& context);
+};
+
+const std::vector<Step>& steps() {
+  static const std::vector<Step> all = {
+#define TSQUANT_LOWERING_STEP(name, ...) {#name, name},
+#include "passes/registry.inc"
+  };
+  return all;
 }
 
-/// All values that a graph could be lowered at, with one reason.
-KeptValues keep_all(size_t values, const std::string& reason) {
-  KeptValues kept;
-  for (size_t number = 0; number < values; ++number) kept.emplace(number, reason);
-  return kept;
+/// What is decided once and used for every graph that is lowered.
+struct Plan {
+  const Engine& engine;
+  RewriteRunner& runner;
+  const Sample& probe;
+};
+
+/// Lowers a copy, on which something is tried out; its report goes with it.
+void lower_copy(LoweringContext& context, const Plan& plan) {
+  for (const Step& step : steps()) {
+    if (!plan.runner.skips(step.name)) step.run(context);
+  }
 }
 
 /// Rates to judge by; none: everything is lowered.
@@ -44,28 +47,34 @@ std::vector<CostRates> rates_for(LoweringCost cost) {
 }
 
 /// Lowers a copy and asks where float is faster.
-FloatIslands find_slow_islands(const Model& model, const Engine& engine, const ReferenceRun& reference,
-                               const Report& report, const std::vector<CostRates>& rates) {
+FloatIslands find_slow_islands(const Plan& plan, const ReferenceRun& reference, const Report& report,
+                               const std::vector<CostRates>& rates) {
   if (rates.empty()) return {};
-  Model copy = model.clone();
+  Model copy = plan.runner.model().clone();
   Report unused = report;
   const KeptValues none;
-  LoweringContext context(copy, engine, reference, none, unused);
-  lower_graph(context);
+  LoweringContext context(copy, plan.engine, reference, none, unused);
+  lower_copy(context, plan);
   return find_float_islands(context, rates);
+}
+
+/// All values that a graph could be lowered at, with one reason.
+KeptValues keep_all(size_t values, const std::string& reason) {
+  KeptValues kept;
+  for (size_t number = 0; number < values; ++number) kept.emplace(number, reason);
+  return kept;
 }
 
 /// Lowers copies until what runs is what the reference form computes. An operator that deviates or fails stays as Q/DQ
 /// alone.
-KeptValues find_kept(const Model& model, const Engine& engine, const ReferenceRun& reference, const Report& report,
-                     const Sample& probe) {
+KeptValues find_kept(const Plan& plan, const ReferenceRun& reference, const Report& report) {
   KeptValues kept;
   for (int trial = 0; trial < kMostTrials; ++trial) {
-    Model copy = model.clone();
+    Model copy = plan.runner.model().clone();
     Report unused = report;
-    LoweringContext context(copy, engine, reference, kept, unused);
-    lower_graph(context);
-    const KeptValues found = try_out(copy, context, probe);
+    LoweringContext context(copy, plan.engine, reference, kept, unused);
+    lower_copy(context, plan);
+    const KeptValues found = try_out(copy, context, plan.probe);
     const size_t before = kept.size();
     kept.insert(found.begin(), found.end());
     if (kept.size() == before) return kept;
@@ -75,23 +84,27 @@ KeptValues find_kept(const Model& model, const Engine& engine, const ReferenceRu
 
 }  // namespace
 
-void lower_to_engine(Model& model, const std::string& engine_name, LoweringCost cost, const Sample& probe,
+void lower_to_engine(RewriteRunner& runner, const std::string& engine_name, LoweringCost cost, const Sample& probe,
                      Report& report) {
-  const Engine& engine = engine_named(engine_name);
+  const Plan plan{engine_named(engine_name), runner, probe};
   const EngineGuard guard(engine_name);
-  const bool for_speed = cost != LoweringCost::kOff;
+  Model& model = runner.model();
   ReferenceRun reference = run_reference(model, probe);
-  const FloatIslands islands = find_slow_islands(model, engine, reference, report, rates_for(cost));
+  const FloatIslands islands = find_slow_islands(plan, reference, report, rates_for(cost));
   if (!islands.empty()) {
-    leave_in_float(model, islands);
+    runner.run("leave_in_float", [&](RewriteContext&) { return leave_in_float(model, islands); });
     reference = run_reference(model, probe);
   }
-  const KeptValues kept = find_kept(model, engine, reference, report, probe);
-  if (engine.packs_for_selection) add_engine_check(model, engine.name);
-  LoweringContext context(model, engine, reference, kept, report);
-  lower_graph(context);
+  const KeptValues kept = find_kept(plan, reference, report);
+  if (plan.engine.packs_for_selection) add_engine_check(model, plan.engine.name);
+  LoweringContext context(model, plan.engine, reference, kept, report);
+  for (const Step& step : steps()) {
+    runner.run(step.name, [&](RewriteContext&) { return step.run(context); });
+  }
+  context.record_refusals();
   explain_islands(islands, report);  // lowering saw operators that nothing quantizes
-  if (for_speed) unpack_float_weights(context);
+  if (cost == LoweringCost::kOff) return;
+  runner.run("unpack_float_weights", [&](RewriteContext&) { return unpack_float_weights(context); });
 }
 
 }  // namespace tsquant

@@ -21,7 +21,8 @@ bool is_misprinted(double value) {
 
 }  // namespace
 
-void make_constants_printable(Model& model) {
+bool make_constants_printable(Model& model) {
+  bool changed = false;
   for (torch::jit::Node* node : nodes_of_kind(model.graph()->block(), {"prim::Constant"})) {
     if (!node->hasAttribute(c10::attr::value) || node->kindOf(c10::attr::value) != torch::jit::AttributeKind::f) {
       continue;
@@ -32,7 +33,9 @@ void make_constants_printable(Model& model) {
     value = std::nextafter(value, 0);
     if (is_misprinted(value)) value = std::copysign(kLast, value);
     node->f_(c10::attr::value, value);
+    changed = true;
   }
+  return changed;
 }
 
 }  // namespace tsquant

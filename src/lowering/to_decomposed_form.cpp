@@ -49,13 +49,15 @@ void replace_dequantize(Graph& graph, Node* node, const AffineNode& a, Value* in
 //   ->
 // %q = quantized_decomposed::quantize_per_tensor(%x, %scale, %zero_point, %min, %max, %int8)
 // %y = quantized_decomposed::dequantize_per_tensor(%q, %scale, %zero_point, %min, %max, %int8, %none)
-void to_decomposed_form(Model& model) {
+bool to_decomposed_form(Model& model) {
   auto graph = model.graph();
   const ParamScope scope(model);
+  bool changed = false;
   for (const auto& parameter : quantized_parameters(model)) {
     const AffineNode a = read_quantized(parameter.tensor);
     replace_parameter(model, parameter.uses, parameter.tensor.int_repr());
     for (const auto& [node, index] : parameter.uses) replace_dequantize(*graph, node, a, node->input(0));
+    changed = true;
   }
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {
     const auto a = read_quantize(model, node);
@@ -71,8 +73,10 @@ void to_decomposed_form(Model& model) {
     }
     for (const auto& use : uses) replace_dequantize(*graph, use.user, *a, codes);
     node->destroy();
+    changed = true;
   }
   remove_dead_code(graph);
+  return changed;
 }
 
 }  // namespace tsquant

@@ -16,9 +16,10 @@ using torch::jit::Value;
 // %y = aten::fake_quantize_per_tensor_affine(%x, %scale, %zero_point, %min, %max)
 //
 // Folded weights become the floats that their codes stand for; a fake quantize leaves those as they are.
-void to_fake_quantize_form(Model& model) {
+bool to_fake_quantize_form(Model& model) {
   auto graph = model.graph();
   const ParamScope scope(model);
+  bool changed = false;
   for (const auto& parameter : quantized_parameters(model)) {
     replace_parameter(model, parameter.uses, parameter.tensor.dequantize());
     for (const auto& [node, index] : parameter.uses) {
@@ -27,6 +28,7 @@ void to_fake_quantize_form(Model& model) {
           insert_fake_quantize(*graph, read_quantized(parameter.tensor), node->input(0)));
       node->destroy();
     }
+    changed = true;
   }
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {
     const auto a = read_quantize(model, node);
@@ -36,6 +38,7 @@ void to_fake_quantize_form(Model& model) {
       torch::jit::WithInsertPoint guard(node);
       result = insert_fake_quantize(*graph, *a, a->input);
     }
+    changed = true;
     const auto uses = node->output()->uses();
     for (const auto& use : uses) {
       if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
@@ -45,6 +48,7 @@ void to_fake_quantize_form(Model& model) {
     if (!node->hasUses()) node->destroy();
   }
   remove_dead_code(graph);
+  return changed;
 }
 
 }  // namespace tsquant

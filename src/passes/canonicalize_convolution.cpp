@@ -23,7 +23,7 @@ int64_t spatial_dims(const Model& model, const Node* node) {
 // %y = aten::_convolution(%x, %w, %b, %stride, %padding, %dilation, %false, %output_padding, %groups, ...)
 //   ->
 // %y = aten::conv2d(%x, %w, %b, %stride, %padding, %dilation, %groups)
-bool canonicalize_convolution(PassContext& ctx) {
+bool canonicalize_convolution(RewriteContext& ctx) {
   const auto convolutions = nodes_of_kind(ctx.model.graph()->block(), {"aten::_convolution", "aten::convolution"});
   if (convolutions.empty()) return false;
   const ParamScope scope(ctx.model);

@@ -61,7 +61,7 @@ class LinearMaker {
 };
 
 // %y = aten::addmm(%b, %x, aten::t(%w), 1, 1)   ->   %y = aten::linear(%x, %w, %b)
-bool convert_addmm(PassContext& ctx) {
+bool convert_addmm(RewriteContext& ctx) {
   Model& model = ctx.model;
   const auto products = nodes_of_kind(model.graph()->block(), {"aten::addmm"});
   if (products.empty()) return false;
@@ -92,7 +92,7 @@ Node* bias_addition(const Model& model, Value* product, const Value* weight, siz
 
 // %m = aten::matmul(%x, aten::t(%w)); %y = aten::add(%m, %b, 1)   ->   %y = aten::linear(%x, %w, %b)
 // %m = aten::matmul(%x, aten::t(%w))                              ->   %m = aten::linear(%x, %w, None)
-bool convert_matmul(PassContext& ctx) {
+bool convert_matmul(RewriteContext& ctx) {
   Model& model = ctx.model;
   const auto products = nodes_of_kind(model.graph()->block(), {"aten::matmul", "aten::mm"});
   if (products.empty()) return false;
@@ -146,7 +146,7 @@ bool same_input(const Model& model, const Value* a, const Value* b) {
 // aten::linear(%x, %w, %b)
 //
 // nn.functional.linear of PyTorch before 1.8 chooses between addmm and matmul in TorchScript.
-bool merge_equal_branches(PassContext& ctx) {
+bool merge_equal_branches(RewriteContext& ctx) {
   Model& model = ctx.model;
   bool changed = false;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"prim::If"})) {
@@ -170,7 +170,7 @@ bool merge_equal_branches(PassContext& ctx) {
 
 }  // namespace
 
-bool canonicalize_linear(PassContext& ctx) {
+bool canonicalize_linear(RewriteContext& ctx) {
   bool changed = convert_addmm(ctx);
   changed |= convert_matmul(ctx);
   if (!changed) return false;

@@ -6,7 +6,6 @@
 #include <map>
 #include <vector>
 
-#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
@@ -15,6 +14,7 @@
 #include "passes/insert_source.h"
 #include "passes/nested_tensors.h"
 #include "passes/pad_nested_rows.h"
+#include "passes/passes.h"
 
 namespace tsquant {
 
@@ -180,7 +180,21 @@ std::string attention_obstacle(const Model& model, const Node* node) {
   return obstacle(model, node, NestedTensors(*model.graph()));
 }
 
-bool decompose_attention(Model& model) {
+// Spells attention that LibTorch computes in one operator as the layers it consists of, so that each can be quantized,
+// in all blocks of the graph:
+// - `aten::_transformer_encoder_layer_fwd` (nn.TransformerEncoderLayer in evaluation mode) becomes layer norms,
+//   attention, two linear layers with relu or gelu, and additions;
+// - `aten::_native_multi_head_attention` (nn.MultiheadAttention in evaluation mode) becomes linear layers around
+//   `aten::_scaled_dot_product_attention`, or around products and softmax when the attention weights are read;
+// - `aten::_scaled_dot_product_attention` becomes products and softmax when its second result, the attention weights,
+//   is read. Otherwise it stays: it is an operator of the hardware table, which NNCF quantizes as a whole.
+//
+// This is what torch.export shows of these modules, and what a trace with gradients enabled holds. Source of the
+// formulas: aten/src/ATen/native/transformers/{attention,transformer}.cpp of LibTorch 1.13.
+//
+// Operators that cannot be rewritten stay as they are, with a warning that gives the reason (`attention_obstacle`).
+bool decompose_attention(RewriteContext& ctx) {
+  Model& model = ctx.model;
   auto graph = model.graph();
   if (fused_attention(*graph).empty()) return false;
   bool changed = pad_nested_rows(model);
@@ -191,14 +205,14 @@ bool decompose_attention(Model& model) {
     for (Node* node : fused_attention(*graph)) {
       const std::string reason = obstacle(model, node, nested);
       if (reason.empty()) {
+        ctx.at(node);
         decomposer.decompose(node);
         changed = true;
       } else if (round == 0) {
-        model.warnings().push_back(fmt::format("{} is not taken apart: {}", names_of(node).name, reason));
+        ctx.warnings.push_back(fmt::format("{} is not taken apart: {}", names_of(node).name, reason));
       }
     }
   }
-  if (changed) remove_dead_code(graph);
   return changed;
 }
 

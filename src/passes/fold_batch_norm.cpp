@@ -96,7 +96,7 @@ int64_t groups_of(const Model& model, const Node* conv) {
 /// The shapes that the sample gives, recorded when they are first asked for: folding does not change them.
 class Shapes {
  public:
-  explicit Shapes(const PassContext& ctx) : ctx_(ctx) {}
+  explicit Shapes(const RewriteContext& ctx) : ctx_(ctx) {}
 
   /// Batch norm after a linear layer works on dimension 1, which is the features only for two-dimensional results.
   bool is_two_dimensional(const Value* value) {
@@ -110,7 +110,7 @@ class Shapes {
   }
 
  private:
-  const PassContext& ctx_;
+  const RewriteContext& ctx_;
   c10::optional<ShapeTable> shapes_;
 };
 
@@ -123,7 +123,7 @@ void set_bias(Model& model, Node* conv, const at::Tensor& bias) {
   conv->replaceInput(2, model.graph()->insertConstant(bias));
 }
 
-bool fold(PassContext& ctx, Shapes& shapes, Node* norm) {
+bool fold(RewriteContext& ctx, Shapes& shapes, Node* norm) {
   Node* conv = norm->input(0)->node();
   if (!is_convolution(conv) && !is_linear(conv)) return false;
   if (conv->output()->uses().size() != 1 || conv->owningBlock() != norm->owningBlock()) return false;
@@ -152,7 +152,7 @@ bool fold(PassContext& ctx, Shapes& shapes, Node* norm) {
 // %c = aten::conv2d(%x, %w, %b, ...); %y = aten::batch_norm(%c, %gamma, %beta, %mean, %var, %false, ...)
 //   ->
 // %y = aten::conv2d(%x, %w', %b', ...)   with w' = w * scale, b' = b * scale + shift
-bool fold_batch_norm(PassContext& ctx) {
+bool fold_batch_norm(RewriteContext& ctx) {
   const auto norms = nodes_of_kind(ctx.model.graph()->block(), {"aten::batch_norm"});
   if (norms.empty()) return false;
   const ParamScope scope(ctx.model);

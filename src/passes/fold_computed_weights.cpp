@@ -178,7 +178,7 @@ at::Tensor compact(const at::Tensor& tensor) {
   return dense.storage().nbytes() == dense.nbytes() ? dense : dense.clone();
 }
 
-bool fold(PassContext& ctx, const Folding& folding, NewParameters& parameters) {
+bool fold(RewriteContext& ctx, const Folding& folding, NewParameters& parameters) {
   const Place& first = folding.places.front();
   ctx.at(first.user);
   at::Tensor tensor;
@@ -203,7 +203,7 @@ bool fold(PassContext& ctx, const Folding& folding, NewParameters& parameters) {
 //
 // One weight at a time, and what nothing reads any more is given up at once, so that the memory of one weight is
 // enough.
-bool fold_computed_weights(PassContext& ctx) {
+bool fold_computed_weights(RewriteContext& ctx) {
   constexpr int kMaxRounds = 4;  // a factor is folded below its transposition, then above
   bool changed = false;
   for (int round = 0; round < kMaxRounds; ++round) {

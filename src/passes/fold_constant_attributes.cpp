@@ -118,7 +118,7 @@ bool fold_lookups(Graph& graph, Node* attribute, const c10::Dict<c10::IValue, c1
 // %training = prim::GetAttr[name="training"](%dropout)   ->   %training = prim::Constant[value=0]()
 //
 // Tensors stay where they are, so that they keep their state-dict names.
-bool fold_constant_attributes(PassContext& ctx) {
+bool fold_constant_attributes(RewriteContext& ctx) {
   auto graph = ctx.model.graph();
   const ChangedAttributes changed_attributes(ctx.model.module());
   bool changed = false;

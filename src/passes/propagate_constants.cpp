@@ -70,7 +70,7 @@ size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all
 }  // namespace
 
 // Parameters are prim::GetAttr, so nothing that depends on a weight is computed here.
-bool propagate_constants(PassContext& ctx) {
+bool propagate_constants(RewriteContext& ctx) {
   constexpr int kMaxRounds = 16;
   auto graph = ctx.model.graph();
   bool changed = false;

@@ -20,7 +20,7 @@ bool is_idle_dropout(const Model& model, const Node* node) {
 // %y = aten::dropout(%x, %p, %false)   ->   %x
 //
 // Only operators that return their argument itself: replacing them is right even when the result is written in place.
-bool remove_identity(PassContext& ctx) {
+bool remove_identity(RewriteContext& ctx) {
   auto graph = ctx.model.graph();
   auto idle = nodes_of_kind(graph->block(), {"aten::detach", "aten::detach_", "aten::alias", "aten::lift_fresh"});
   const ParamScope scope(ctx.model);

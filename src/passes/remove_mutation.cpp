@@ -75,7 +75,7 @@ bool overwrites_own_tensor(const Node* node) {
   });
 }
 
-bool remove_simple_mutation(PassContext& ctx) {
+bool remove_simple_mutation(RewriteContext& ctx) {
   bool changed = false;
   for (Node* node : all_nodes(ctx.model.graph()->block())) {
     if (!is_in_place(node) || is_initialization(node)) continue;
@@ -125,7 +125,7 @@ bool is_unobserved(const AliasDb& aliases, Graph& graph, Node* node) {
 /// LibTorch removes a mutation only where it can be moved next to the creation of the tensor. This one handles
 /// `b = f(a); a.add_(1)`, where `f` reads the tensor in between. A write that is gone leaves fewer aliases, so what one
 /// analysis allows stays allowed while its other findings are rewritten.
-bool remove_unobserved_mutation(PassContext& ctx) {
+bool remove_unobserved_mutation(RewriteContext& ctx) {
   const auto graph = ctx.model.graph();
   std::vector<Node*> writers;
   for (Node* node : all_nodes(graph->block())) {
@@ -152,7 +152,7 @@ bool remove_unobserved_mutation(PassContext& ctx) {
 //
 // Alias analysis decides where this keeps the meaning; what cannot be proven stays in place. The new operator inherits
 // the scope and with it the name as written (`relu_`).
-bool remove_mutation(PassContext& ctx) {
+bool remove_mutation(RewriteContext& ctx) {
   auto graph = ctx.model.graph();
   bool changed = remove_simple_mutation(ctx);
   if (!has_mutation(graph->block())) return changed;

@@ -250,7 +250,7 @@ class Container {
 // collect the inputs of aten::cat in this way where a trace has the finished lists, and quantizers do not follow
 // tensors through containers that change. LibTorch's RemoveListMutation handles lists that nobody reads before the last
 // append.
-bool resolve_containers(PassContext& ctx) {
+bool resolve_containers(RewriteContext& ctx) {
   bool changed = false;
   const std::vector<std::string> makers{"prim::ListConstruct", "prim::DictConstruct", "aten::dict"};
   for (Node* maker : nodes_of_kind(ctx.model.graph()->block(), makers)) {

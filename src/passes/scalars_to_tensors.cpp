@@ -1,5 +1,3 @@
-#include "passes/scalars_to_tensors.h"
-
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -10,6 +8,7 @@
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
+#include "passes/passes.h"
 
 namespace tsquant {
 
@@ -149,13 +148,22 @@ void put_buffer(Model& model, Node* node, size_t index, const at::Scalar& number
 
 }  // namespace
 
-bool scalars_to_tensors(Model& model) {
+// Makes the number in `x + 1.0` and `2 * x` a float32 buffer of the module (`_tensor_constant_0`, ...), so that it can
+// be quantized like any other input (_convert_scalars_to_attrs of executorch's xnnpack_quantizer_utils.py). Traces
+// hold such numbers as tensors without dimensions; these become buffers too.
+//
+// Results keep their type: an integer is left alone unless the other operand is known to be float32, and no number is
+// touched when the other operand is known to be something else. Additions in place (`x += 1.0`) and with a factor
+// (`alpha`) stay as they are.
+bool scalars_to_tensors(RewriteContext& ctx) {
+  Model& model = ctx.model;
   bool changed = false;
   DtypeTable dtypes(model);
   int64_t next_name = 0;
   for (Node* node : nodes_of_kind(model.graph()->block(), {"aten::add", "aten::mul"})) {
     if (node->outputs().size() != 1 || !carries_tensor(node->output()->type())) continue;
     if (was_in_place(node) || has_factor(node)) continue;
+    ctx.at(node);
     for (size_t index : {0, 1}) {
       Value* other = node->input(1 - index);
       const auto number = number_of(node->input(index));

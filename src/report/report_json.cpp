@@ -78,6 +78,11 @@ Report report_from(const ordered_json& json) {
   for (const auto& phase : json.at("phases")) {
     report.phases.push_back({phase.at("name"), number_or_nan(phase.at("seconds")), phase.at("peak_bytes")});
   }
+  // Reports of earlier versions have none.
+  for (const auto& rewrite : json.value("rewrites", ordered_json::array())) {
+    report.rewrites.push_back(
+        {rewrite.at("name"), rewrite.at("phase"), rewrite.at("changed"), number_or_nan(rewrite.at("seconds"))});
+  }
   for (const auto& node : json.at("nodes")) report.nodes.push_back(node_from(node));
   for (const auto& quantizer : json.at("quantizers")) report.quantizers.push_back(quantizer_from(quantizer));
   return report;
@@ -97,11 +102,16 @@ std::string Report::to_json(bool per_channel) const {
                     {"options", options},
                     {"warnings", warnings},
                     {"phases", ordered_json::array()},
+                    {"rewrites", ordered_json::array()},
                     {"nodes", ordered_json::array()},
                     {"quantizers", ordered_json::array()}};
   // Times differ from run to run; the same model, data and options must give the same file.
   for (const auto& phase : per_channel ? phases : std::vector<PhaseRecord>{}) {
     json["phases"].push_back({{"name", phase.name}, {"seconds", phase.seconds}, {"peak_bytes", phase.peak_bytes}});
+  }
+  for (const auto& rewrite : per_channel ? rewrites : std::vector<RewriteRecord>{}) {
+    json["rewrites"].push_back(
+        {{"name", rewrite.name}, {"phase", rewrite.phase}, {"changed", rewrite.changed}, {"seconds", rewrite.seconds}});
   }
   for (const auto& node : nodes) json["nodes"].push_back(node_json(node));
   for (const auto& quantizer : quantizers) json["quantizers"].push_back(quantizer_json(quantizer, per_channel));

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 #include "tsquant/tsquant.h"
 
@@ -162,8 +162,7 @@ TEST_P(TracePlacement, equals_that_of_nncf_edge_by_edge) {
   std::ifstream file(data_file("placement/" + GetParam() + ".json"));
   const json golden = json::parse(file);
   Model model = Model::load(data_file("traces/" + GetParam() + ".pt"));
-  PipelineOptions pipeline;
-  run_passes(model, pipeline);
+  run_passes(model);
   const GraphView view(model);
   for (const auto& [variant, setup] : golden["setups"].items()) {
     const OpenVINOQuantizer quantizer(options_of(setup["options"]));

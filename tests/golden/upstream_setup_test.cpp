@@ -11,7 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 #include "support/support.h"
 #include "tsquant/tsquant.h"
 #include "tsquant/x86_inductor_quantizer.h"
@@ -150,9 +151,10 @@ TEST_P(UpstreamSetup, has_the_same_quantizers_and_groups) {
   std::ifstream file(data_file("upstream_setups/" + quantizer_name + "/" + model_name + ".json"));
   const json reference = json::parse(file);
   Model model = Model::load(data_file("traces/" + model_name + ".pt"));
-  run_passes(model, {});
   const auto quantizer = make_quantizer(quantizer_name, model_name);
-  quantizer->transform_for_annotation(model);
+  RewriteRunner runner(model);
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, *quantizer);
   const GraphView view(model, record_shapes(model, make_sample(reference["inputs"])));
   const Annotations annotations = quantizer->annotate(view);
   quantizer->validate(view, annotations);

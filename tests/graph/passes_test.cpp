@@ -7,7 +7,7 @@
 #include "ir_case.h"
 #include "passes/compare_outputs.h"
 #include "passes/decompose_attention.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "passes/scalars_to_tensors.h"
 #include "support/support.h"
 
@@ -37,8 +37,8 @@ Pass find_pass(const std::string& name) {
     if (name == pass.name) return pass.run;
   }
   // Rewrites that quantizers ask for before they annotate.
-  if (name == "decompose_attention") return [](PassContext& ctx) { return decompose_attention(ctx.model); };
-  if (name == "scalars_to_tensors") return [](PassContext& ctx) { return scalars_to_tensors(ctx.model); };
+  if (name == "decompose_attention") return [](RewriteContext& ctx) { return decompose_attention(ctx.model); };
+  if (name == "scalars_to_tensors") return [](RewriteContext& ctx) { return scalars_to_tensors(ctx.model); };
   return nullptr;
 }
 
@@ -58,7 +58,7 @@ TEST_P(PassCase, RewritesAndKeepsTheNumbers) {
   };
   const auto expected = model.run(copy());
 
-  PassContext context{model, model.warnings(), &sample};
+  RewriteContext context{model, model.warnings(), &sample};
   EXPECT_EQ(pass(context), !ir_case.unchanged) << *model.graph();
   ASSERT_NO_THROW(model.graph()->lint());
   if (ir_case.text.find("# CHECK") != std::string::npos) {

@@ -95,6 +95,7 @@ class Flow {
   AccuracyControlResult run() {
     const auto begin = std::chrono::steady_clock::now();
     Candidate candidate = quantize(start_);
+    drop_dumps(candidate.settings);
     save(candidate.best.model, "intermediate_model.pt");
     reference_ = validate(model_);
     if (!std::isfinite(reference_.metric)) {
@@ -169,6 +170,9 @@ class Flow {
     settings.options.statistics_in.clear();
     settings.options.statistics_out.clear();
   }
+
+  /// Dumped graphs show the first quantization, of all operators, not one of many variants.
+  static void drop_dumps(TunedSettings& settings) { settings.options.dump_dir.clear(); }
 
   static void discard(Candidate candidate) {
     free_graphs(candidate.best.model.model);

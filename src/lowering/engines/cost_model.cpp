@@ -7,8 +7,6 @@
 
 #include "graph/names.h"
 #include "graph/node_lists.h"
-#include "graph/params.h"
-#include "lowering/engines/weighted_op.h"
 
 namespace tsquant {
 
@@ -131,26 +129,19 @@ FloatIslands find_float_islands(LoweringContext& context, const std::vector<Cost
   return found;
 }
 
-void unpack_float_weights(LoweringContext& context) {
-  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
-    Node* weight = node->input(1)->node();
-    if (!is_dequantizer(weight)) continue;
-    const auto codes = param_of(context.model(), weight->input(0));
-    if (!codes || !codes->tensor.is_quantized()) continue;
-    node->replaceInput(1, context.constant(node, codes->tensor.dequantize()));
-  }
-  context.remove_dead_code();
-}
-
-void leave_in_float(Model& reference, const FloatIslands& islands) {
+bool leave_in_float(Model& reference, const FloatIslands& islands) {
   auto graph = reference.graph();
   const ValueNumbers numbers = number_values(*graph);
+  bool changed = false;
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor"})) {
     if (islands.quantizers.count(numbers.at(node->output())) == 0) continue;
     for (const auto& use : std::vector<torch::jit::Use>(node->output()->uses())) {
-      if (is_dequantizer(use.user)) use.user->output()->replaceAllUsesWith(node->input(0));
+      if (!is_dequantizer(use.user)) continue;
+      use.user->output()->replaceAllUsesWith(node->input(0));
+      changed = true;
     }
   }
+  return changed;
 }
 
 void explain_islands(const FloatIslands& islands, Report& report) {

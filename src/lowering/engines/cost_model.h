@@ -19,8 +19,8 @@ struct FloatIslands {
 /// that take longer than their float originals on at least one of the targets.
 FloatIslands find_float_islands(LoweringContext& context, const std::vector<CostRates>& targets);
 
-/// Takes these quantizers out of the reference form.
-void leave_in_float(Model& reference, const FloatIslands& islands);
+/// Takes these quantizers out of the reference form. Returns whether the graph changed.
+bool leave_in_float(Model& reference, const FloatIslands& islands);
 
 /// Writes into the records of these operators that they are float, and why.
 void explain_islands(const FloatIslands& islands, Report& report);

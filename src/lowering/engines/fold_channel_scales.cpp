@@ -154,15 +154,20 @@ bool fold_one(LoweringContext& context, Node* quantize) {
                      nullptr);
   quantize->output()->replaceAllUsesWith(codes);
   quantize->destroy();
+  context.declare_codes(codes->node());
   return true;
 }
 
 }  // namespace
 
-void fold_channel_scales(LoweringContext& context) {
+// Activations of depthwise convolutions that are quantized per channel: the scales move into the weights on both
+// sides, and one scale for the whole tensor remains.
+bool fold_channel_scales(LoweringContext& context) {
+  bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::quantize_per_channel"})) {
-    if (!param_of(context.model(), node->input(0))) fold_one(context, node);
+    if (!param_of(context.model(), node->input(0))) changed |= fold_one(context, node);
   }
+  return changed;
 }
 
 }  // namespace tsquant

@@ -14,12 +14,17 @@ bool has_two_tensors(const Node* node) {
          node->input(1)->type()->isSubtypeOf(*c10::TensorType::get());
 }
 
-void lower_binary_node(LoweringContext& context, Node* node) {
+bool lower_binary_node(LoweringContext& context, Node* node) {
   Value *a = context.codes_of(node->input(0)), *b = context.codes_of(node->input(1));
-  if (a == nullptr && b == nullptr) return;
-  if (a == nullptr || b == nullptr) return context.refuse(node, "only one of its operands is quantized");
+  if (a == nullptr && b == nullptr) return false;
+  if (a == nullptr || b == nullptr) {
+    context.refuse(node, "only one of its operands is quantized");
+    return false;
+  }
   const FusedOutput output = follow_output(context, node->output());
-  if (const EngineRow* row = row_for(context, node, {a, b}, output)) apply_row(context, *row, node, {a, b}, output);
+  const EngineRow* row = row_for(context, node, {a, b}, output);
+  if (row != nullptr) apply_row(context, *row, node, {a, b}, output);
+  return row != nullptr;
 }
 
 }  // namespace
@@ -31,11 +36,13 @@ bool is_tensor_sum(const LoweringContext& context, const Node* node) {
   return alpha && alpha->isScalar() && alpha->toScalar().toDouble() == 1;
 }
 
-void lower_additions_and_products(LoweringContext& context) {
+bool lower_additions_and_products(LoweringContext& context) {
+  bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::add", "aten::add_", "aten::mul", "aten::mul_"})) {
     const bool product = op_of(node) == "mul" && has_two_tensors(node);
-    if (product || is_tensor_sum(context, node)) lower_binary_node(context, node);
+    if (product || is_tensor_sum(context, node)) changed |= lower_binary_node(context, node);
   }
+  return changed;
 }
 
 }  // namespace tsquant

@@ -40,7 +40,8 @@ bool sink_below_cat(LoweringContext& context, Node* node) {
 }
 
 // quantize(aten::cat([dequantize(%a), dequantize(%b)], dim))   ->   cat([%a, %b], dim, scale, zero_point)
-void lower_concatenations(LoweringContext& context) {
+bool lower_concatenations(LoweringContext& context) {
+  bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::cat"})) {
     const auto codes = part_codes(context, node);
     if (codes.empty()) continue;
@@ -49,8 +50,12 @@ void lower_concatenations(LoweringContext& context) {
       context.refuse(node, "its parts have different scales and its result is used in float");
       continue;
     }
-    if (const EngineRow* row = row_for(context, node, codes, output)) apply_row(context, *row, node, codes, output);
+    const EngineRow* row = row_for(context, node, codes, output);
+    if (row == nullptr) continue;
+    apply_row(context, *row, node, codes, output);
+    changed = true;
   }
+  return changed;
 }
 
 }  // namespace tsquant

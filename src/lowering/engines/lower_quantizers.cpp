@@ -109,32 +109,47 @@ bool lower_to_table(LoweringContext& context, Node* quantize, const CodeParams& 
   return true;
 }
 
-}  // namespace
-
-void lower_quantizers(LoweringContext& context) {
+bool lower_quantizer(LoweringContext& context, Node* node) {
+  const auto params = quantizer_params(context, node);
+  if (!params) return false;
+  if (remove_roundtrip(context, node)) return true;
+  if (!context.may_lower(node, node->output())) return false;
+  if (lower_to_table(context, node, *params)) return true;
   const EngineRow* row = context.engine().find("quantize_per_tensor");
-  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::quantize_per_tensor"})) {
-    const auto params = quantizer_params(context, node);
-    if (!params || remove_roundtrip(context, node) || !context.may_lower(node, node->output())) continue;
-    if (lower_to_table(context, node, *params) || row == nullptr) continue;
-    const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
-    Value* result = context.insert(node, row->kernel, inputs, node);
-    context.set_codes(result, *params);
-    context.stands_for(result, node->output());
-    node->output()->replaceAllUsesWith(result);
-    context.destroy(node);
-  }
+  if (row == nullptr) return false;
+  const std::vector<Value*> inputs(node->inputs().begin(), node->inputs().end());
+  Value* result = context.insert(node, row->kernel, inputs, node);
+  context.set_codes(result, *params);
+  context.stands_for(result, node->output());
+  node->output()->replaceAllUsesWith(result);
+  context.destroy(node);
+  return true;
 }
 
-/// The dequantize operators that are left, when the engine has one of its own.
-void lower_dequantizers(LoweringContext& context) {
+}  // namespace
+
+// The remaining quantizers of float tensors, changes of scale, and functions that a table computes.
+bool lower_quantizers(LoweringContext& context) {
+  bool changed = false;
+  for (Node* node : nodes_of_kind(context.graph().block(), {"aten::quantize_per_tensor"})) {
+    changed |= lower_quantizer(context, node);
+  }
+  context.remove_dead_code();
+  return changed;
+}
+
+// The dequantize operators that are left, when the engine has one of its own.
+bool lower_dequantizers(LoweringContext& context) {
   const EngineRow* row = context.engine().find("dequantize");
-  if (row == nullptr) return;
+  if (row == nullptr) return false;
+  bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::dequantize"})) {
     if (context.codes_of(node->output()) == nullptr) continue;
     node->output()->replaceAllUsesWith(context.insert(node, row->kernel, {node->input(0)}, nullptr));
     context.destroy(node);
+    changed = true;
   }
+  return changed;
 }
 
 }  // namespace tsquant

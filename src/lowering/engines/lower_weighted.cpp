@@ -87,24 +87,28 @@ Value* insert_kernel(LoweringContext& context, const EngineRow& row, const Weigh
   return result;
 }
 
-void lower_weighted_node(LoweringContext& context, Node* node) {
+bool lower_weighted_node(LoweringContext& context, Node* node) {
   std::string reason;
   const auto op = read_weighted_op(context, node, reason);
   if (!op) {
     if (!reason.empty()) context.refuse(node, reason);
-    return;
+    return false;
   }
   const FusedOutput output = follow_output(context, node->output());
-  if (!context.may_lower(node, output.result())) return;
+  if (!context.may_lower(node, output.result())) return false;
   const EngineRow* row = weighted_row(context, *op, output, reason);
   const auto packed = row == nullptr ? c10::nullopt : pack(context, *row, *op, output, reason);
-  if (!packed) return context.refuse(node, reason);
+  if (!packed) {
+    context.refuse(node, reason);
+    return false;
+  }
   Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
   const std::string kernel = kernel_of(*row, output);
   context.record(node, kernel);
   context.set_work(result, op->work(context.params_of(op->codes).scale));
   replace_output(context, output, result, kernel);
   remove_weighted_op(context, *op);
+  return true;
 }
 
 /// One operand of an addition that a convolution computes: directly, or quantized and dequantized in between.
@@ -173,15 +177,21 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
 
 }  // namespace
 
-void fuse_conv_add(LoweringContext& context) {
+bool fuse_conv_add(LoweringContext& context) {
+  bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::add", "aten::add_"})) {
     if (!is_tensor_sum(context, node)) continue;
-    if (!fuse_one(context, node, 0)) fuse_one(context, node, 1);
+    changed |= fuse_one(context, node, 0) || fuse_one(context, node, 1);
   }
+  return changed;
 }
 
-void lower_convolutions_and_linear(LoweringContext& context) {
-  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) lower_weighted_node(context, node);
+bool lower_convolutions_and_linear(LoweringContext& context) {
+  bool changed = false;
+  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
+    changed |= lower_weighted_node(context, node);
+  }
+  return changed;
 }
 
 }  // namespace tsquant

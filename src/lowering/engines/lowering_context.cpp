@@ -25,6 +25,13 @@ LoweringContext::LoweringContext(Model& model, const Engine& engine, const Refer
       report_(report),
       numbers_(number_values(*graph_)) {
   for (size_t i = 0; i < report_.nodes.size(); ++i) records_.emplace(report_.nodes[i].name, i);
+  for (const Node* node : nodes_of_kind(graph_->block(), {"aten::quantize_per_tensor"})) {
+    if (!param_of(model_, node->input(0))) declare_codes(node);  // else a weight that was not folded
+  }
+}
+
+void LoweringContext::declare_codes(const Node* quantizer) {
+  if (const auto params = quantizer_params(*this, quantizer)) params_[quantizer->output()] = *params;
 }
 
 Value* LoweringContext::codes_of(const Value* value) const {
@@ -98,8 +105,9 @@ void LoweringContext::record_refusals() {
       record(node, "Q/DQ: " + refusal->second);
       continue;
     }
-    const bool dequantized = std::any_of(node->inputs().begin(), node->inputs().end(),
-                                         [&](const Value* input) { return codes_of(input) != nullptr; });
+    const bool dequantized = std::any_of(node->inputs().begin(), node->inputs().end(), [&](const Value* input) {
+      return is_dequantizer(input->node()) && holds_codes(input->node()->input(0));
+    });
     const auto place = records_.find(names_of(node).name);
     if (dequantized && place != records_.end() && report_.nodes[place->second].kernel.empty()) {
       record(node, "Q/DQ: the engine has no integer kernel for this operator");

@@ -43,6 +43,8 @@ class LoweringContext {
   bool holds_codes(const torch::jit::Value* value) const { return params_.count(value) > 0; }
   /// Declares that a value holds codes with these parameters.
   void set_codes(torch::jit::Value* value, const CodeParams& params) { params_[value] = params; }
+  /// The same for the result of a quantizer with constant parameters and the engine's type.
+  void declare_codes(const torch::jit::Node* quantizer);
 
   /// Declares that a new value takes the place of `original`, a value of the reference form.
   void stands_for(const torch::jit::Value* value, const torch::jit::Value* original);
@@ -147,30 +149,11 @@ const EngineRow* row_for(LoweringContext& context, torch::jit::Node* node, const
 void apply_row(LoweringContext& context, const EngineRow& row, torch::jit::Node* node,
                const std::vector<torch::jit::Value*>& codes, const FusedOutput& output);
 
-// The steps, in the order of lower_graph.
+/// The steps, in the order of registry.inc. Each returns whether it changed the graph.
+#define TSQUANT_LOWERING_STEP(name, ...) bool name(LoweringContext& context);
+#include "passes/registry.inc"
 
-/// Activations of depthwise convolutions that are quantized per channel: the scales move into the weights on both
-/// sides, and one scale for the whole tensor remains.
-void fold_channel_scales(LoweringContext& context);
-/// Activations get the engine's type: qint8 with zero point z becomes quint8 with z + 128 or the reverse, which stands
-/// for the same real values. Also declares the codes.
-void unify_activation_types(LoweringContext& context);
-/// f(dequantize(q)) -> dequantize(f(q)) for operators that only move values or take their maximum, then
-/// quantize(dequantize(q)) with equal parameters -> q.
-void sink_dequantize(LoweringContext& context);
-void fuse_conv_add(LoweringContext& context);
-void lower_convolutions_and_linear(LoweringContext& context);
-void lower_additions_and_products(LoweringContext& context);
-void lower_concatenations(LoweringContext& context);
-void lower_pooling(LoweringContext& context);
-void lower_unary(LoweringContext& context);
-/// The remaining quantizers of float tensors, changes of scale, and functions that a table computes.
-void lower_quantizers(LoweringContext& context);
-void lower_dequantizers(LoweringContext& context);
-/// Weights of layers that stay in float: they would be dequantized again at every call.
-void unpack_float_weights(LoweringContext& context);
-/// Codes of images lie channels-last in memory. Gives the dense layout back before everything that can tell the
-/// difference: views, strides, operators of other libraries, and the caller of the model.
-void restore_layout(LoweringContext& context);
+/// Not a step of trials: what it changes are speed and bytes.
+bool unpack_float_weights(LoweringContext& context);
 
 }  // namespace tsquant

@@ -133,31 +133,39 @@ Value* dense(LoweringContext& context, Node* position, Value* value) {
   return result;
 }
 
+/// Mends what the node reads or, for a kernel with a float result, what it writes.
+bool restore_at(LoweringContext& context, Node* node, const ImageLayouts& images, const SeenLayouts& seen) {
+  const bool dequantizes = is_dequantizer(node);
+  if (dequantizes || (sees_layout(node) && context.holds_codes(node->input(0)) && images.contains(node->input(0)))) {
+    if (!images.contains(node->input(0)) || (dequantizes && !seen.contains(node->output()))) return false;
+    node->replaceInput(0, dense(context, node, node->input(0)));
+    return true;
+  }
+  if (node->outputs().size() != 1) return false;
+  Value* output = node->output();
+  if (!context.is_lowered(output) || context.holds_codes(output) || !seen.contains(output) ||
+      !images.contains(output)) {
+    return false;
+  }
+  Value* result = dense(context, node->next(), output);
+  output->replaceAllUsesAfterNodeWith(result->node(), result);
+  return true;
+}
+
 }  // namespace
 
+// Codes of images lie channels-last in memory. Gives the dense layout back before everything that can tell the
+// difference: views, strides, operators of other libraries, and the caller of the model.
 // %y = tsquant::conv(...); %v = aten::view(%y, ...)   ->   %c = aten::contiguous(%y); %v = aten::view(%c, ...)
 //
 // Floats are mended where they leave the codes, so that everything behind, aliases and writes in place included,
 // works on one dense tensor.
-void restore_layout(LoweringContext& context) {
+bool restore_layout(LoweringContext& context) {
   const ImageLayouts images(context, context.graph().block());
   const SeenLayouts seen(context, context.graph().block());
-  for (Node* node : all_nodes(context.graph().block())) {
-    if (is_dequantizer(node)) {
-      if (seen.contains(node->output()) && images.contains(node->input(0))) {
-        node->replaceInput(0, dense(context, node, node->input(0)));
-      }
-    } else if (sees_layout(node) && context.holds_codes(node->input(0)) && images.contains(node->input(0))) {
-      node->replaceInput(0, dense(context, node, node->input(0)));
-    } else if (node->outputs().size() == 1 && context.is_lowered(node->output()) &&
-               !context.holds_codes(node->output()) && seen.contains(node->output()) &&
-               images.contains(node->output())) {
-      // A kernel with a float result.
-      Value* output = node->output();
-      Value* result = dense(context, node->next(), output);
-      output->replaceAllUsesAfterNodeWith(result->node(), result);
-    }
-  }
+  bool changed = false;
+  for (Node* node : all_nodes(context.graph().block())) changed |= restore_at(context, node, images, seen);
+  return changed;
 }
 
 }  // namespace tsquant

@@ -70,14 +70,15 @@ bool is_max_pool(const Node* node) {
 }
 
 /// The largest code stands for the largest value.
-void sink_below_max_pool(LoweringContext& context, Node* node, Value* codes) {
+bool sink_below_max_pool(LoweringContext& context, Node* node, Value* codes) {
   FusedOutput output;
   output.last = node->output();
   output.params = context.params_of(codes);
   const EngineRow* row = row_for(context, node, {codes}, output);
-  if (row == nullptr) return;
+  if (row == nullptr) return false;
   Value* result = context.insert(node, row->kernel, row->arguments(context, node, {codes}, output), node);
   replace_by_codes(context, node, result, output.params, row->kernel);
+  return true;
 }
 
 }  // namespace
@@ -116,21 +117,24 @@ bool remove_roundtrip(LoweringContext& context, Node* quantize) {
   return true;
 }
 
-void sink_dequantize(LoweringContext& context) {
+// f(dequantize(q)) -> dequantize(f(q)) for operators that only move values or take their maximum, then
+// quantize(dequantize(q)) with equal parameters -> q.
+bool sink_dequantize(LoweringContext& context) {
+  bool changed = false;
   const MutationAnalysis mutation(context.model().graph());
   for (Node* node : all_nodes(context.graph().block())) {
     if (node->kind() == c10::Symbol::fromQualString("aten::quantize_per_tensor")) {
-      remove_roundtrip(context, node);
+      changed |= remove_roundtrip(context, node);
       continue;
     }
     if (node->kind() == c10::aten::cat) {
-      sink_below_cat(context, node);
+      changed |= sink_below_cat(context, node);
       continue;
     }
     if (node->inputs().empty()) continue;
     Value* codes = context.codes_of(node->input(0));
     if (codes != nullptr && is_max_pool(node)) {
-      sink_below_max_pool(context, node, codes);
+      changed |= sink_below_max_pool(context, node, codes);
       continue;
     }
     if (!moves_values(context.model(), node)) continue;
@@ -144,8 +148,12 @@ void sink_dequantize(LoweringContext& context) {
     }
     const bool kept = std::any_of(results.begin(), results.end(),
                                   [&](const Value* result) { return !context.may_lower(node, result); });
-    if (!kept) sink_below(context, node, codes, results, CodeParams(context.params_of(codes)));
+    if (kept) continue;
+    sink_below(context, node, codes, results, CodeParams(context.params_of(codes)));
+    changed = true;
   }
+  context.remove_dead_code();
+  return changed;
 }
 
 }  // namespace tsquant

@@ -86,7 +86,7 @@ OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options
 
 // Numbers stay numbers: NNCF's FX graphs hold them as literals too, and a tensor in their place would be one more input
 // to quantize (scalars_to_tensors is XNNPACK's rewrite).
-void OpenVINOQuantizer::transform_for_annotation(Model& model) { decompose_attention(model); }
+std::vector<std::string> OpenVINOQuantizer::rewrites_for_annotation() const { return {"decompose_attention"}; }
 
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <map>
 
-#include "passes/decompose_attention.h"
 #include "quantizers/pt2e/config.h"
 #include "quantizers/pt2e/module_paths.h"
 #include "quantizers/x86_inductor/recipe.h"
@@ -100,7 +99,7 @@ X86InductorQuantizer& X86InductorQuantizer::set_module_name_qconfig(const std::s
   return *this;
 }
 
-void X86InductorQuantizer::transform_for_annotation(Model& model) { decompose_attention(model); }
+std::vector<std::string> X86InductorQuantizer::rewrites_for_annotation() const { return {"decompose_attention"}; }
 
 Annotations X86InductorQuantizer::annotate(const GraphView& view) const {
   pt2e::AnnotationTable table(view);

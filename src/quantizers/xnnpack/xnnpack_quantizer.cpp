@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "passes/decompose_attention.h"
-#include "passes/scalars_to_tensors.h"
 #include "quantizers/pt2e/config.h"
 #include "quantizers/pt2e/module_paths.h"
 #include "quantizers/xnnpack/annotators.h"
@@ -86,9 +84,8 @@ XNNPACKQuantizer& XNNPACKQuantizer::set_module_name(const std::string& module_na
   return *this;
 }
 
-void XNNPACKQuantizer::transform_for_annotation(Model& model) {
-  decompose_attention(model);
-  scalars_to_tensors(model);
+std::vector<std::string> XNNPACKQuantizer::rewrites_for_annotation() const {
+  return {"decompose_attention", "scalars_to_tensors"};
 }
 
 Annotations XNNPACKQuantizer::annotate(const GraphView& view) const {

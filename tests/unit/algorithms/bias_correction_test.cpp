@@ -9,7 +9,7 @@
 
 #include "algorithms/fast_bias_correction.h"
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 
 namespace tsquant::testing {

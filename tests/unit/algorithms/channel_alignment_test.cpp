@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 

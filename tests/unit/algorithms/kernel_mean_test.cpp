@@ -6,7 +6,7 @@
 
 #include "algorithms/bias_layers.h"
 #include "algorithms/channel_mean.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 
 namespace tsquant::testing {

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "algorithms/smooth_quant.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -117,7 +117,7 @@ TEST(SmoothQuantGolden, EqualsTheMultipliersOfNncfQuantize) {
   for (const auto& record : golden["hooks"]) {
     const std::string name = record["model"], what = name + " " + record["config"].get<std::string>();
     Model model = Model::load(file_of(name, "model"));
-    PipelineOptions passes;
+    RewriteOptions passes;
     passes.skip = {"fold_batch_norm"};  // that backend keeps them, so its convolutions have other weights
     run_passes(model, passes);
     const auto result = smooth_quant(model, inputs_of(name), {record["convolution"], record["matmul"]}, {});

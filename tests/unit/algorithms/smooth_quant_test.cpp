@@ -10,7 +10,7 @@
 #include "graph/names.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 

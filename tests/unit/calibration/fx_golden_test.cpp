@@ -6,7 +6,7 @@
 
 #include "calibration/calibrator.h"
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 #include "unit/calibration/estimator_names.h"
 

@@ -10,7 +10,8 @@
 #include <set>
 
 #include "graph/node_lists.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -107,8 +108,9 @@ TEST(Attention, FusedLayersAreAsCloseToFloatAsSpelledOutOnes) {
 std::set<std::string> quantized_weights(const std::string& name, const OpenVINOQuantizerOptions& options) {
   OpenVINOQuantizer quantizer(options);
   Model model = load(name);
-  run_passes(model);
-  quantizer.transform_for_annotation(model);
+  RewriteRunner runner(model);
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, quantizer);
   const GraphView view(model, record_shapes(model, sequences(name)[0]));
   std::set<std::string> weights;
   for (const auto& point : quantizer.annotate(view).points) {

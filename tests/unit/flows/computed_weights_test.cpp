@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 #include "tsquant/graph_view.h"
 #include "unit/graph/view_text.h"
@@ -23,8 +23,7 @@ TEST(ViewAfterPasses, EqualsTheFxGraph) {
     const Sample sample = testing::sample_for(expected.at(0));
     expected.erase(expected.begin());
     Model model = Model::load(data_file("traces/" + name + ".pt"));
-    PipelineOptions options;
-    run_passes(model, options);
+    run_passes(model);
     auto lines = testing::view_lines(GraphView(model, record_shapes(model, sample)), false);
     // The new biases are constants; NNCF calls them by other names.
     for (auto& line : lines) {

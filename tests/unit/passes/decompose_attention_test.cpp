@@ -7,7 +7,7 @@
 
 #include "graph/names.h"
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 #include "tsquant/graph_view.h"
@@ -45,15 +45,17 @@ Sample three_sequences() {
   return sample;
 }
 
+bool decompose(Model& model) { return RewriteRunner(model).run_pass("decompose_attention"); }
+
 /// Rewrites, compares with what the fused operator computed, and returns the rewritten model.
 Model decomposed(const torch::jit::Module& module, const Sample& sample, bool expected_change = true) {
   Model model = Model::from(module);
   run_passes(model);
   const auto before = model.run(sample);
-  EXPECT_EQ(decompose_attention(model), expected_change) << *model.graph();
+  EXPECT_EQ(decompose(model), expected_change) << *model.graph();
   EXPECT_NO_THROW(model.graph()->lint());
   expect_same(before, model.run(sample));
-  EXPECT_FALSE(decompose_attention(model)) << "a second run finds nothing";
+  EXPECT_FALSE(decompose(model)) << "a second run finds nothing";
   return model;
 }
 
@@ -186,7 +188,7 @@ def forward(self, x):
                                 params);
   const Sample sample{{three_sequences().args[0]}, {}};
   Model model = Model::from(module);
-  EXPECT_TRUE(decompose_attention(model));
+  EXPECT_TRUE(decompose(model));
   expect_same(Model::from(reference).run(sample), model.run(sample));
 }
 
@@ -284,7 +286,7 @@ void expect_whole(const torch::jit::Module& module, const std::string& kind, con
   Model model = Model::from(module);
   run_passes(model);
   const std::string before = model.graph()->toString(false);
-  EXPECT_FALSE(decompose_attention(model));
+  EXPECT_FALSE(decompose(model));
   EXPECT_EQ(model.graph()->toString(false), before);
   const auto nodes = nodes_of_kind(model.graph()->block(), {kind});
   ASSERT_EQ(nodes.size(), 1u);

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 
@@ -20,7 +20,7 @@ Params norm_params(int64_t channels, bool affine = true) {
 }
 
 bool fold(Model& model, const Sample* sample = nullptr) {
-  PassContext context{model, model.warnings(), sample};
+  RewriteContext context{model, model.warnings(), sample};
   fold_constant_attributes(context);
   return fold_batch_norm(context);
 }

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 
@@ -11,11 +11,11 @@ Model load(const std::string& name) { return Model::load(kit_dir() + "/models/" 
 
 /// Runs all passes with verification and compares saved-state behaviour over several calls.
 void expect_same_behaviour(const std::string& name, const std::vector<Sample>& samples, Model& model) {
-  PipelineOptions options;
+  RewriteOptions options;
   options.sample = &samples.front();
-  run_passes(model, options);
-  options.phase = PassPhase::kAfterInsertion;
-  run_passes(model, options);
+  RewriteRunner runner(model, options);
+  runner.run_passes(RewritePhase::kFloat);
+  runner.run_pass("remove_identity");
   auto expected = load(name).finished_module();
   auto actual = model.finished_module();
   torch::NoGradGuard no_grad;

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 #include "tsquant/openvino_quantizer.h"
@@ -112,7 +112,7 @@ bool resolves(const char* source) {
   Model model = Model::from(define(source));
   const Sample sample{{at::randn({2, 3})}, {}};
   const auto expected = model.run(sample);
-  PassContext context{model, model.warnings()};
+  RewriteContext context{model, model.warnings()};
   const bool changed = resolve_containers(context);
   EXPECT_NO_THROW(model.graph()->lint());
   expect_same(expected, model.run(sample));

@@ -1,13 +1,13 @@
-#include "passes/scalars_to_tensors.h"
-
 #include <gtest/gtest.h>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/rewrite.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
 namespace {
+
+bool convert(Model& model) { return RewriteRunner(model).run_pass("scalars_to_tensors"); }
 
 /// Number of buffers that the rewrite made; the result of the model stays the same in value and type.
 size_t buffers_made(const std::string& source, const at::Tensor& x,
@@ -15,7 +15,7 @@ size_t buffers_made(const std::string& source, const at::Tensor& x,
   Model model = Model::from(define(source, params));
   run_passes(model);
   const auto before = model.run({{x}, {}}).toTensor();
-  const bool changed = scalars_to_tensors(model);
+  const bool changed = convert(model);
   const auto after = model.run({{x}, {}}).toTensor();
   EXPECT_EQ(after.scalar_type(), before.scalar_type());
   EXPECT_TRUE(at::allclose(after, before, 1e-6, 1e-6));
@@ -24,7 +24,7 @@ size_t buffers_made(const std::string& source, const at::Tensor& x,
   size_t count = 0;
   while (model.module().hasattr("_tensor_constant_" + std::to_string(count))) ++count;
   EXPECT_EQ(changed, count > 0);
-  EXPECT_FALSE(scalars_to_tensors(model)) << "a second run finds nothing";
+  EXPECT_FALSE(convert(model)) << "a second run finds nothing";
   return count;
 }
 
@@ -87,7 +87,7 @@ TEST(ScalarsToTensors, TensorsWithoutDimensionsOfTraces) {
     }
     const auto x = at::randn({2, 3});
     const auto before = model.run({{x}, {}}).toTensor();
-    EXPECT_TRUE(scalars_to_tensors(model));
+    EXPECT_TRUE(convert(model));
     const auto buffer = model.module().attr("_tensor_constant_0").toTensor();
     EXPECT_EQ(buffer.scalar_type(), at::kFloat);
     EXPECT_EQ(buffer.item<float>(), number.item<float>());

@@ -5,7 +5,7 @@
 
 #include "graph/names.h"
 #include "graph/node_lists.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 
 namespace tsquant::testing {

@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <map>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 
 namespace tsquant::testing {
 
@@ -18,8 +19,9 @@ AnnotatedModel::AnnotatedModel(Model model, Quantizer& quantizer, const std::vec
     : model_(std::move(model)) {
   Sample sample;
   for (const auto& input : inputs) sample.args.emplace_back(input);
-  run_passes(model_);
-  quantizer.transform_for_annotation(model_);
+  RewriteRunner runner(model_);
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, quantizer);
   view_ = inputs.empty() ? std::make_unique<GraphView>(model_)
                          : std::make_unique<GraphView>(model_, record_shapes(model_, sample));
   annotations_ = quantizer.annotate(*view_);

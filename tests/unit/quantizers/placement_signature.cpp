@@ -8,7 +8,8 @@
 #include <set>
 
 #include "graph/params.h"
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
 #include "run/tap_runner.h"
 
 namespace tsquant::testing {
@@ -92,8 +93,9 @@ std::vector<std::string> placement_signature(const Model& original, const Sample
                                              const OpenVINOQuantizerOptions& options) {
   Model model = original.clone();
   OpenVINOQuantizer quantizer(options);
-  run_passes(model);
-  quantizer.transform_for_annotation(model);
+  RewriteRunner runner(model);
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, quantizer);
   const GraphView view(model, record_shapes(model, sample));
   const Annotations annotations = quantizer.annotate(view);
   quantizer.validate(view, annotations);

@@ -3,7 +3,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "passes/passes.h"
+#include "passes/rewrite_runner.h"
 #include "support/support.h"
 #include "tsquant/annotation.h"
 #include "tsquant/error.h"

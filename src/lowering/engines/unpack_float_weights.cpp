@@ -1,0 +1,27 @@
+#include <ATen/ATen.h>
+
+#include "graph/node_lists.h"
+#include "graph/params.h"
+#include "lowering/engines/weighted_op.h"
+
+namespace tsquant {
+
+using torch::jit::Node;
+
+// Weights of layers that stay in float would be dequantized again at every call:
+// aten::conv2d(%x, dequantize(weight), ...)   ->   aten::conv2d(%x, %constant, ...)
+bool unpack_float_weights(LoweringContext& context) {
+  bool changed = false;
+  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
+    Node* weight = node->input(1)->node();
+    if (!is_dequantizer(weight)) continue;
+    const auto codes = param_of(context.model(), weight->input(0));
+    if (!codes || !codes->tensor.is_quantized()) continue;
+    node->replaceInput(1, context.constant(node, codes->tensor.dequantize()));
+    changed = true;
+  }
+  context.remove_dead_code();
+  return changed;
+}
+
+}  // namespace tsquant

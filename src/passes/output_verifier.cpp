@@ -1,0 +1,80 @@
+#include "passes/output_verifier.h"
+
+#include <fmt/format.h>
+
+#include "graph/node_lists.h"
+#include "passes/compare_outputs.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+bool may_draw_random_numbers(const Model& model) {
+  const auto nodes = all_nodes(model.graph()->block());
+  return std::any_of(nodes.begin(), nodes.end(), [](const auto* node) { return node->isNondeterministic(); });
+}
+
+/// Operators that write into their arguments must not change the sample for the next run.
+Sample copy_of(const Sample& sample) {
+  Sample copy;
+  for (const auto& value : sample.args) copy.args.push_back(value.deepcopy());
+  for (const auto& [name, value] : sample.kwargs) copy.kwargs.emplace(name, value.deepcopy());
+  return copy;
+}
+
+[[noreturn]] void fail(const RewriteRow& row, const std::string& message) {
+  throw Error(ErrorCode::kInternal, message, row.name, advice_for(row));
+}
+
+}  // namespace
+
+std::string advice_for(const RewriteRow& row) {
+  if (row.need == RewriteNeed::kRequired) return "please report this with the model";
+  return fmt::format("please report this; --skip-pass {} (skip_passes) leaves the rewrite out", row.name);
+}
+
+void OutputVerifier::prepare(const RewriteRow& row) {
+  if (!sample_ || random_ || expected_ || row.check != RewriteCheck::kSameOutput) return;
+  expected_ = model_.run(copy_of(*sample_));
+  // Dropout counts as random as long as it is not known that the model is in evaluation mode: try.
+  random_ = may_draw_random_numbers(model_) && !repeats();
+  if (!random_) return;
+  model_.warnings().push_back("the model draws random numbers; its output was not compared after rewrites");
+}
+
+void OutputVerifier::check(const RewriteRow& row) {
+  try {
+    model_.graph()->lint();
+  } catch (const std::exception& error) {
+    fail(row, fmt::format("the rewrite {} left an invalid graph: {}", row.name, error.what()));
+  }
+  if (row.check != RewriteCheck::kSameOutput) {
+    expected_ = c10::nullopt;
+  } else if (expected_ && !random_) {
+    compare(row);
+  }
+}
+
+void OutputVerifier::compare(const RewriteRow& row) const {
+  OutputDifference difference;
+  try {
+    difference = compare_outputs(*expected_, model_.run(copy_of(*sample_)));
+  } catch (const std::exception& error) {
+    fail(row, fmt::format("the model no longer runs after the rewrite {}: {}", row.name, error.what()));
+  }
+  if (!difference.mismatch.empty()) {
+    fail(row, fmt::format("the rewrite {} changes what the model computes: {}", row.name, difference.mismatch));
+  }
+  if (difference.relative > tolerance_) {
+    fail(row, fmt::format("the rewrite {} changes what the model computes: relative difference {:.3g}, allowed {:.3g}",
+                          row.name, difference.relative, tolerance_));
+  }
+}
+
+bool OutputVerifier::repeats() const {
+  const auto difference = compare_outputs(*expected_, model_.run(copy_of(*sample_)));
+  return difference.mismatch.empty() && difference.relative == 0;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,40 @@
+#include "quantizers/transform_model.h"
+
+#include <fmt/format.h>
+
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+bool can_be_asked_for(const RewriteRow& row) { return row.pass && row.phase == RewritePhase::kQuantizer; }
+
+void check_name(const std::string& name) {
+  const RewriteRow* row = find_rewrite(name);
+  if (row && can_be_asked_for(*row)) return;
+  std::vector<std::string> known;
+  for (const auto& other : all_rewrites()) {
+    if (can_be_asked_for(other)) known.push_back(other.name);
+  }
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the quantizer asks for \"{}\", which is no rewrite for quantizers", name),
+              "rewrites_for_annotation", fmt::format("those are {}", fmt::join(known, ", ")));
+}
+
+}  // namespace
+
+void transform_model(RewriteRunner& runner, Quantizer& quantizer) {
+  for (const auto& name : quantizer.rewrites_for_annotation()) {
+    check_name(name);
+    runner.run_pass(name);
+  }
+  runner.run("transform_for_annotation", [&](RewriteContext& ctx) {
+    // The quantizer does not say whether it changed something.
+    const std::string before = ctx.model.graph()->toString(/*print_source_locations=*/false);
+    quantizer.transform_for_annotation(ctx.model);
+    return ctx.model.graph()->toString(/*print_source_locations=*/false) != before;
+  });
+}
+
+}  // namespace tsquant

@@ -163,7 +163,7 @@ void require_limit(const AccuracyControlResult& result, const AccuracyArgs& args
                           word_of(words<DropType>(), args.control.drop_type), result.drop - args.control.max_drop),
               output,
               std::string("the best model found was written; allow a larger drop") +
-                  (args.control.advanced.tune_hyperparams ? "" : " or try --tune"));
+                  (args.control.advanced_accuracy_restorer_parameters.tune_hyperparams ? "" : " or try --tune"));
 }
 
 }  // namespace tsquant::cli

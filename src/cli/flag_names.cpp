@@ -41,10 +41,13 @@ const Names kOtherNames = {
     {"num_bits", "the number of bits"},
 };
 
+/// Messages name the options of the search without the struct that they are in.
+const std::string kSearch = "advanced_accuracy_restorer_parameters.";
+
 template <typename Struct>
 void add_names(Names& names) {
   for_each_flag(fields<Struct>(), [&](const Field<Struct>& row) {
-    const std::string inner = row.name.rfind("advanced.", 0) == 0 ? row.name.substr(9) : row.name;
+    const std::string inner = row.name.rfind(kSearch, 0) == 0 ? row.name.substr(kSearch.size()) : row.name;
     if (inner.find('_') != std::string::npos) names.emplace_back(inner, first_name(row.flag));
   });
 }

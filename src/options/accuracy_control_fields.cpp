@@ -38,7 +38,8 @@ const Fields<AccuracyControlOptions>& fields() {
           .at_least(0)
           .on_flag({"--max-drop", kAccuracyGroup}),
       option(&O::drop_type, "drop_type", "How the drop is computed").on_flag({"--drop-type", kAccuracyGroup}),
-      struct_option(&O::advanced, "advanced", "Of the search"),
+      struct_option(&O::advanced_accuracy_restorer_parameters, "advanced_accuracy_restorer_parameters",
+                    "Of the search"),
   };
   return table;
 }

@@ -29,7 +29,7 @@ Field<Struct> estimator_option(RangeEstimatorParameters Struct::*member, const s
   field.schema["type"] = {"string", "object"};
   const auto write = field.get;
   field.get = [member, write](const Struct& object) -> nlohmann::json {
-    const auto json = write(object);
+    auto json = write(object);
     if (json == write(Struct())) return nullptr;
     for (const auto& [word, set] : range_estimator_words()) {
       Struct same;

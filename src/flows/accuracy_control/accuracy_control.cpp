@@ -31,7 +31,7 @@ void check_combination(const AccuracyControlOptions& control, const Quantizer& q
     throw Error(ErrorCode::kInvalidArgument, "accuracy control does not run across processes", "exchange",
                 "leave exchange out here, or use quantize_pt2e without a limit");
   }
-  if (!control.advanced.convert_to_mixed_preset) return;
+  if (!control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset) return;
   const std::string option = "convert_to_mixed_preset";
   bool has_presets = false;
   try {
@@ -47,7 +47,7 @@ void check_combination(const AccuracyControlOptions& control, const Quantizer& q
 
 void check_control(const AccuracyControlOptions& control, const Dataset& data, const ValidationFn& function) {
   check_limits(control);
-  const auto& folder = control.advanced.intermediate_model_dir;
+  const auto& folder = control.advanced_accuracy_restorer_parameters.intermediate_model_dir;
   if (!folder.empty()) check_output_folder(folder, "intermediate models");
   if (!function) throw Error(ErrorCode::kInvalidArgument, "no validation function was given", "validation_fn");
   if (data.length() == 0) {
@@ -71,7 +71,7 @@ class Flow {
       : model_(model),
         calibration_(calibration),
         control_(control),
-        evaluator_(validation, function, control.advanced.ranking_fn),
+        evaluator_(validation, function, control.advanced_accuracy_restorer_parameters.ranking_fn),
         validation_samples_(validation.length()) {
     start_.options = options;
     start_.options.do_copy = true;
@@ -146,7 +146,7 @@ class Flow {
   }
 
   int64_t ranking_subset_size() const {
-    return control_.advanced.ranking_subset_size.value_or(start_.options.subset_size);
+    return control_.advanced_accuracy_restorer_parameters.ranking_subset_size.value_or(start_.options.subset_size);
   }
 
   /// Statistics files belong to the options that were given.
@@ -174,7 +174,7 @@ class Flow {
   }
 
   void convert_to_mixed_preset(Candidate& candidate) {
-    if (!control_.advanced.convert_to_mixed_preset) return;
+    if (!control_.advanced_accuracy_restorer_parameters.convert_to_mixed_preset) return;
     if (candidate.settings.quantizer->describe().options.at("preset") == "mixed") return;
     TunedSettings settings = candidate.settings;
     settings.quantizer = settings.quantizer->with_option("preset", "mixed");
@@ -185,7 +185,7 @@ class Flow {
   }
 
   void tune_options(Candidate& candidate) {
-    if (!control_.advanced.tune_hyperparams) return;
+    if (!control_.advanced_accuracy_restorer_parameters.tune_hyperparams) return;
     const Timer timer(seconds("tune"));
     const auto subset = evaluator_.select_subset(reference_, candidate.results, ranking_subset_size());
     TunedSettings settings = candidate.settings;
@@ -206,14 +206,15 @@ class Flow {
   }
 
   void restore(Candidate& candidate) {
-    const VariantMaker maker(*candidate.prepared, candidate.settings.options, control_.advanced.restore_mode);
+    const VariantMaker maker(*candidate.prepared, candidate.settings.options,
+                             control_.advanced_accuracy_restorer_parameters.restore_mode);
     const auto& prepared = *candidate.prepared;
     groups_ = find_quantizer_groups(*prepared.view, prepared.annotations, prepared.qparams);
     RestoreSettings settings;
-    settings.max_num_iterations = control_.advanced.max_num_iterations;
+    settings.max_num_iterations = control_.advanced_accuracy_restorer_parameters.max_num_iterations;
     settings.ranking_subset_size = ranking_subset_size();
     settings.progress = start_.options.progress;
-    settings.workers = control_.advanced.num_ranking_workers.value_or(
+    settings.workers = control_.advanced_accuracy_restorer_parameters.num_ranking_workers.value_or(
         default_ranking_workers(conversion_seconds_, candidate.results.seconds, validation_samples_,
                                 ranking_subset_size(), candidate.best.model.report.quantized_bytes, this_machine()));
     settings.on_better = [this](const BestModel& best) { save(best.model, "best_model.pt"); };
@@ -227,7 +228,7 @@ class Flow {
   }
 
   void save(const QuantizedModel& model, const std::string& name) {
-    const auto& folder = control_.advanced.intermediate_model_dir;
+    const auto& folder = control_.advanced_accuracy_restorer_parameters.intermediate_model_dir;
     if (folder.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(folder, error);
@@ -266,7 +267,8 @@ class Flow {
     report.options["metric_float"] = fmt::format("{}", end.initial_metric);
     report.options["metric_quantized"] = fmt::format("{}", end.final_metric);
     for (const auto& [name, value] : end.tuned) report.options["tuned_" + name] = value;
-    if (control_.advanced.tune_hyperparams && start_.quantizer->describe().options.count("preset") == 0) {
+    if (control_.advanced_accuracy_restorer_parameters.tune_hyperparams &&
+        start_.quantizer->describe().options.count("preset") == 0) {
       report.warnings.emplace_back(
           "tune_hyperparams did not search the propagation rule and the preset: they belong to OpenVINOQuantizer");
     }

@@ -79,13 +79,13 @@ TEST(AccuracyOptions, WrongValuesAreNamed) {
   nan.control.max_drop = std::nan("");
   EXPECT_TRUE(has(nan.message(), "max_drop is nan"));
   Attempt iterations;
-  iterations.control.advanced.max_num_iterations = -1;
+  iterations.control.advanced_accuracy_restorer_parameters.max_num_iterations = -1;
   EXPECT_TRUE(has(iterations.message(), "max_num_iterations is -1"));
   Attempt subset;
-  subset.control.advanced.ranking_subset_size = 0;
+  subset.control.advanced_accuracy_restorer_parameters.ranking_subset_size = 0;
   EXPECT_TRUE(has(subset.message(), "ranking_subset_size is 0"));
   Attempt workers;
-  workers.control.advanced.num_ranking_workers = 0;
+  workers.control.advanced_accuracy_restorer_parameters.num_ranking_workers = 0;
   EXPECT_TRUE(has(workers.message(), "num_ranking_workers is 0"));
   Attempt none;
   none.function = {};
@@ -113,7 +113,7 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
             std::string::npos)
       << exchange.message();
   Attempt xnnpack;
-  xnnpack.control.advanced.convert_to_mixed_preset = true;
+  xnnpack.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   const auto message = [](Attempt& run, Quantizer& quantizer) {
     return std::string(error_of([&] {
                          quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
@@ -125,7 +125,7 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
   EXPECT_NE(message(xnnpack, quantizer).find("convert_to_mixed_preset is set, but only OpenVINOQuantizer has presets"),
             std::string::npos);
   Attempt fp8;
-  fp8.control.advanced.convert_to_mixed_preset = true;
+  fp8.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   fp8.quantizer_options.mode = FP8Type::kE4M3;
   EXPECT_NE(
       fp8.message().find("convert_to_mixed_preset is set, but the mixed preset cannot be combined with an fp8 mode"),
@@ -136,9 +136,9 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
 TEST(AccuracyOptions, TuningWithAnotherQuantizerSaysWhatItLeavesOut) {
   Attempt run;
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto warned = [&](bool tune) {
-    run.control.advanced.tune_hyperparams = tune;
+    run.control.advanced_accuracy_restorer_parameters.tune_hyperparams = tune;
     XNNPACKQuantizer quantizer;
     quantizer.set_global(get_symmetric_quantization_config());
     const auto result = quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
@@ -169,7 +169,7 @@ TEST(AccuracyOptions, WhatTheValidationFunctionReturnsIsChecked) {
   };
   EXPECT_NE(not_finite.message().find("no finite metric for the float model"), std::string::npos);
   Attempt ranking;
-  ranking.control.advanced.ranking_fn = [](const auto&, const auto&) { return 0.0; };
+  ranking.control.advanced_accuracy_restorer_parameters.ranking_fn = [](const auto&, const auto&) { return 0.0; };
   EXPECT_NE(ranking.message().find("ranking_fn compares outputs"), std::string::npos) << ranking.message();
 }
 
@@ -177,9 +177,9 @@ TEST(AccuracyOptions, RankingFnDecidesTheOrder) {
   Attempt run;
   run.function = accuracy_and_outputs(labels_of(run.model, run.validation));
   run.control.max_drop = 0.05;
-  run.control.advanced.max_num_iterations = 1;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 1;
   const auto by_default = run();
-  run.control.advanced.ranking_fn = [](const auto& reference, const auto& approximate) {
+  run.control.advanced_accuracy_restorer_parameters.ranking_fn = [](const auto& reference, const auto& approximate) {
     return -normalized_mse(reference, approximate);
   };
   const auto reversed = run();
@@ -204,10 +204,10 @@ TEST(AccuracyOptions, MixedPresetIsTriedBeforeReverting) {
   run.validation = rows(2);
   run.function = closeness(run.model, run.validation);
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto symmetric = run();
   EXPECT_TRUE(symmetric.tuned.empty());
-  run.control.advanced.convert_to_mixed_preset = true;
+  run.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   const auto mixed = run();
   EXPECT_EQ(mixed.tuned, (std::map<std::string, std::string>{{"preset", "mixed"}}));
   EXPECT_GT(mixed.final_metric, symmetric.final_metric);
@@ -229,11 +229,11 @@ TEST(AccuracyOptions, TuningFindsAnEstimatorThatForgetsOutliers) {
   run.calibration = Dataset::from_tensors(spoiled);
   run.function = closeness(run.model, run.validation);
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto plain = run();
   EXPECT_TRUE(plain.tuned.empty());
   EXPECT_EQ(plain.seconds.count("tune"), 0u);
-  run.control.advanced.tune_hyperparams = true;
+  run.control.advanced_accuracy_restorer_parameters.tune_hyperparams = true;
   const auto tuned = run();
   EXPECT_NE(tuned.tuned.at("activations_range_estimator_params").find("quantile"), std::string::npos);
   EXPECT_GT(tuned.final_metric, plain.final_metric);
@@ -249,7 +249,7 @@ TEST(AccuracyOptions, TheArgumentsOfNncfsFunctionAreUsed) {
   options.ignored_scope.names = {"/linear/0"};
   options.advanced_parameters.disable_bias_correction = true;
   run.control.max_drop = 0.05;
-  run.control.advanced.max_num_iterations = 1;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 1;
   run.function = accuracy_and_outputs(labels_of(run.model, run.validation));
   const auto result =
       quantize_with_accuracy_control(run.model, run.calibration, run.validation, run.function, run.control, options);

@@ -17,14 +17,13 @@
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/computed_weights.h"
+#include "flows/float_biases.h"
 #include "flows/non_float32_tensors.h"
 #include "flows/phase_clock.h"
 #include "flows/pre_annotation_algorithms.h"
 #include "flows/range_remarks.h"
 #include "flows/record_options.h"
 #include "flows/unmeasured_points.h"
-#include "graph/op_table.h"
-#include "graph/params.h"
 #include "lowering/lowering.h"
 #include "passes/graph_dumps.h"
 #include "passes/rewrite_runner.h"
@@ -112,44 +111,6 @@ void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationO
   report.warnings.insert(report.warnings.end(), absent.warnings.begin(), absent.warnings.end());
   report.nodes.clear();
   describe_nodes(report, *prepared.view, absent.present, absent.losses);
-}
-
-/// The edge that carries the bias of an operator; null when it has none.
-const ViewEdge* bias_edge(const GraphView& view, const std::string& name) {
-  const ViewNode* node = view.find(name);
-  if (!node || !node->op || node->op->bias_port < 0) return nullptr;
-  return view.input_edge(*node, node->op->bias_port);
-}
-
-void keep_biases(PreparedModel& prepared) {
-  const ParamScope scope(*prepared.model);
-  for (const auto& point : prepared.annotations.points) {
-    if (point.kind != PointKind::kWeight) continue;
-    const ViewEdge* edge = bias_edge(*prepared.view, point.node);
-    const auto bias = edge ? param_of(*prepared.model, edge->value) : c10::nullopt;
-    if (bias) prepared.original_biases[point.node] = bias->tensor;
-  }
-}
-
-/// Returns whether the bias was another one.
-bool restore_bias(Model& model, const GraphView& view, const PreparedModel& prepared, const std::string& node) {
-  const ViewEdge* edge = bias_edge(view, node);
-  const auto bias = edge ? param_of(model, edge->value) : c10::nullopt;
-  if (!bias) return false;
-  const auto original = prepared.original_biases.find(node);
-  // A bias that bias correction added was zero before.
-  const at::Tensor value = original == prepared.original_biases.end() ? at::zeros_like(bias->tensor) : original->second;
-  if (value.is_same(bias->tensor)) return false;
-  set_param(model, edge->use.user, edge->use.offset, value);
-  return true;
-}
-
-bool restore_biases(Model& model, const PreparedModel& prepared, const std::set<std::string>& nodes) {
-  const GraphView view(model);
-  const ParamScope scope(model);
-  bool changed = false;
-  for (const auto& name : nodes) changed |= restore_bias(model, view, prepared, name);
-  return changed;
 }
 
 /// Marks the operators whose points could not be inserted.
@@ -250,7 +211,7 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   if (fast) calibration.extra_taps = fast_correction.taps();
   measure(prepared, calibration_dataset, calibration);
   warn_about_batches(quantizer, calibration.batchwise, report);
-  keep_biases(prepared);
+  prepared.original_biases = read_biases(*prepared.model, *prepared.view, prepared.annotations);
 
   if (options.fast_bias_correction) {
     clock.start("bias_correction");
@@ -301,8 +262,9 @@ QuantizedModel convert_without(const PreparedModel& prepared, const QuantizePt2e
   Model model = prepared.model->clone();
   RewriteRunner runner(model, rewrite_options(options, prepared.first));
   if (!reverted_operators.empty()) {
-    runner.run("restore_biases",
-               [&](RewriteContext& ctx) { return restore_biases(ctx.model, prepared, reverted_operators); });
+    runner.run("restore_biases", [&](RewriteContext& ctx) {
+      return restore_biases(ctx.model, prepared.original_biases, reverted_operators);
+    });
   }
   // Restoring a bias may edit the graph, so the view that the quantizers are inserted by is built afterwards.
   const GraphView view(model, record_shapes(model, prepared.first));

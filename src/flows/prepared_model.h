@@ -6,6 +6,7 @@
 #include <string>
 
 #include "calibration/calibrator.h"
+#include "flows/float_biases.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/quantize_pt2e.h"
 
@@ -17,10 +18,9 @@ struct PreparedModel {
   std::unique_ptr<GraphView> view;  ///< of `model`, with the shapes of the first sample
   Annotations annotations;
   QParamTable qparams;
-  Report report;  ///< describes all points; the phases up to here
-  Sample first;   ///< the first calibration sample
-  /// Biases before bias correction, by the stable name of their operator.
-  std::map<std::string, at::Tensor> original_biases;
+  Report report;                                        ///< describes all points; the phases up to here
+  Sample first;                                         ///< the first calibration sample
+  Biases original_biases;                               ///< before bias correction
   std::map<std::string, std::string> bias_notes;        ///< what bias correction did, by stable name
   std::map<std::string, std::string> computed_weights;  ///< layers whose weight is no parameter, and why
 };

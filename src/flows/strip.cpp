@@ -7,7 +7,6 @@
 #include "evaluation/compare.h"
 #include "evaluation/runnable.h"
 #include "flows/strip_rewrites.h"
-#include "graph/dead_code.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "lowering/lowering.h"
@@ -72,7 +71,6 @@ Model strip(Model& model, bool do_copy, StripFormat strip_format) {
       runner.run("weights_in_place", weights_in_place);
       break;
   }
-  remove_dead_code(result.graph());
   runner.run("stamp_value_names", stamp_value_names);
   runner.run("drop_unread", drop_unread);
   if (!do_copy) model.warnings() = result.warnings();

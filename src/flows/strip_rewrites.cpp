@@ -139,6 +139,7 @@ bool weights_to_codes(Model& model) {
     last->output()->replaceAllUsesWith(dequantize->output());
     last->destroy();
   }
+  remove_dead_code(graph);
   return !replacements.empty();
 }
 
@@ -157,6 +158,7 @@ bool weights_in_place(Model& model) {
   for (const auto& replacement : replacements) {
     replacement.last->output()->replaceAllUsesWith(replacement.start.first->input(0));
   }
+  remove_dead_code(model.graph());
   return !replacements.empty();
 }
 

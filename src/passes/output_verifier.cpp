@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "graph/node_lists.h"
+#include "graph/verify.h"
 #include "passes/compare_outputs.h"
 #include "tsquant/error.h"
 
@@ -45,9 +46,9 @@ void OutputVerifier::prepare(const RewriteRow& row) {
 
 void OutputVerifier::check(const RewriteRow& row) {
   try {
-    model_.graph()->lint();
-  } catch (const std::exception& error) {
-    fail(row, fmt::format("the rewrite {} left an invalid graph: {}", row.name, error.what()));
+    verify_graph(model_, row.name);
+  } catch (const Error& error) {
+    fail(row, error.message());
   }
   if (row.check != RewriteCheck::kSameOutput) {
     expected_ = c10::nullopt;

@@ -24,7 +24,7 @@ enum class RewriteNeed { kOptional, kRequired };
 
 /// What is verified after a rewrite that changed something.
 enum class RewriteCheck {
-  kGraph,       ///< the graph's invariants (Graph::lint)
+  kGraph,       ///< the graph's invariants (verify_graph)
   kSameOutput,  ///< these, and the output on the sample
 };
 

@@ -2,9 +2,12 @@
 
 #include <torch/csrc/jit/ir/irparser.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
+
+#include "graph/params.h"
 
 namespace tsquant::testing {
 
@@ -49,29 +52,111 @@ void add_attribute(torch::jit::Module& module, const std::string& name, const st
   }
 }
 
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream stream(text);
+  std::vector<std::string> found;
+  for (std::string word; stream >> word;) found.push_back(word);
+  return found;
+}
+
+constexpr const char* kExpected = "#= ";
+
+/// One "#" line. @return false for an unknown directive, such as FileCheck's
+bool read_directive(const std::string& line, IrCase& result) {
+  std::string value;
+  if (directive(line, "RUN", value)) {
+    result.rewrite = value;
+  } else if (directive(line, "AFTER", value)) {
+    result.after = words(value);
+  } else if (directive(line, "PARAM", value)) {
+    const auto [name, shape] = name_and_value(value);
+    result.params.emplace_back(name, numbers(shape));
+  } else if (directive(line, "ATTR", value)) {
+    result.attributes.push_back(name_and_value(value));
+  } else if (directive(line, "INPUT", value)) {
+    result.inputs.push_back(value);
+  } else if (directive(line, "POINT", value)) {
+    result.points.push_back(value);
+  } else if (directive(line, "NO_FOLD", value)) {
+    result.fold = false;
+  } else if (directive(line, "ENGINE", value)) {
+    result.engine = value;
+  } else if (directive(line, "KEEP", value)) {
+    result.kept.push_back(value);
+  } else if (directive(line, "WITHIN", value)) {
+    result.within = std::stod(value);
+  } else if (directive(line, "FAILS_BEFORE", value)) {
+    result.fails_before = true;
+  } else if (directive(line, "UNCHANGED", value)) {
+    result.unchanged = true;
+  } else if (directive(line, "REPORT", value)) {
+    result.reports.push_back(name_and_value(value));
+  } else {
+    return false;
+  }
+  return true;
+}
+
+/// "quint8 0.125 0 levels 0 127", "qint8 axis 0" or "quint8 scales 0.5 0.25". @param weight of an axis
+QParams qparams_of(const std::vector<std::string>& spec, const at::Tensor& weight) {
+  QParams q;
+  q.dtype = spec.at(0) == "quint8" ? c10::kByte : c10::kChar;
+  q.quant_min = q.dtype == c10::kByte ? 0 : -128;
+  q.quant_max = q.quant_min + 255;
+  const auto levels = std::find(spec.begin(), spec.end(), "levels");
+  if (levels != spec.end()) {
+    q.quant_min = std::stoll(levels[1]);
+    q.quant_max = std::stoll(levels[2]);
+  }
+  if (spec.at(1) == "scales") {
+    std::vector<double> scales;
+    for (size_t i = 2; i < spec.size(); ++i) scales.push_back(std::stod(spec[i]));
+    q.per_channel = true;
+    q.axis = 1;
+    q.scale = at::tensor(scales, at::kFloat);
+    q.zero_point = at::zeros({q.scale.numel()}, at::kLong);
+    return q;
+  }
+  q.per_channel = spec.at(1) == "axis";
+  if (!q.per_channel) {
+    q.scale = at::full({1}, std::stod(spec.at(1)), at::kFloat);
+    q.zero_point = at::full({1}, static_cast<int64_t>(std::stoll(spec.at(2))), at::kLong);
+    return q;
+  }
+  q.axis = std::stoll(spec.at(2));
+  q.scale = weight.transpose(0, q.axis).flatten(1).abs().amax(1) / static_cast<double>(q.quant_max);
+  q.zero_point = at::zeros({weight.size(q.axis)}, at::kLong);
+  return q;
+}
+
 }  // namespace
 
 IrCase read_ir_case(const std::string& path) {
   std::ifstream file(path);
   IrCase result;
-  for (std::string line, value; std::getline(file, line);) {
+  for (std::string line; std::getline(file, line);) {
     result.text += line + "\n";
-    if (line.empty() || line[0] != '#') {
+    if (line.rfind(kExpected, 0) == 0) {
+      result.expected += line.substr(std::string(kExpected).size()) + "\n";
+    } else if (line.empty() || line[0] != '#') {
       result.ir += line + "\n";
-    } else if (directive(line, "RUN", value)) {
-      result.pass = value;
-    } else if (directive(line, "PARAM", value)) {
-      const auto [name, shape] = name_and_value(value);
-      result.params.emplace_back(name, numbers(shape));
-    } else if (directive(line, "ATTR", value)) {
-      result.attributes.push_back(name_and_value(value));
-    } else if (directive(line, "INPUT", value)) {
-      result.inputs.push_back(value);
-    } else if (directive(line, "UNCHANGED", value)) {
-      result.unchanged = true;
+    } else if (!read_directive(line, result) && line.rfind("# CHECK", 0) != 0) {
+      throw std::runtime_error(path + ": unknown directive: " + line);
     }
   }
   return result;
+}
+
+void rewrite_expected(const std::string& path, const std::string& expected) {
+  const IrCase old = read_ir_case(path);
+  std::istringstream lines(old.text), wanted(expected);
+  std::string text, body;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind(kExpected, 0) == 0) continue;
+    (line.empty() || line[0] != '#' ? body : text) += line + "\n";
+  }
+  for (std::string line; std::getline(wanted, line);) text += kExpected + line + "\n";
+  std::ofstream(path) << text << body;
 }
 
 torch::jit::Module module_of(const IrCase& ir_case) {
@@ -102,6 +187,25 @@ std::vector<c10::IValue> inputs_of(const IrCase& ir_case) {
     }
   }
   return inputs;
+}
+
+Annotations annotations_of(const IrCase& ir_case, const GraphView& view, QParamTable& qparams) {
+  Annotations annotations;
+  for (const auto& text : ir_case.points) {
+    const auto parts = words(text);
+    QuantizationPoint point;
+    point.id = static_cast<int64_t>(annotations.points.size()) + 1;
+    point.node = parts.at(0);
+    if (parts.at(1) != "out") point.input_port = std::stoll(parts.at(1));
+    const ViewNode* node = view.find(point.node);
+    if (!node) throw std::runtime_error("no operator " + point.node);
+    const ViewEdge* edge = point.input_port ? view.input_edge(*node, *point.input_port) : nullptr;
+    const auto weight = edge ? param_of(view.model(), edge->value) : c10::nullopt;
+    point.kind = weight ? PointKind::kWeight : PointKind::kActivation;
+    qparams[point.id] = qparams_of({parts.begin() + 2, parts.end()}, weight ? weight->tensor : at::Tensor());
+    annotations.points.push_back(point);
+  }
+  return annotations;
 }
 
 }  // namespace tsquant::testing

@@ -1,0 +1,166 @@
+#include "ir_road.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "algorithms/channel_alignment.h"
+#include "algorithms/fast_bias_correction.h"
+#include "algorithms/smooth_quant.h"
+#include "evaluation/compare.h"
+#include "flows/float_biases.h"
+#include "flows/strip_rewrites.h"
+#include "graph/names.h"
+#include "graph/node_lists.h"
+#include "graph/params.h"
+#include "lowering/engines/cost_model.h"
+#include "lowering/lowering.h"
+#include "quantizers/transform_model.h"
+
+namespace tsquant::testing {
+
+namespace {
+
+/// A quantizer with a rewrite of its own: aten::square(%x) becomes aten::mul(%x, %x).
+class SquaresAsProducts : public Quantizer {
+ public:
+  void transform_for_annotation(Model& model) override {
+    for (auto* node : nodes_of_kind(model.graph()->block(), {"aten::square"})) {
+      const torch::jit::WithInsertPoint guard(node);
+      auto* product = model.graph()->insert(c10::aten::mul, {node->input(0), node->input(0)});
+      node->output()->replaceAllUsesWith(product);
+      node->destroy();
+    }
+  }
+  Annotations annotate(const GraphView&) const override { return {}; }
+};
+
+Dataset data_of(const Sample& sample) {
+  return Dataset(1, [sample](int64_t) { return sample; });
+}
+
+}  // namespace
+
+IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
+    : ir_case_(ir_case), model_(model), sample_(sample), runner_(model) {
+  for (const auto* node : all_nodes(model.graph()->block())) {
+    const auto names = names_of(node);
+    if (!names.name.empty()) report_.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
+  }
+  rewrites_ = {{"insert_qdq", [&] { return insert(); }},
+               {"duplicate_dequantize", [&] { return duplicate_dequantize(model_); }},
+               {"to_decomposed_form", [&] { return to_decomposed_form(model_); }},
+               {"to_fake_quantize_form", [&] { return to_fake_quantize_form(model_); }},
+               {"stamp_value_names", [&] { return stamp_value_names(model_); }},
+               {"make_constants_printable", [&] { return make_constants_printable(model_); }},
+               {"drop_unread", [&] { return drop_unread(model_); }},
+               {"weights_to_codes", [&] { return weights_to_codes(model_); }},
+               {"weights_in_place", [&] { return weights_in_place(model_); }},
+               {"decomposed_to_fake_quantize", [&] { return decomposed_to_fake_quantize(model_); }},
+               {"smooth_quant", [&] { return !smooth_quant(model_, data_of(sample_), {}, {}).groups.empty(); }},
+               {"align_channels", [&] { return !align_channels(model_, data_of(sample_), {}).pairs.empty(); }},
+               {"correct_biases", [&] { return correct_biases(); }},
+               {"restore_biases", [&] { return restore_biases(); }},
+               {"leave_in_float", [&] { return leave_in_float(); }},
+               {"unpack_float_weights", [&] { return unpack_float_weights(context()); }}};
+#define TSQUANT_LOWERING_STEP(name, ...) rewrites_[#name] = [&] { return name(context()); };
+#include "passes/registry.inc"
+}
+
+bool IrRoad::run(const std::string& name) {
+  const RewriteRow* row = find_rewrite(name);
+  if (row && row->pass) return runner_.run_pass(name);
+  if (name == "lower_to_engine") return lower_to_engine();
+  if (name == "transform_for_annotation") {
+    SquaresAsProducts quantizer;
+    transform_model(runner_, quantizer);
+    return runner_.records().back().changed;
+  }
+  const auto rewrite = rewrites_.find(name);
+  if (rewrite == rewrites_.end()) throw std::runtime_error("no rewrite " + name);
+  return runner_.run(name, [&](RewriteContext&) { return rewrite->second(); });
+}
+
+std::string IrRoad::report_of(const std::string& node) const {
+  for (const auto& record : report_.nodes) {
+    if (record.name == node) return record.kernel.empty() ? record.reason : record.kernel;
+  }
+  return "no such operator";
+}
+
+bool IrRoad::insert() {
+  const GraphView view(model_, record_shapes(model_, sample_));
+  QParamTable qparams;
+  const Annotations annotations = annotations_of(ir_case_, view, qparams);
+  std::vector<Refusal> refusals;
+  const bool changed = insert_qdq(model_, view, annotations, qparams, ir_case_.fold, refusals);
+  for (const auto& refusal : refusals) {
+    for (auto& record : report_.nodes) {
+      if (record.name == refusal.node) record.reason = refusal.reason;
+    }
+  }
+  return changed;
+}
+
+bool IrRoad::correct_biases() {
+  const GraphView view(model_, record_shapes(model_, sample_));
+  QParamTable qparams;
+  const Annotations annotations = annotations_of(ir_case_, view, qparams);
+  FastBiasCorrection correction(model_, view, annotations, {});
+  CalibrationOptions calibration;
+  calibration.extra_taps = correction.taps();
+  calibrate(model_, view, annotations, data_of(sample_), calibration);
+  const auto records = correction.apply(model_, qparams);
+  return std::any_of(records.begin(), records.end(), [](const auto& record) { return record.corrected; });
+}
+
+/// The biases that the operators of the points had are the parameter "original", or none.
+bool IrRoad::restore_biases() {
+  Biases before;
+  std::set<std::string> operators;
+  QParamTable qparams;
+  for (const auto& point : annotations_of(ir_case_, GraphView(model_), qparams).points) {
+    operators.insert(point.node);
+    if (model_.module().hasattr("original")) before[point.node] = model_.module().attr("original").toTensor();
+  }
+  return tsquant::restore_biases(model_, before, operators);
+}
+
+bool IrRoad::leave_in_float() {
+  FloatIslands islands;
+  const ValueNumbers numbers = number_values(*model_.graph());
+  for (const auto* node : nodes_of_kind(model_.graph()->block(), {"aten::quantize_per_tensor"})) {
+    islands.quantizers[numbers.at(node->output())] = "float is faster";
+  }
+  return tsquant::leave_in_float(model_, islands);
+}
+
+bool IrRoad::lower_to_engine() {
+  const std::string before = model_.graph()->toString();
+  tsquant::lower_to_engine(runner_, ir_case_.engine, LoweringCost::kOff, sample_, report_);
+  return model_.graph()->toString() != before;
+}
+
+LoweringContext& IrRoad::context() {
+  if (!context_) {
+    reference_ = run_reference(model_, sample_);
+    kept_ = kept_values();
+    context_ = std::make_unique<LoweringContext>(model_, engine_named(ir_case_.engine), reference_, kept_, report_);
+  }
+  return *context_;
+}
+
+KeptValues IrRoad::kept_values() const {
+  KeptValues kept;
+  const ValueNumbers numbers = number_values(*model_.graph());
+  for (const auto* node : all_nodes(model_.graph()->block())) {
+    const auto& names = ir_case_.kept;
+    if (std::find(names.begin(), names.end(), names_of(node).name) == names.end()) continue;
+    kept.emplace(numbers.at(node->output()), "the case keeps it");
+    for (const auto& use : node->output()->uses()) {
+      if (is_quantizer(use.user)) kept.emplace(numbers.at(use.user->output()), "the case keeps it");
+    }
+  }
+  return kept;
+}
+
+}  // namespace tsquant::testing

@@ -25,11 +25,11 @@ class Quantizer {
   virtual ~Quantizer() = default;
   /// Float-to-float rewrites of the library that this quantizer needs before it annotates, by name:
   /// "decompose_attention" spells fused attention as the layers it consists of, "scalars_to_tensors" makes numbers that
-  /// are added or multiplied buffers. quantize_pt2e runs them in this order, before transform_for_annotation. Default:
-  /// none.
+  /// are added or multiplied buffers. quantize_pt2e runs them in this order, recorded one by one, and `skip_passes` can
+  /// leave them out. Default: none.
   virtual std::vector<std::string> rewrites_for_annotation() const { return {}; }
-  /// A float-to-float rewrite of its own. Default: none.
-  virtual void transform_for_annotation(Model& model) { (void)model; }
+  /// Prepares the model for `annotate`. Default: rewrites_for_annotation, which within quantize_pt2e have run already.
+  virtual void transform_for_annotation(Model& model);
   /// Returns the decisions for this graph; the graph is not changed.
   virtual Annotations annotate(const GraphView& view) const = 0;
   /// Throws Error(kInvalidArgument) when the annotations are inconsistent. Default: the checks that every annotation

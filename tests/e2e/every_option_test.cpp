@@ -29,8 +29,8 @@ class EveryOption : public ::testing::Test {
 
   /// What the options made: the file's operators and quantizers, or how the run ended.
   static json made(Strings options) {
-    Strings arguments{"quantize", path("model.pt"), "-o",       path("out.pt"), "--data",
-                      path("data.pt"), "--inputs",  "images", "--labels",      "labels", "--json", "-"};
+    Strings arguments{"quantize", path("model.pt"), "-o",       path("out.pt"), "--data", path("data.pt"),
+                      "--inputs", "images",         "--labels", "labels",       "--json", "-"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     const auto result = testing::tsquant(arguments);
     if (result.code != 0 && result.code != 6) return {{"code", result.code}, {"err", result.err}};
@@ -45,25 +45,28 @@ class EveryOption : public ::testing::Test {
   /// What the written model computes, which biases and folded weights change too.
   static double values() {
     const auto model = torch::jit::load(path("out.pt"));
-    return torch::jit::Module(model).forward({at::linspace(-3, 3, 3 * 16 * 16).reshape({1, 3, 16, 16})})
-        .toTensor().to(c10::kDouble).abs().sum().item<double>();
+    return torch::jit::Module(model)
+        .forward({at::linspace(-3, 3, 3 * 16 * 16).reshape({1, 3, 16, 16})})
+        .toTensor()
+        .to(c10::kDouble)
+        .abs()
+        .sum()
+        .item<double>();
   }
   static std::string folder_;
 };
 std::string EveryOption::folder_;
 
 const std::map<std::string, Case>& cases() {
-  const Strings limit{"--max-drop", "0", "--validation-metric", "agreement", "--weights-bits", "2", "--target-device",
-                      "NPU", "--bias-correction", "none"};
+  const Strings limit{"--max-drop",      "0",   "--validation-metric", "agreement", "--weights-bits", "2",
+                      "--target-device", "NPU", "--bias-correction",   "none"};
   static const std::map<std::string, Case> table{
       {"--subset-size", {{"5"}, {}}},
       {"--no-fold", {{}, {}}},
       {"--form", {{"reference"}, {}}},
       {"--engine", {{"onednn"}, {"--form", "lowered"}}},
-      {"--cost", {{"off"}, {"--form", "lowered"}}},
-      {"--statistics", {{"item"}, {"--batch-size", "8"}}},
+      {"--statistics", {{"batch"}, {"--batch-size", "8"}}},
       {"--bias-correction", {{"none"}, {"--bias-smallest-shift", "0"}}},
-      {"--bias-for-all-nodes", {{}, {"--bias-smallest-shift", "0"}}},
       {"--bias-threshold", {{"0"}, {"--bias-smallest-shift", "0", "--bias-reference", "collected"}}},
       {"--bias-reference", {{"collected"}, {"--bias-smallest-shift", "0"}}},
       {"--bias-smallest-shift", {{"0"}, {}}},
@@ -95,10 +98,9 @@ const std::map<std::string, Case>& cases() {
       {"--weights-mode", {{"asymmetric"}, {}}},
       {"--weights-signed", {{"false"}, {}}},
       {"--weights-per-channel", {{"false"}, {}}},
-      {"--weights-narrow-range", {{"true"}, {}}},
+      {"--weights-narrow-range", {{"false"}, {}}},
       {"--weights-fp8", {{"f8e5m2"}, {"--mode", "fp8_e4m3"}}},
       {"--max-drop", {{"0.5"}, {}}},
-      {"--drop-type", {{"relative"}, limit}},
       {"--max-iterations", {{"0"}, limit}},
       {"--tune", {{}, limit}},
       {"--restore-mode", {{"only_activations"}, limit}},
@@ -109,6 +111,9 @@ const std::map<std::string, Case>& cases() {
 /// Shown elsewhere: their effect is a file, a refusal, a choice of threads, or needs another model.
 const std::map<std::string, std::string> kElsewhere{
     {"--keep-activations", "QuantizeOptions.StatisticsAtOnceOrAfterTheRun"},
+    {"--cost", "LowerToEngineCost"},
+    {"--bias-for-all-nodes", "QuantizeOptions.BiasCorrection"},
+    {"--drop-type", "DamagedDemo.DropTypesAndMetrics"},
     {"--channel-alignment", "QuantizeOptions.ChannelAlignment"},
     {"--propagation-rule", "TracePlacement"},
     {"--statistics-path", "QuantizeOptions.StatisticsFiles"},

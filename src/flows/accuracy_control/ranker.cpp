@@ -128,7 +128,8 @@ int64_t default_ranking_workers(double conversion_seconds, double validation_sec
   const double ranking_seconds =
       validation_seconds * static_cast<double>(ranking_samples) / static_cast<double>(validation_samples);
   const double wanted = std::round((conversion_seconds / std::max(ranking_seconds, 1e-6) + 1) * kOverhead);
-  auto workers = std::max<int64_t>(std::min<int64_t>(static_cast<int64_t>(std::min(wanted, 1e6)), machine.cores / 2), 1);
+  auto workers =
+      std::max<int64_t>(std::min<int64_t>(static_cast<int64_t>(std::min(wanted, 1e6)), machine.cores / 2), 1);
   const int64_t copies = machine.free_bytes / std::max<int64_t>(2 * model_bytes, 1);
   return std::max<int64_t>(std::min(workers, copies - 1), 1);
 }

@@ -86,7 +86,9 @@ class Search {
 class GroupSearch {
  public:
   GroupSearch(const Search& search, const float* w, const float* h, int64_t size)
-      : search_(search), w_(w), h_(h), size_(size), scaled_(size), levels_(size), codes_(size), best_codes_(size) {}
+      : search_(search), w_(w), h_(h), size_(size), scaled_(size), levels_(size), codes_(size), best_codes_(size) {
+    for (int64_t i = 0; i < size; ++i) values_ += static_cast<double>(h[i]) * w[i] * w[i];
+  }
 
   void run(Point base) {
     try_point(base);
@@ -96,8 +98,8 @@ class GroupSearch {
         const float scale = search_.storable(search_.shrunk(start.scale, step));
         if (scale == last || !search_.usable(scale)) continue;
         last = scale;
-        const float fitted = try_point({scale, start.zero});
-        if (search_.usable(fitted)) try_point({search_.storable(fitted), start.zero});
+        const Fit fit = try_point({scale, start.zero});
+        if (fit.error < error_ && search_.usable(fit.scale)) try_point({search_.storable(fit.scale), start.zero});
       }
     }
   }
@@ -106,8 +108,13 @@ class GroupSearch {
   const std::vector<uint8_t>& codes() const { return best_codes_; }
 
  private:
-  /// @return the scale that is best for the codes of this one
-  float try_point(Point point) {
+  /// The best scale for some codes, and the error with it.
+  struct Fit {
+    float scale;
+    double error;
+  };
+
+  Fit try_point(Point point) {
     for (int64_t i = 0; i < size_; ++i) scaled_[i] = w_[i] / point.scale + static_cast<float>(point.zero);
     search_.codec().encode(scaled_.data(), size_, codes_.data());
     search_.codec().decode(codes_.data(), size_, levels_.data());
@@ -124,7 +131,8 @@ class GroupSearch {
       best_ = point;
       best_codes_.swap(codes_);
     }
-    return square > 0 ? static_cast<float>(product / square) : 0;
+    if (square == 0) return {0, error};
+    return {static_cast<float>(product / square), values_ - product * product / square};
   }
 
   const Search& search_;
@@ -132,6 +140,7 @@ class GroupSearch {
   int64_t size_;
   std::vector<float> scaled_, levels_;
   std::vector<uint8_t> codes_, best_codes_;
+  double values_ = 0;  ///< sum of h w^2
   Point best_;
   double error_ = std::numeric_limits<double>::infinity();
 };

@@ -19,8 +19,9 @@ IntegerCodec::IntegerCodec(int bits, bool is_signed) : is_signed_(is_signed) {
 void IntegerCodec::encode(const float* x, int64_t n, uint8_t* codes) const {
   // Adding and subtracting it rounds to an integer, as std::nearbyint does, without a call.
   constexpr float kRounder = 12582912.0F;
+  const float low = low_, high = high_;  // copies: codes could overwrite members
   for (int64_t i = 0; i < n; ++i) {
-    const float bounded = x[i] > low_ ? (x[i] < high_ ? x[i] : high_) : low_;
+    const float bounded = x[i] > low ? (x[i] < high ? x[i] : high) : low;
     codes[i] = static_cast<uint8_t>(static_cast<int>((bounded + kRounder) - kRounder));
   }
 }
@@ -45,7 +46,8 @@ MinifloatCodec::MinifloatCodec(const Minifloat& format) : format_(format) {
 }
 
 void MinifloatCodec::encode(const float* x, int64_t n, uint8_t* codes) const {
-  for (int64_t i = 0; i < n; ++i) codes[i] = tsquant::encode(x[i], format_);
+  const Minifloat format = format_;
+  for (int64_t i = 0; i < n; ++i) codes[i] = tsquant::encode(x[i], format);
 }
 
 LevelCodec::LevelCodec(const LevelTable& table) { set(table.levels, table.codes, static_cast<size_t>(table.count)); }
@@ -66,17 +68,27 @@ void LevelCodec::set(const float* levels, const uint8_t* codes, size_t count) {
   zero_ = codes_[nearest_zero];
 }
 
-size_t LevelCodec::middles_below(float x) const {
-  constexpr size_t kFew = 15;  // counting them takes no branches
-  if (middles_.size() > kFew) return std::lower_bound(middles_.begin(), middles_.end(), x) - middles_.begin();
-  size_t count = 0;
-  for (const float middle : middles_) count += middle < x ? 1 : 0;
-  return count;
+void LevelCodec::encode(const float* x, int64_t n, uint8_t* codes) const {
+  constexpr size_t kFew = 16;
+  if (middles_.size() < kFew) return encode_by_counting(x, n, codes);
+  for (int64_t i = 0; i < n; ++i) {
+    const auto below = std::lower_bound(middles_.begin(), middles_.end(), x[i]) - middles_.begin();
+    codes[i] = std::isnan(x[i]) ? zero_ : codes_[static_cast<size_t>(below)];
+  }
 }
 
-void LevelCodec::encode(const float* x, int64_t n, uint8_t* codes) const {
-  for (int64_t i = 0; i < n; ++i) {
-    codes[i] = std::isnan(x[i]) ? zero_ : codes_[middles_below(x[i])];
+/// The index of a level is the number of middles below the value; block by block, for vector code.
+void LevelCodec::encode_by_counting(const float* x, int64_t n, uint8_t* codes) const {
+  constexpr int64_t kBlock = 256;
+  std::array<int32_t, kBlock> below;
+  for (int64_t begin = 0; begin < n; begin += kBlock) {
+    const int64_t size = std::min(kBlock, n - begin);
+    const float* block = x + begin;
+    below.fill(0);
+    for (const float middle : middles_) {
+      for (int64_t i = 0; i < size; ++i) below[i] += middle < block[i] ? 1 : 0;
+    }
+    for (int64_t i = 0; i < size; ++i) codes[begin + i] = std::isnan(block[i]) ? zero_ : codes_[below[i]];
   }
 }
 

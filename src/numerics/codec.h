@@ -59,7 +59,7 @@ class LevelCodec : public LookupCodec {
   void encode(const float* x, int64_t n, uint8_t* codes) const override;
 
  private:
-  size_t middles_below(float x) const;
+  void encode_by_counting(const float* x, int64_t n, uint8_t* codes) const;
   void set(const float* levels, const uint8_t* codes, size_t count);
   std::vector<float> middles_;  ///< between neighbouring levels
   std::vector<uint8_t> codes_;

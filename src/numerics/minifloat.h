@@ -23,31 +23,35 @@ inline constexpr Minifloat kE4M3{4, 3, 7, 448.0F, 0x7F, false};
 inline constexpr Minifloat kE5M2{5, 2, 15, 57344.0F, 0x7F, true};
 inline constexpr Minifloat kE2M1{2, 1, 1, 6.0F, -1, false};
 
-/// 2^exponent, for exponents of normal numbers.
-inline float power_of_two(int exponent) {
-  const uint32_t bits = static_cast<uint32_t>(exponent + 127) << 23;
+inline uint32_t bits_of(float value) {
+  uint32_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+inline float float_of(uint32_t bits) {
   float value = 0;
   std::memcpy(&value, &bits, sizeof(value));
   return value;
 }
 
-/// The code of the nearest value, ties to the even mantissa.
+/// The code of the nearest value, ties to the even mantissa. Works on the bits of float32, so that compilers make
+/// vector code of loops over it.
 inline uint8_t encode(float value, const Minifloat& format) {
-  const int sign = std::signbit(value) ? format.sign_bit() : 0;
-  if (std::isnan(value)) return static_cast<uint8_t>(format.nan < 0 ? 0 : sign | format.nan);
-  const float magnitude = std::fmin(std::fabs(value), format.highest);
-  // Below the smallest normal number all values share one step.
-  if (magnitude < power_of_two(1 - format.bias)) {
-    const float steps = magnitude * power_of_two(format.bias - 1 + format.mantissa_bits);
-    return static_cast<uint8_t>(sign | static_cast<int>(std::nearbyint(steps)));
-  }
-  // Rounds the float's mantissa; one that rounds up to the next power of two carries into the exponent by itself.
-  uint32_t bits = 0;
-  std::memcpy(&bits, &magnitude, sizeof(bits));
+  const uint32_t bits = bits_of(value), positive = bits & 0x7FFFFFFFU, highest = bits_of(format.highest);
+  const uint32_t magnitude = positive < highest ? positive : highest;
+  const uint32_t sign = (bits >> 31) * static_cast<uint32_t>(format.sign_bit());
+  // Rounds the mantissa; one that rounds up to the next power of two carries into the exponent by itself.
   const int dropped = 23 - format.mantissa_bits;
-  bits += (1U << (dropped - 1)) - 1 + ((bits >> dropped) & 1U);
-  return static_cast<uint8_t>(sign |
-                              static_cast<int>((bits >> dropped) - ((127U - format.bias) << format.mantissa_bits)));
+  const uint32_t rounded = magnitude + (1U << (dropped - 1)) - 1 + ((magnitude >> dropped) & 1U);
+  const uint32_t normal = (rounded >> dropped) - (static_cast<uint32_t>(127 - format.bias) << format.mantissa_bits);
+  // Below the smallest normal number all values share one step; adding 1.5 * 2^23 rounds to a whole number of them.
+  const float steps_in_one = float_of(static_cast<uint32_t>(126 + format.bias + format.mantissa_bits) << 23);
+  constexpr float kRounder = 12582912.0F;
+  const uint32_t subnormal = bits_of(float_of(magnitude) * steps_in_one + kRounder) - bits_of(kRounder);
+  const bool is_normal = magnitude >= static_cast<uint32_t>(128 - format.bias) << 23;
+  const uint32_t nan = format.nan < 0 ? 0 : sign | static_cast<uint32_t>(format.nan);
+  return static_cast<uint8_t>(positive > 0x7F800000U ? nan : sign | (is_normal ? normal : subnormal));
 }
 
 inline float decode(uint8_t code, const Minifloat& format) {

@@ -1,5 +1,8 @@
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "numerics/formats.h"
 #include "numerics/groups.h"
@@ -54,9 +57,13 @@ at::Tensor by_channel(const at::Tensor& parameters, const at::Tensor& x, const Q
   return parameters.reshape(shape);
 }
 
+/// Rows [begin, end) of parameters that broadcast over the first dimension, or of one for each of its rows.
+at::Tensor rows_of(const at::Tensor& x, int64_t begin, int64_t end) {
+  return x.size(0) == 1 ? x : x.narrow(0, begin, end - begin);
+}
+
 /// x / scale, and for integers + zero_point, rounded once.
-at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
-                           const QParams& q) {
+at::Tensor encode_scaled(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point, const QParams& q) {
   auto scaled = x.div(scale);
   const FormatInfo& info = format_info(q.format);
   // NNCF goes to one-byte floating-point numbers through float16 (fp8_conversion.py).
@@ -65,6 +72,24 @@ at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const a
   if (halves) scaled = scaled.to(at::kHalf);
   if (!info.integer) return encode(scaled, q.format, options_of(q));
   return limited(encode(scaled.add_(zero_point), q.format, options_of(q)), q);
+}
+
+/// A part at a time, so that what is in between stays in the cache.
+at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
+                           const QParams& q) {
+  constexpr int64_t kPart = 1 << 16;
+  if (x.numel() <= kPart) return encode_scaled(x, scale, zero_point, q);
+  const int64_t rows = std::max<int64_t>(1, kPart * x.size(0) / x.numel());
+  auto codes = at::empty(x.sizes(), at::TensorOptions(q.dtype));
+  at::parallel_for(0, x.size(0), rows, [&](int64_t first, int64_t last) {
+    for (int64_t begin = first; begin < last; begin += rows) {
+      const int64_t end = std::min(begin + rows, last);
+      codes.narrow(0, begin, end - begin)
+          .copy_(encode_scaled(x.narrow(0, begin, end - begin), rows_of(scale, begin, end),
+                               rows_of(zero_point, begin, end), q));
+    }
+  });
+  return codes;
 }
 
 at::Tensor dequantize_scaled(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& zero_point,
@@ -83,7 +108,7 @@ bool is_libtorchs(const QParams& q) {
 // LibTorch's own kernels compute where they can, so that stored codes equal what the reference form computes at run
 // time.
 at::Tensor quantize(const at::Tensor& x, const QParams& q) {
-  const auto values = x.to(at::kFloat);
+  const auto values = x.detach().to(at::kFloat);
   if (is_libtorchs(q)) return quantize_by_libtorch(values, q);
   if (q.group_size == 0)
     return quantize_scaled(values, by_channel(whole_scale(q), x, q), by_channel(q.zero_point, x, q), q);

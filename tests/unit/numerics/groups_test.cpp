@@ -130,6 +130,28 @@ TEST(Groups, HaveScalesOfTheirFormat) {
   }
 }
 
+// Large tensors are quantized in parts.
+TEST(Groups, OfLargeTensorsAreThoseOfTheirRows) {
+  at::manual_seed(8);
+  const auto x = at::randn({301, 512});
+  for (const int64_t axis : {0, 1}) {
+    auto spec = in_groups(Format::kInt4, 64, 1);
+    spec.mode = QuantizationMode::kAsymmetric;
+    const auto whole = axis == 1 ? x : x.t();
+    spec.group_axis = axis;
+    const auto q = params_of(whole, spec);
+    const auto codes = quantize(whole, q), back = dequantize(codes, q);
+    for (const int64_t row : {0, 127, 128, 300}) {
+      auto one = q;
+      one.scale = q.scale.select(1 - axis, row).unsqueeze(1 - axis);
+      one.zero_point = q.zero_point.select(1 - axis, row).unsqueeze(1 - axis);
+      const auto part = whole.narrow(1 - axis, row, 1);
+      EXPECT_TRUE(at::equal(quantize(part, one), codes.narrow(1 - axis, row, 1))) << row;
+      EXPECT_TRUE(at::equal(dequantize(quantize(part, one), one), back.narrow(1 - axis, row, 1))) << row;
+    }
+  }
+}
+
 TEST(Groups, RefuseARestAndAWrongAxis) {
   const auto w = weight();
   EXPECT_NE(

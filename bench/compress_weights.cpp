@@ -22,7 +22,7 @@ at::Tensor weight(int64_t rows) {
   return at::randn({rows, 4096});
 }
 
-QuantizationSpec spec_of(const FormatRow& row, QuantizationMode mode) {
+QuantizationSpec spec_of(const FormatRow& row, QuantizationScheme mode) {
   QuantizationSpec spec;
   spec.format = row.format;
   spec.mode = mode;
@@ -45,7 +45,7 @@ void report(benchmark::State& state, int64_t rows, const Compress& compress) {
   state.counters["sqnr_db"] = sqnr_db(values, decompress(compress(values)));
 }
 
-void add(const FormatRow& row, QuantizationMode mode, const std::string& name) {
+void add(const FormatRow& row, QuantizationScheme mode, const std::string& name) {
   const auto spec = spec_of(row, mode);
   benchmark::RegisterBenchmark(("round_to_nearest/" + name).c_str(), [spec](benchmark::State& state) {
     const auto values = weight(kMany);
@@ -71,8 +71,8 @@ void add(const FormatRow& row, QuantizationMode mode, const std::string& name) {
 int main(int argc, char** argv) {
   at::set_num_threads(1);
   for (const FormatRow& row : formats()) {
-    add(row, QuantizationMode::kSymmetric, row.info.name);
-    if (row.info.integer) add(row, QuantizationMode::kAsymmetric, std::string(row.info.name) + "_asym");
+    add(row, QuantizationScheme::kSymmetric, row.info.name);
+    if (row.info.integer) add(row, QuantizationScheme::kAsymmetric, std::string(row.info.name) + "_asym");
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -84,4 +84,8 @@ enum class FP8Type {
 
 Format format_of(FP8Type type);
 
+/// NNCF's QuantizationMode: what `quantize` and OpenVINOQuantizer quantize to instead of 8-bit integers.
+enum class QuantizationMode { kFP8E4M3, kFP8E5M2 };
+FP8Type fp8_type_of(QuantizationMode mode);
+
 }  // namespace tsquant

@@ -46,7 +46,7 @@ struct IgnoredScope {
 /// Overrides of the hardware table (NNCF's QuantizationParameters): each set field filters the candidates.
 struct QuantizationParameters {
   c10::optional<int64_t> num_bits;  ///< 2 to 8; a number that the table does not list replaces that of its rows
-  c10::optional<QuantizationMode> mode;
+  c10::optional<QuantizationScheme> mode;
   c10::optional<bool> signedness_to_force;
   c10::optional<bool> per_channel;
   c10::optional<bool> narrow_range;  ///< of symmetric weights: replaces that of the table's rows
@@ -66,9 +66,9 @@ struct FP8QuantizationParameters {
 
 /// Options of OpenVINOQuantizer; the names and defaults are those of nncf.experimental.torch.fx.OpenVINOQuantizer.
 struct OpenVINOQuantizerOptions {
-  /// NNCF's QuantizationMode: quantize weights and activations to this floating-point format. None: 8-bit integers.
+  /// Quantize weights and activations to this floating-point format. None: 8-bit integers.
   /// activations_ and weights_quantization_params with a destination_type change one of the two.
-  c10::optional<FP8Type> mode = c10::nullopt;
+  c10::optional<QuantizationMode> mode = c10::nullopt;
   /// None: mixed for transformers, performance otherwise.
   c10::optional<QuantizationPreset> preset = c10::nullopt;
   TargetDevice target_device = TargetDevice::kAny;

@@ -11,7 +11,8 @@
 
 namespace tsquant {
 
-enum class QuantizationMode {
+/// NNCF's QuantizationScheme.
+enum class QuantizationScheme {
   kSymmetric,   ///< zero_point is fixed by the dtype: 0 for signed codes
   kAsymmetric,  ///< zero_point is chosen from the range
 };
@@ -48,10 +49,10 @@ enum class ObserverKind {
 
 /// The quantizer configuration of one tensor. Field names follow NNCF's QuantizerConfig and PT2E's QuantizationSpec.
 struct QuantizationSpec {
-  Format format = Format::kInt8;                           ///< NNCF's num_bits: integer_format(num_bits)
-  QuantizationMode mode = QuantizationMode::kSymmetric;    ///< integers only, see QuantizationMode
-  c10::optional<bool> signedness_to_force = c10::nullopt;  ///< symmetric only: true int8, false uint8, none: by data
-  bool per_channel = false;                                ///< one scale per slice along ch_axis
+  Format format = Format::kInt8;                             ///< NNCF's num_bits: integer_format(num_bits)
+  QuantizationScheme mode = QuantizationScheme::kSymmetric;  ///< integers only, see QuantizationScheme
+  c10::optional<bool> signedness_to_force = c10::nullopt;    ///< symmetric only: true int8, false uint8, none: by data
+  bool per_channel = false;                                  ///< one scale per slice along ch_axis
   int64_t ch_axis = 0;        ///< channel axis for per_channel; weights: output channels; activations: 1
   bool narrow_range = false;  ///< drop the lowest signed (highest unsigned) level, e.g. [-127, 127]
   bool half_range = false;    ///< overflow fix: use half of the levels of a weight (7-bit weights in int8)

@@ -13,8 +13,8 @@ namespace tsquant {
 
 /// The arguments of nncf.quantize after model and data, with NNCF's names and defaults, then what the file holds.
 struct QuantizeOptions {
-  /// NNCF's QuantizationMode: fp8 of this format instead of 8-bit integers.
-  c10::optional<FP8Type> mode = c10::nullopt;
+  /// fp8 of this format instead of 8-bit integers.
+  c10::optional<QuantizationMode> mode = c10::nullopt;
   /// None: mixed for transformers, performance otherwise.
   c10::optional<QuantizationPreset> preset = c10::nullopt;
   TargetDevice target_device = TargetDevice::kAny;

@@ -33,8 +33,8 @@ class Search {
     code_options.codebook = q.codebook;
     codec_ = row_of(q.format).make_codec(info_, code_options);
     tensor_scale_ = q.tensor_scale.defined() ? q.tensor_scale.item<float>() : 1;
-    has_signs_ = info_.integer && spec.mode == QuantizationMode::kSymmetric;
-    has_zeros_ = info_.integer && spec.mode == QuantizationMode::kAsymmetric;
+    has_signs_ = info_.integer && spec.mode == QuantizationScheme::kSymmetric;
+    has_zeros_ = info_.integer && spec.mode == QuantizationScheme::kAsymmetric;
   }
 
   const Codec& codec() const { return *codec_; }

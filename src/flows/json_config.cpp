@@ -93,7 +93,7 @@ class ConfigReader {
     const json& source = compression.at(group);
     read(source, "bits", params.num_bits);
     if (source.contains("mode")) {
-      ValueCodec<c10::optional<QuantizationMode>>::read(source.at("mode"), params.mode);
+      ValueCodec<c10::optional<QuantizationScheme>>::read(source.at("mode"), params.mode);
     }
     read(source, "signed", params.signedness_to_force);
     read(source, "per_channel", params.per_channel);

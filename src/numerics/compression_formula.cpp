@@ -35,7 +35,7 @@ QParams compressed_levels(const Range& range, const QuantizationSpec& spec) {
 /// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale.
 QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
   if (!format_info(spec.format).integer) return compressed_levels(range, spec);
-  const bool symmetric = spec.mode == QuantizationMode::kSymmetric;
+  const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;
   const IntegerCodes codes = integer_codes(spec, symmetric);
   const auto min = shaped_parameters(range.min.to(at::kFloat), spec);
   const auto max = shaped_parameters(range.max.to(at::kFloat), spec);

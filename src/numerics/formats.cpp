@@ -94,6 +94,10 @@ Format codebook_format(size_t levels) {
   return levels <= 16 ? Format::kCodebook4 : Format::kCodebook8;
 }
 
+FP8Type fp8_type_of(QuantizationMode mode) {
+  return mode == QuantizationMode::kFP8E4M3 ? FP8Type::kE4M3 : FP8Type::kE5M2;
+}
+
 Format format_of(FP8Type type) { return type == FP8Type::kE4M3 ? Format::kF8E4M3 : Format::kF8E5M2; }
 
 at::Tensor encode(const at::Tensor& scaled, Format format, const CodeOptions& options) {

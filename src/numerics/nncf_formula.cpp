@@ -87,7 +87,7 @@ QParams nncf_qparams(const Range& range, const QuantizationSpec& spec) {
   const auto min = range.min.to(type);
   auto max = range.max.to(type);
 
-  const bool symmetric = spec.mode == QuantizationMode::kSymmetric;
+  const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;
   const bool own_codes = spec.dtype || spec.quant_min;
   const bool is_signed = symmetric && is_signed_range(min, spec);
   IntegerCodes codes = integer_codes(spec, is_signed);

@@ -62,14 +62,14 @@ bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec) {
     return (q.scale.abs() <= std::numeric_limits<float>::epsilon()).all().item<bool>();
   }
   if (spec.formula == QParamsFormula::kTorchAo) return (q.scale.to(at::kDouble) <= spec.eps).all().item<bool>();
-  if (spec.mode == QuantizationMode::kSymmetric) {
+  if (spec.mode == QuantizationScheme::kSymmetric) {
     return (at::maximum(high, -low) <= kSmallestMagnitude).all().item<bool>();
   }
   return (high - low <= kSmallestWidth).all().item<bool>();
 }
 
 at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec) {
-  const bool upper_only = spec.mode == QuantizationMode::kSymmetric && spec.observer == ObserverKind::kDefault &&
+  const bool upper_only = spec.mode == QuantizationScheme::kSymmetric && spec.observer == ObserverKind::kDefault &&
                           !spec.fixed_scale && format_info(spec.format).integer &&
                           spec.formula == QParamsFormula::kNncf && spec.group_size == 0;
   if (!upper_only || !q.range.min.defined()) return at::empty({0}, at::kLong);

@@ -84,7 +84,7 @@ void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string&
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }
-  if (spec.half_range && (spec.mode != QuantizationMode::kSymmetric || kind != PointKind::kWeight ||
+  if (spec.half_range && (spec.mode != QuantizationScheme::kSymmetric || kind != PointKind::kWeight ||
                           format_info(spec.format).bits < 3 || spec.quant_min || spec.dtype)) {
     refuse("half_range needs a symmetric weight of at least 3 bits without dtype, quant_min and quant_max", place);
   }

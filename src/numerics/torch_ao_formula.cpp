@@ -15,7 +15,7 @@ QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec) {
   const double steps = static_cast<double>(codes.high - codes.low);
   const double eps = std::max<double>(spec.eps, std::numeric_limits<float>::min());
 
-  if (spec.mode == QuantizationMode::kSymmetric) {
+  if (spec.mode == QuantizationScheme::kSymmetric) {
     const auto scale = (at::maximum(-low, high) / (steps / 2)).clamp_min(eps);
     // Floor division, as Python's //: with explicit limits the middle of [0, 255] is 127.
     const int64_t middle = codes.dtype == c10::kByte ? (codes.low + codes.high) / 2 : 0;

@@ -24,11 +24,6 @@ nlohmann::json subgraph_from_text(const std::string& text) {
   return {{"inputs", names(text.substr(0, colon))}, {"outputs", names(text.substr(colon + 1))}};
 }
 
-/// The mode of quantization has words of its own for the formats of FP8Type.
-Field<OpenVINOQuantizerOptions> mode_row() {
-  return mode_option(&OpenVINOQuantizerOptions::mode).on_flag({"--mode", kQuantizerGroup}).recorded("int8").deciding();
-}
-
 }  // namespace
 
 template <>
@@ -72,7 +67,10 @@ template <>
 const Fields<OpenVINOQuantizerOptions>& fields() {
   using O = OpenVINOQuantizerOptions;
   static const Fields<O> table{
-      mode_row(),
+      option(&O::mode, "mode", "fp8 instead of 8-bit integers")
+          .on_flag({"--mode", kQuantizerGroup})
+          .recorded("int8")
+          .deciding(),
       option(&O::preset, "preset", "Zero points of activations; default: mixed for transformers, else performance")
           .on_flag({"--preset", kQuantizerGroup})
           .recorded()

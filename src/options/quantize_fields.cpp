@@ -52,7 +52,7 @@ const Fields<QuantizeOptions>& fields() {
   const auto& pt2e = fields<QuantizePt2eOptions>();
   const auto& openvino = fields<OpenVINOQuantizerOptions>();
   static const Fields<O> table{
-      mode_option(&O::mode),
+      same_as(&O::mode, "mode", openvino),
       same_as(&O::preset, "preset", openvino),
       same_as(&O::target_device, "target_device", openvino),
       same_as(&O::subset_size, "subset_size", pt2e),

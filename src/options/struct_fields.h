@@ -7,21 +7,6 @@
 
 namespace tsquant {
 
-/// `mode` of quantize and of OpenVINOQuantizer, with the words of nncf.QuantizationMode.
-template <typename Struct>
-Field<Struct> mode_option(c10::optional<FP8Type> Struct::*member) {
-  Field<Struct> field = option(member, "mode", "fp8 instead of 8-bit integers");
-  field.schema = {{"enum", all_words(mode_words())}};
-  field.get = [member](const Struct& object) -> nlohmann::json {
-    if (!(object.*member)) return nullptr;
-    return word_of(mode_words(), *(object.*member));
-  };
-  field.set = [member](Struct& object, const nlohmann::json& json) {
-    object.*member = *find_word(mode_words(), json.get<std::string>());
-  };
-  return field;
-}
-
 /// A range estimator: an object with "min" and "max", or the name of a ready-made set. Null when nothing is set.
 template <typename Struct>
 Field<Struct> estimator_option(RangeEstimatorParameters Struct::*member, const std::string& name, std::string help) {

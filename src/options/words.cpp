@@ -44,9 +44,9 @@ const Words<QuantizerPropagationRule>& words() {
 }
 
 template <>
-const Words<QuantizationMode>& words() {
-  static const Words<QuantizationMode> table{{"symmetric", QuantizationMode::kSymmetric},
-                                             {"asymmetric", QuantizationMode::kAsymmetric}};
+const Words<QuantizationScheme>& words() {
+  static const Words<QuantizationScheme> table{{"symmetric", QuantizationScheme::kSymmetric},
+                                               {"asymmetric", QuantizationScheme::kAsymmetric}};
   return table;
 }
 
@@ -56,8 +56,10 @@ const Words<FP8Type>& words() {
   return table;
 }
 
-const Words<FP8Type>& mode_words() {
-  static const Words<FP8Type> table{{"fp8_e4m3", FP8Type::kE4M3}, {"fp8_e5m2", FP8Type::kE5M2}};
+template <>
+const Words<QuantizationMode>& words() {
+  static const Words<QuantizationMode> table{{"fp8_e4m3", QuantizationMode::kFP8E4M3},
+                                             {"fp8_e5m2", QuantizationMode::kFP8E5M2}};
   return table;
 }
 

@@ -30,6 +30,8 @@ const Words<OverflowFix>& words();
 template <>
 const Words<QuantizerPropagationRule>& words();
 template <>
+const Words<QuantizationScheme>& words();
+template <>
 const Words<QuantizationMode>& words();
 template <>
 const Words<FP8Type>& words();
@@ -48,8 +50,6 @@ const Words<DropType>& words();
 template <>
 const Words<RestoreMode>& words();
 
-/// "fp8_e4m3" and "fp8_e5m2": nncf.QuantizationMode.
-const Words<FP8Type>& mode_words();
 /// The ready-made sets of RangeEstimatorParameters: "minmax", "mean_minmax", ...
 const Words<RangeEstimatorParameters>& range_estimator_words();
 

@@ -65,7 +65,7 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
   json["input_port"] = or_null(point.input_port);
   const FormatInfo& format = format_info(point.spec.format);
   json["num_bits"] = format.bits;
-  json["mode"] = point.spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
+  json["mode"] = point.spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
   json["signedness_to_force"] = or_null(point.spec.signedness_to_force);
   json["per_channel"] = point.spec.per_channel;
   json["ch_axis"] = point.spec.ch_axis;

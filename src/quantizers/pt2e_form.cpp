@@ -86,7 +86,7 @@ Json spec_json(const QuantizationSpec& spec, PointKind kind) {
   json["quant_min"] = spec.quant_min.value_or(weight ? -levels / 2 : 0);
   json["quant_max"] = spec.quant_max.value_or(weight ? levels / 2 - 1 : levels - 1);
   json["qscheme"] = fmt::format("torch.per_{}_{}", spec.per_channel ? "channel" : "tensor",
-                                spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "affine");
+                                spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "affine");
   json["ch_axis"] = spec.ch_axis;
   return json;
 }

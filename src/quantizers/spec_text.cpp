@@ -7,7 +7,7 @@ namespace tsquant {
 namespace {
 
 std::string integer_text(const QuantizationSpec& spec) {
-  const char* mode = spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
+  const char* mode = spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
   std::string codes = fmt::format("{} bits", format_info(spec.format).bits);
   if (spec.dtype) codes = c10::toString(*spec.dtype);
   if (spec.quant_min && spec.quant_max) codes += fmt::format(" [{}, {}]", *spec.quant_min, *spec.quant_max);

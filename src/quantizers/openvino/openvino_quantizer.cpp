@@ -59,7 +59,7 @@ void set_formats(Annotations& annotations, const OpenVINOQuantizerOptions& optio
   for (auto& point : annotations.points) {
     const auto& params = point.kind == PointKind::kWeight ? options.weights_quantization_params
                                                           : options.activations_quantization_params;
-    point.spec.format = format_of(params.destination_type.value_or(*options.mode));
+    point.spec.format = format_of(params.destination_type.value_or(fp8_type_of(*options.mode)));
   }
 }
 

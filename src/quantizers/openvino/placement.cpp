@@ -12,7 +12,7 @@ namespace tsquant::openvino {
 
 namespace {
 
-Constraints make_constraints(const QuantizationParameters& params, QuantizationMode mode) {
+Constraints make_constraints(const QuantizationParameters& params, QuantizationScheme mode) {
   Constraints constraints;
   constraints.mode = params.mode ? *params.mode : mode;
   constraints.num_bits = params.num_bits;
@@ -63,7 +63,7 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Inse
 void check_overflow_fix(const PlacementGraph& graph, const Placement& placement) {
   for (const auto& point : placement.setup.points) {
     if (point.kind != PointKind::kWeight || !placement.half_range[point.node]) continue;
-    if (point.config().mode == QuantizationMode::kSymmetric) continue;
+    if (point.config().mode == QuantizationScheme::kSymmetric) continue;
     throw Error(ErrorCode::kInvalidArgument, "the overflow fix needs symmetric weights", graph.name_of(point.node),
                 "use symmetric weights, or set overflow_fix to disable");
   }
@@ -109,13 +109,13 @@ std::vector<Fate> describe_fates(const InsertionPointGraph& sites, const Setup& 
 Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerOptions& options,
                            const std::vector<bool>& ignored) {
   const bool mixed = resolved_options(options).preset == QuantizationPreset::kMixed;
-  const auto act_mode = mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+  const auto act_mode = mixed ? QuantizationScheme::kAsymmetric : QuantizationScheme::kSymmetric;
   SolverOptions solver_options;
   solver_options.rule = options.quantizer_propagation_rule;
   solver_options.quantize_outputs = options.quantize_outputs;
   solver_options.attention_values = options.mode.has_value();
   solver_options.activations = make_constraints(options.activations_quantization_params, act_mode);
-  const auto weights = make_constraints(options.weights_quantization_params, QuantizationMode::kSymmetric);
+  const auto weights = make_constraints(options.weights_quantization_params, QuantizationScheme::kSymmetric);
 
   const auto plans = make_hardware_table(options.target_device, eight_bit(options));
   const InferenceGraph inference = make_inference_graph(graph);

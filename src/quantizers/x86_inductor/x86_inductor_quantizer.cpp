@@ -48,7 +48,7 @@ QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat, boo
   pt2e::check_static(is_qat, is_dynamic, "get_default_x86_inductor_quantization_config");
   QuantizationSpec activation;
   activation.formula = QParamsFormula::kTorchAo;
-  activation.mode = QuantizationMode::kAsymmetric;
+  activation.mode = QuantizationScheme::kAsymmetric;
   activation.dtype = c10::kByte;
   activation.quant_min = 0;
   activation.quant_max = reduce_range ? 127 : 255;

@@ -51,7 +51,7 @@ QuantizationConfig get_symmetric_quantization_config(bool is_per_channel, bool i
   check_codes(act_qmin, act_qmax, "act_qmin and act_qmax");
   check_codes(weight_qmin, weight_qmax, "weight_qmin and weight_qmax");
   QuantizationSpec activation = int8_spec(act_qmin, act_qmax);
-  activation.mode = QuantizationMode::kAsymmetric;
+  activation.mode = QuantizationScheme::kAsymmetric;
   activation.observer = ObserverKind::kHistogram;
   QuantizationSpec weight = int8_spec(weight_qmin, weight_qmax);
   weight.per_channel = is_per_channel;

@@ -37,7 +37,7 @@ inline QuantizationSpec spec_of_mode(const std::string& mode, int64_t group_size
       {"nvfp4", Format::kNvFp4},     {"cb4", Format::kCb4},        {"codebook", Format::kCodebook4}};
   QuantizationSpec spec;
   spec.format = kFormats.at(mode);
-  if (mode.find("asym") != std::string::npos) spec.mode = QuantizationMode::kAsymmetric;
+  if (mode.find("asym") != std::string::npos) spec.mode = QuantizationScheme::kAsymmetric;
   if (group_size > 0) {
     spec.group_size = group_size;
     spec.group_axis = axis;

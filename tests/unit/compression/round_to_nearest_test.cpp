@@ -35,7 +35,7 @@ TEST(RoundToNearest, GivesNncfsCodesAndScales) {
     const bool codes = info.integer || spec.format == Format::kCb4 || spec.format == Format::kCodebook4;
     const auto got = codes ? result.codes.to(at::kFloat) : decode(result.codes, spec.format);
     EXPECT_EQ((got != array("q").to(at::kFloat).reshape(weight.sizes())).sum().item<int64_t>(), 0);
-    if (info.integer && spec.mode == QuantizationMode::kAsymmetric) {
+    if (info.integer && spec.mode == QuantizationScheme::kAsymmetric) {
       EXPECT_TRUE(at::equal(result.qparams.zero_point.flatten(), array("zero_point").flatten().to(at::kLong)));
     }
     if (info.scale == ScaleFormat::kE4M3) {
@@ -57,7 +57,7 @@ TEST(RoundToNearest, ErrorIsAtMostOneStep) {
     QuantizationSpec spec;
     spec.format = Format::kInt4;
     spec.group_size = 16;
-    if (asymmetric) spec.mode = QuantizationMode::kAsymmetric;
+    if (asymmetric) spec.mode = QuantizationScheme::kAsymmetric;
     const auto result = round_to_nearest(weight, spec);
     const auto error = (decompress(result) - weight).abs().reshape({16, 4, 16}).amax(2);
     const auto scale = result.qparams.scale.abs();
@@ -72,7 +72,7 @@ TEST(RoundToNearest, ChannelsOfConvolutionsHaveTheirOwnScale) {
   at::manual_seed(2);
   const auto weight = at::randn({6, 3, 2, 2});
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   spec.per_channel = true;
   const auto result = round_to_nearest(weight, spec);
   const auto as_matrix = round_to_nearest(weight.reshape({6, 12}), spec);

@@ -31,8 +31,8 @@ at::Tensor input_importance() {
 std::vector<QuantizationSpec> all_specs() {
   std::vector<QuantizationSpec> specs;
   for (const FormatRow& row : formats()) {
-    for (const auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
-      if (!row.info.integer && mode == QuantizationMode::kAsymmetric) continue;
+    for (const auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
+      if (!row.info.integer && mode == QuantizationScheme::kAsymmetric) continue;
       QuantizationSpec spec;
       spec.format = row.format;
       spec.mode = mode;
@@ -114,7 +114,7 @@ TEST(ScaleSearch, ComesCloseToTheBestOfAFineGrid) {
       QuantizationSpec spec;
       spec.format = Format::kInt2;
       spec.group_size = 16;
-      if (asymmetric) spec.mode = QuantizationMode::kAsymmetric;
+      if (asymmetric) spec.mode = QuantizationScheme::kAsymmetric;
       found += weighted_error(weight, search_scales(weight, spec, importance), importance);
       plain += weighted_error(weight, round_to_nearest(weight, spec), importance);
       best += best_on_a_grid(weight, importance, asymmetric);

@@ -126,7 +126,7 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
             std::string::npos);
   Attempt fp8;
   fp8.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
-  fp8.quantizer_options.mode = FP8Type::kE4M3;
+  fp8.quantizer_options.mode = QuantizationMode::kFP8E4M3;
   EXPECT_NE(
       fp8.message().find("convert_to_mixed_preset is set, but the mixed preset cannot be combined with an fp8 mode"),
       std::string::npos)

@@ -30,7 +30,7 @@ QuantizedModel quantized(const OpenVINOQuantizerOptions& quantizer_options, cons
   return quantize_pt2e(model, quantizer, Dataset::from_tensors({image()}), options);
 }
 
-OpenVINOQuantizerOptions fp8(FP8Type mode) {
+OpenVINOQuantizerOptions fp8(QuantizationMode mode) {
   OpenVINOQuantizerOptions options;
   options.mode = mode;
   return options;
@@ -51,7 +51,7 @@ std::string message_of(const OpenVINOQuantizerOptions& options) {
 }
 
 TEST(Fp8Mode, ComputesWithFp8Codes) {
-  const auto e4m3 = quantized(fp8(FP8Type::kE4M3)), e5m2 = quantized(fp8(FP8Type::kE5M2));
+  const auto e4m3 = quantized(fp8(QuantizationMode::kFP8E4M3)), e5m2 = quantized(fp8(QuantizationMode::kFP8E5M2));
   EXPECT_GT(error_of(e4m3), 1e-4);
   EXPECT_LT(error_of(e4m3), 0.05);
   EXPECT_LT(error_of(e4m3), error_of(e5m2));  // one mantissa bit more
@@ -66,14 +66,14 @@ TEST(Fp8Mode, ComputesWithFp8Codes) {
 
 TEST(Fp8Mode, SavesAndLoads) {
   const auto path = temp_dir() + "/fp8.pt";
-  const auto result = quantized(fp8(FP8Type::kE4M3));
+  const auto result = quantized(fp8(QuantizationMode::kFP8E4M3));
   result.save(path);
   EXPECT_TRUE(
       at::equal(Model::load(path).run({{image()}, {}}).toTensor(), result.model.run({{image()}, {}}).toTensor()));
 }
 
 TEST(Fp8Mode, WeightsAndActivationsCanDiffer) {
-  auto options = fp8(FP8Type::kE4M3);
+  auto options = fp8(QuantizationMode::kFP8E4M3);
   options.activations_quantization_params = FP8QuantizationParameters{FP8Type::kE5M2};
   for (const auto& record : quantized(options).report.quantizers) {
     EXPECT_EQ(record.dtype, record.kind == "weight" ? "f8e4m3" : "f8e5m2");
@@ -83,9 +83,9 @@ TEST(Fp8Mode, WeightsAndActivationsCanDiffer) {
 TEST(Fp8Mode, UnfoldedWeightsStayFloat) {
   QuantizePt2eOptions options;
   options.fold_quantize = false;
-  const auto result = quantized(fp8(FP8Type::kE4M3), options);
+  const auto result = quantized(fp8(QuantizationMode::kFP8E4M3), options);
   EXPECT_EQ(nodes_of_kind(result.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 5u);
-  EXPECT_NEAR(error_of(result), error_of(quantized(fp8(FP8Type::kE4M3))), 1e-6);
+  EXPECT_NEAR(error_of(result), error_of(quantized(fp8(QuantizationMode::kFP8E4M3))), 1e-6);
 }
 
 TEST(Fp8Mode, ScaleMapsTheRangeOnTheLargestValue) {
@@ -102,19 +102,19 @@ TEST(Fp8Mode, ScaleMapsTheRangeOnTheLargestValue) {
 }
 
 TEST(Fp8Mode, RefusesWhatItCannotBeCombinedWith) {
-  auto options = fp8(FP8Type::kE4M3);
+  auto options = fp8(QuantizationMode::kFP8E4M3);
   options.preset = QuantizationPreset::kMixed;
   EXPECT_NE(message_of(options).find("the mixed preset cannot be combined with an fp8 mode"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.target_device = TargetDevice::kNpu;
   EXPECT_NE(message_of(options).find("target_device"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.overflow_fix = OverflowFix::kEnable;
   EXPECT_NE(message_of(options).find("overflow_fix"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.quantize_outputs = true;
   EXPECT_NE(message_of(options).find("quantize_outputs"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.weights_quantization_params.num_bits = 8;
   EXPECT_NE(message_of(options).find("weights_quantization_params"), std::string::npos);
   options = {};
@@ -127,7 +127,7 @@ TEST(Fp8Mode, OtherFormsAreRefused) {
     QuantizePt2eOptions options;
     options.form = form;
     try {
-      quantized(fp8(FP8Type::kE4M3), options);
+      quantized(fp8(QuantizationMode::kFP8E4M3), options);
       ADD_FAILURE() << "form " << static_cast<int>(form) << " was accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);

@@ -42,7 +42,7 @@ TEST(Quantize, ArgumentsReachTheFlow) {
   };
   const auto mixed = run(with([](auto& o, auto&) { o.preset = QuantizationPreset::kMixed; }));
   EXPECT_GT(zero_points(mixed), zero_points(run()));
-  const auto e5m2 = run(with([](auto& o, auto&) { o.mode = FP8Type::kE5M2; }));
+  const auto e5m2 = run(with([](auto& o, auto&) { o.mode = QuantizationMode::kFP8E5M2; }));
   EXPECT_EQ(first(e5m2, "weight").dtype, "f8e5m2");
   const auto ignored = run(with([](auto& o, auto&) { o.ignored_scope.types = {"linear"}; }));
   EXPECT_LT(ignored.report.quantized_count(), run().report.quantized_count());
@@ -100,7 +100,7 @@ TEST(Quantize, EveryAdvancedFieldIsHonoured) {
   }));
   EXPECT_EQ(first(four, "weight").quant_max, 7);
   const auto asymmetric =
-      run(with([](auto&, Advanced& a) { a.activations_quantization_params.mode = QuantizationMode::kAsymmetric; }));
+      run(with([](auto&, Advanced& a) { a.activations_quantization_params.mode = QuantizationScheme::kAsymmetric; }));
   EXPECT_EQ(first(asymmetric, "activation").dtype, "quint8");
   const auto wide =
       run(with([](auto&, Advanced& a) { a.activations_range_estimator_params = RangeEstimatorParameters::minmax(); }));
@@ -222,7 +222,7 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
   };
   contains(message_of([](auto& o, auto&) { o.subset_size = 0; }), "subset_size is 0");
   contains(message_of([](auto& o, Advanced& a) {
-             o.mode = FP8Type::kE4M3;
+             o.mode = QuantizationMode::kFP8E4M3;
              a.overflow_fix = OverflowFix::kFirstLayer;
            }),
            "the overflow fix does not go together with an fp8 mode");
@@ -232,12 +232,12 @@ TEST(Quantize, ValuesThatDoNotGoTogether) {
            }),
            "bit widths other than 8");
   contains(message_of([](auto& o, auto&) {
-             o.mode = FP8Type::kE4M3;
+             o.mode = QuantizationMode::kFP8E4M3;
              o.preset = QuantizationPreset::kMixed;
            }),
            "mixed preset");
   contains(message_of([](auto& o, auto&) {
-             o.mode = FP8Type::kE4M3;
+             o.mode = QuantizationMode::kFP8E4M3;
              o.target_device = TargetDevice::kNpu;
            }),
            "target device");

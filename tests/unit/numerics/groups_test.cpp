@@ -41,7 +41,7 @@ std::string message_of(const std::function<void()>& call) {
 TEST(Groups, EachHasTheScaleThatItWouldHaveAlone) {
   const auto w = weight();
   for (const auto formula : {QParamsFormula::kNncf, QParamsFormula::kTorchAo}) {
-    for (const auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+    for (const auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
       auto spec = in_groups(Format::kInt4, 8);
       spec.formula = formula;
       spec.mode = mode;
@@ -61,7 +61,7 @@ TEST(Groups, EachHasTheScaleThatItWouldHaveAlone) {
           // NNCF widens small channels by the largest of the tensor, which is another one here.
           if (formula == QParamsFormula::kTorchAo) EXPECT_EQ(scale, p.scale.item<float>());
           const auto error = (back[row].narrow(0, group * 8, 8) - part).abs().max().item<float>();
-          EXPECT_LE(error, scale * (mode == QuantizationMode::kAsymmetric ? 0.51 : 1.01)) << row << ' ' << group;
+          EXPECT_LE(error, scale * (mode == QuantizationScheme::kAsymmetric ? 0.51 : 1.01)) << row << ' ' << group;
         }
       }
     }
@@ -136,7 +136,7 @@ TEST(Groups, OfLargeTensorsAreThoseOfTheirRows) {
   const auto x = at::randn({301, 512});
   for (const int64_t axis : {0, 1}) {
     auto spec = in_groups(Format::kInt4, 64, 1);
-    spec.mode = QuantizationMode::kAsymmetric;
+    spec.mode = QuantizationScheme::kAsymmetric;
     const auto whole = axis == 1 ? x : x.t();
     spec.group_axis = axis;
     const auto q = params_of(whole, spec);

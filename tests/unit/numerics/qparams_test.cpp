@@ -34,7 +34,7 @@ TEST(QParams, MeetsNncfsIntervals) {
   ASSERT_GT(records.size(), 500u);
   for (const auto& record : records) {
     QuantizationSpec spec;
-    spec.mode = record["asymmetric"] ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+    spec.mode = record["asymmetric"] ? QuantizationScheme::kAsymmetric : QuantizationScheme::kSymmetric;
     spec.narrow_range = record["narrow"];
     spec.half_range = record["half_range"];
     // The hardware tables force weights of weighted operators to be signed and narrow.
@@ -58,7 +58,7 @@ TEST(QParams, MeetsTorchAo) {
   for (const auto& record : records) {
     QuantizationSpec spec;
     spec.formula = QParamsFormula::kTorchAo;
-    spec.mode = record["symmetric"] ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric;
+    spec.mode = record["symmetric"] ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric;
     spec.dtype = record["dtype"] == "qint8" ? c10::kChar : c10::kByte;
     spec.quant_min = record["quant_min"].get<int64_t>();
     spec.quant_max = record["quant_max"].get<int64_t>();
@@ -103,7 +103,7 @@ TEST(QParams, OptionsChangeTheLevels) {
   q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
   EXPECT_FLOAT_EQ(q.scale.item<float>(), 1.0f / 63.5f);
   spec = {};
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
   EXPECT_EQ(q.dtype, c10::kByte);
   EXPECT_EQ(q.zero_point.item<int64_t>(), 64);
@@ -170,7 +170,7 @@ TEST(QParams, UnsignedLimitsOfSignedDataHaveZeroInTheMiddle) {
   q = choose_qparams(range_of(0, 3), spec, PointKind::kActivation);
   EXPECT_EQ(q.zero_point.item<int64_t>(), 0);
   EXPECT_FLOAT_EQ(q.scale.item<float>(), 3.0f / 255);
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   spec.quant_max = 100;
   q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
   EXPECT_EQ(q.zero_point.item<int64_t>(), 25);
@@ -179,7 +179,7 @@ TEST(QParams, UnsignedLimitsOfSignedDataHaveZeroInTheMiddle) {
 
 TEST(QParams, TheTypeOfTheCodesIsObeyed) {
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   spec.dtype = c10::kChar;
   auto q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
   EXPECT_EQ(q.dtype, c10::kChar);
@@ -238,7 +238,7 @@ TEST(QParams, RefusesNonsense) {
 }
 
 TEST(QParams, ScaleIsUsableForExtremeRanges) {
-  for (auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+  for (auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
     for (bool torch_ao : {false, true}) {
       QuantizationSpec spec;
       spec.mode = mode;
@@ -265,7 +265,7 @@ TEST(Quantize, EqualsLibTorchBitForBit) {
   torch::manual_seed(5);
   const auto x = torch::randn({7, 33}) * 3;
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   const auto q = choose_qparams({x.min().reshape({1}), x.max().reshape({1})}, spec, PointKind::kActivation);
   const auto expected = at::quantize_per_tensor(x, q.scale.item<double>(), q.zero_point.item<int64_t>(), c10::kQUInt8);
   EXPECT_TRUE(at::equal(quantize(x, q), expected.int_repr()));

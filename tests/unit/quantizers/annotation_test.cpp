@@ -36,7 +36,7 @@ TEST(SpecTest, every_field_takes_part_in_the_comparison) {
   const QuantizationSpec base;
   const std::vector<std::function<void(QuantizationSpec&)>> changes = {
       [](auto& s) { s.format = Format::kInt4; },
-      [](auto& s) { s.mode = QuantizationMode::kAsymmetric; },
+      [](auto& s) { s.mode = QuantizationScheme::kAsymmetric; },
       [](auto& s) { s.signedness_to_force = true; },
       [](auto& s) { s.per_channel = true; },
       [](auto& s) { s.ch_axis = 1; },
@@ -262,7 +262,7 @@ TEST(AnnotationsJson, shows_every_field_that_is_set) {
   const GraphView view(model);
   const std::vector<std::pair<std::string, std::function<void(QuantizationSpec&)>>> changes = {
       {"num_bits", [](auto& s) { s.format = Format::kInt4; }},
-      {"mode", [](auto& s) { s.mode = QuantizationMode::kAsymmetric; }},
+      {"mode", [](auto& s) { s.mode = QuantizationScheme::kAsymmetric; }},
       {"signedness_to_force", [](auto& s) { s.signedness_to_force = true; }},
       {"per_channel", [](auto& s) { s.per_channel = true; }},
       {"ch_axis", [](auto& s) { s.ch_axis = 1; }},

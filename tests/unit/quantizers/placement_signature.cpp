@@ -26,7 +26,7 @@ std::string fingerprint(const at::Tensor& tensor) {
 
 std::string describe(const QuantizationSpec& spec) {
   std::string text = fmt::format("{} bits {}", format_info(spec.format).bits,
-                                 spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric");
+                                 spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric");
   if (spec.signedness_to_force) text += *spec.signedness_to_force ? " signed" : " unsigned";
   if (spec.narrow_range) text += " narrow";
   if (spec.half_range) text += " half";

@@ -9,7 +9,7 @@ TEST(SpecText, NamesWhatIsSet) {
   QuantizationSpec spec;
   EXPECT_EQ(spec_text(spec), "8 bits symmetric");
   spec.format = Format::kInt4;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   EXPECT_EQ(spec_text(spec), "4 bits asymmetric");
   spec = {};
   spec.signedness_to_force = false;

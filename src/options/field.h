@@ -12,12 +12,13 @@ namespace tsquant {
 
 /// How the command line names an option.
 struct Flag {
-  std::string name;  ///< "--subset-size", "--smooth-quant,!--no-smooth-quant"; empty: it is not on the command line
-  std::string group;
-  std::string help;                                            ///< empty: that of the field
-  std::vector<std::pair<std::string, nlohmann::json>> choice;  ///< its own words for values; empty: the field's
-  nlohmann::json when_given;  ///< a switch sets this (its negation the opposite); null: the flag takes a value
-  std::function<nlohmann::json(const std::string&)> parse;  ///< for values that have their own form
+  std::string name = {};  ///< "--subset-size", "--smooth-quant,!--no-smooth-quant"; empty: not on the command line
+  std::string group = {};
+  std::string help = {};                                            ///< empty: that of the field
+  std::vector<std::pair<std::string, nlohmann::json>> choice = {};  ///< its own words for values; empty: the field's
+  nlohmann::json when_given =
+      nullptr;  ///< a switch sets this (its negation the opposite); null: the flag takes a value
+  std::function<nlohmann::json(const std::string&)> parse = {};  ///< for values that have their own form
 };
 
 /// One row about one field of an options struct. Flags, JSON keys and schema, checks, recorded text, keys of

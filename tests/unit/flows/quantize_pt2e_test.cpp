@@ -52,13 +52,6 @@ at::Tensor output(const QuantizedModel& result, const at::Tensor& x) { return re
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 const QuantizerRecord& activation(const Report& report, size_t index) {
   for (const auto& record : report.quantizers) {
     if (record.kind == "activation" && index-- == 0) return record;

@@ -130,7 +130,7 @@ TEST_F(DamagedDemo, WrongOptionsAreUsageErrors) {
   EXPECT_EQ(limited("x.pt", {"--max-drop", "0.01", "--ranking-workers", "0"}).code, 2);
   const auto negative = limited("x.pt", {"--max-drop", "-1"});
   EXPECT_EQ(negative.code, 2);
-  EXPECT_NE(negative.err.find("--max-drop is -1"), std::string::npos) << negative.err;
+  EXPECT_NE(negative.err.find("--max-drop: -1 is not allowed"), std::string::npos) << negative.err;
   const auto unlabelled = quantize("x.pt", {"--max-drop", "0.01"});
   EXPECT_EQ(unlabelled.code, 5);
   EXPECT_NE(unlabelled.err.find("top1 needs labels"), std::string::npos) << unlabelled.err;

@@ -14,7 +14,8 @@ struct Outcome {
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
 
-/// Runs the program: with one thread in a copy of this process, with more build/bin/tsquant in a fresh process whose
+/// Runs the program: with one thread in a copy of this process, with more, and the demo, build/bin/tsquant in a fresh
+/// process whose
 /// LibTorch, oneDNN and OpenBLAS start with this many threads.
 Outcome tsquant(const std::vector<std::string>& arguments, int threads = 1);
 

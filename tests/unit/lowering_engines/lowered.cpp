@@ -31,14 +31,16 @@ Lowered lower(const std::string& source, const std::vector<std::pair<std::string
   return lower(Model::from(define(source, params)), engine, probe, cost);
 }
 
-Lowered lower(const Model& model, const std::string& engine, const at::Tensor& probe, LoweringCost cost) {
+Lowered lower(const Model& model, const std::string& engine, const at::Tensor& probe, LoweringCost cost,
+              const RewriteOptions& rewrites) {
   Lowered result{model, model.clone(), {}};
   for (const auto* node : all_nodes(result.lowered.graph()->block())) {
     const auto names = names_of(node);
     if (!names.name.empty()) result.report.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
   }
-  lower_to_engine(result.lowered, engine, cost, {{probe}, {}}, result.report);
-  result.lowered.graph()->lint();
+  RewriteRunner runner(result.lowered, rewrites);
+  lower_to_engine(runner, engine, cost, {{probe}, {}}, result.report);
+  result.report.rewrites = runner.records();
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "passes/rewrite_runner.h"
 #include "tsquant/model.h"
 #include "tsquant/quantize_pt2e.h"
 #include "tsquant/report.h"
@@ -31,7 +32,7 @@ Lowered lower(const std::string& source, const std::vector<std::pair<std::string
               const std::string& engine, const at::Tensor& probe, LoweringCost cost = LoweringCost::kOff);
 
 Lowered lower(const Model& reference, const std::string& engine, const at::Tensor& probe,
-              LoweringCost cost = LoweringCost::kOff);
+              LoweringCost cost = LoweringCost::kOff, const RewriteOptions& rewrites = {});
 
 /// A weight as fold_quantize leaves it: qint8, one scale per output channel.
 at::Tensor quantized_weight(at::IntArrayRef sizes, int64_t axis = 0);

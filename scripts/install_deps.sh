@@ -6,7 +6,7 @@ packages=(
   libtorch-dev libgloo-dev libhwy-dev libopenblas0-pthread
   zlib1g-dev libjemalloc-dev libfmt-dev libgtest-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libvalijson-dev libopencv-dev
-  clang-format graphviz python3-minimal
+  clang-format clang-tidy-14 graphviz python3-minimal
 )
 missing=()
 for package in "${packages[@]}"; do

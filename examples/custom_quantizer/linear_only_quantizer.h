@@ -7,7 +7,7 @@ class LinearOnlyQuantizer : public tsquant::Quantizer {
  public:
   tsquant::Annotations annotate(const tsquant::GraphView& view) const override {
     tsquant::QuantizationSpec activation, weight;
-    activation.mode = tsquant::QuantizationMode::kAsymmetric;
+    activation.mode = tsquant::QuantizationScheme::kAsymmetric;
     weight.per_channel = true;
     weight.signedness_to_force = true;
     weight.narrow_range = true;

@@ -9,7 +9,7 @@ namespace tsquant {
 
 /// Version of the interface between this library and quantizers in shared libraries. It changes when Quantizer,
 /// Annotations or GraphView change their layout; a library built for another version is refused.
-constexpr int kQuantizerInterfaceVersion = 3;
+constexpr int kQuantizerInterfaceVersion = 4;
 
 /// Opens a shared library and makes the quantizer that it registers with TSQUANT_REGISTER_QUANTIZER. The library stays
 /// open until the process ends, because models may hold code and types from it.

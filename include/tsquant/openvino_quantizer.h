@@ -46,7 +46,7 @@ struct IgnoredScope {
 /// Overrides of the hardware table (NNCF's QuantizationParameters): each set field filters the candidates.
 struct QuantizationParameters {
   c10::optional<int64_t> num_bits;  ///< 2 to 8; a number that the table does not list replaces that of its rows
-  c10::optional<QuantizationMode> mode;
+  c10::optional<QuantizationScheme> mode;
   c10::optional<bool> signedness_to_force;
   c10::optional<bool> per_channel;
   c10::optional<bool> narrow_range;  ///< of symmetric weights: replaces that of the table's rows
@@ -56,7 +56,7 @@ struct QuantizationParameters {
 
 /// NNCF's FP8QuantizationParameters; converts to the general struct.
 struct FP8QuantizationParameters {
-  FP8Type destination_type = FP8Type::kE4M3;
+  c10::optional<FP8Type> destination_type = c10::nullopt;  ///< none: the format of the mode
   operator QuantizationParameters() const {  // NOLINT: usable wherever QuantizationParameters are expected
     QuantizationParameters parameters;
     parameters.destination_type = destination_type;
@@ -66,15 +66,18 @@ struct FP8QuantizationParameters {
 
 /// Options of OpenVINOQuantizer; the names and defaults are those of nncf.experimental.torch.fx.OpenVINOQuantizer.
 struct OpenVINOQuantizerOptions {
-  /// NNCF's QuantizationMode: quantize weights and activations to this floating-point format. None: 8-bit integers.
+  /// Quantize weights and activations to this floating-point format. None: 8-bit integers.
   /// activations_ and weights_quantization_params with a destination_type change one of the two.
-  c10::optional<FP8Type> mode = c10::nullopt;
+  c10::optional<QuantizationMode> mode = c10::nullopt;
   /// None: mixed for transformers, performance otherwise.
   c10::optional<QuantizationPreset> preset = c10::nullopt;
-  c10::optional<ModelType> model_type = c10::nullopt;
   TargetDevice target_device = TargetDevice::kAny;
+  c10::optional<ModelType> model_type = c10::nullopt;
   IgnoredScope ignored_scope = {};
-  OverflowFix overflow_fix = OverflowFix::kFirstLayer;
+  /// None: kFirstLayer for 8-bit integers, kDisable for other bit widths and fp8, with which kEnable and kFirstLayer
+  /// are refused. This library's kernels add without overflow on every processor: the fix is for other runtimes, on
+  /// processors without VNNI.
+  c10::optional<OverflowFix> overflow_fix = c10::nullopt;
   bool quantize_outputs = false;
   QuantizationParameters activations_quantization_params = {};
   QuantizationParameters weights_quantization_params = {};
@@ -87,13 +90,17 @@ class OpenVINOQuantizer : public Quantizer {
  public:
   /// @throws Error kInvalidArgument naming the option: num_bits outside 2..8 for activations or weights; a
   ///         destination_type without `mode`; with an fp8 `mode`: a field of integer quantization, the mixed preset, a
-  ///         target device other than ANY and CPU, OverflowFix::kEnable or quantize_outputs
+  ///         target device other than ANY and CPU or quantize_outputs; OverflowFix::kEnable or kFirstLayer with an fp8
+  ///         `mode` or with a num_bits other than 8
   explicit OpenVINOQuantizer(OpenVINOQuantizerOptions options = {});
   /// Replaces the ignored scope of the options as a whole. Its rules are read by `annotate`, which throws Error
   /// kInvalidArgument for a pattern that is no regular expression and, unless `scope.validate` is false, for a rule
   /// that matches nothing and for a sub-graph whose ends are not in the graph.
   void set_ignored_scope(IgnoredScope scope) { options_.ignored_scope = std::move(scope); }
   const OpenVINOQuantizerOptions& options() const { return options_; }
+  QuantizerDescription describe() const override;
+  /// Any option whose value is a word, a number or a truth value. Null in classes that derive from this one.
+  std::unique_ptr<Quantizer> with_option(const std::string& option, const std::string& value) const override;
 
   /// Spells attention that LibTorch computes in one operator (`aten::_transformer_encoder_layer_fwd`,
   /// `aten::_native_multi_head_attention`) as the linear layers, norms and products it consists of, so that each can be

@@ -4,18 +4,32 @@
 #include <c10/util/Optional.h>
 
 #include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tsquant/format.h"
 
 namespace tsquant {
 
-enum class QuantizationMode {
+/// NNCF's QuantizationScheme.
+enum class QuantizationScheme {
   kSymmetric,   ///< zero_point is fixed by the dtype: 0 for signed codes
   kAsymmetric,  ///< zero_point is chosen from the range
 };
 
-/// Floating-point formats of one byte (NNCF's FP8Type).
-enum class FP8Type {
-  kE4M3,  ///< 4 exponent bits, 3 mantissa bits, no infinity; largest value 448
-  kE5M2,  ///< 5 exponent bits, 2 mantissa bits; largest finite value 57344
+/// Which published formula turns a range into scale and zero point.
+enum class QParamsFormula {
+  /// nncf.quantize (calculate_quantizer_parameters, and calculate_convert_parameters for floating-point formats).
+  /// Symmetric codes map the upper bound of the range on the highest code, asymmetric ranges are moved until zero is a
+  /// code, and small ranges are widened.
+  kNncf,
+  /// torch.ao (UniformQuantizationObserverBase): half of the codes cover the largest magnitude, scales are at least
+  /// `eps`. What annotators of PT2E expect.
+  kTorchAo,
+  /// nncf.compress_weights (weight_lowering.py), weights only. Symmetric: the value of largest magnitude becomes the
+  /// lowest code, so that scales are negative where it is positive. Asymmetric: the range as it is, in which zero need
+  /// not lie. Codes are divided by their scale, where the other formulas multiply by its reciprocal.
+  kNncfCompression,
 };
 
 /// How the range of a tensor is found from data.
@@ -35,23 +49,27 @@ enum class ObserverKind {
 
 /// The quantizer configuration of one tensor. Field names follow NNCF's QuantizerConfig and PT2E's QuantizationSpec.
 struct QuantizationSpec {
-  int64_t num_bits = 8;                                    ///< 2..8
-  QuantizationMode mode = QuantizationMode::kSymmetric;    ///< see QuantizationMode
-  c10::optional<bool> signedness_to_force = c10::nullopt;  ///< symmetric only: true int8, false uint8, none: by data
-  bool per_channel = false;                                ///< one scale per slice along ch_axis
+  Format format = Format::kInt8;                             ///< NNCF's num_bits: integer_format(num_bits)
+  QuantizationScheme mode = QuantizationScheme::kSymmetric;  ///< integers only, see QuantizationScheme
+  c10::optional<bool> signedness_to_force = c10::nullopt;    ///< symmetric only: true int8, false uint8, none: by data
+  bool per_channel = false;                                  ///< one scale per slice along ch_axis
   int64_t ch_axis = 0;        ///< channel axis for per_channel; weights: output channels; activations: 1
   bool narrow_range = false;  ///< drop the lowest signed (highest unsigned) level, e.g. [-127, 127]
   bool half_range = false;    ///< overflow fix: use half of the levels of a weight (7-bit weights in int8)
-  /// PT2E-style annotators may fix the codes themselves; when set, these win over the rules above.
+  /// Weights only: this many neighbours along group_axis share a scale, instead of a tensor or a channel; per_channel
+  /// and ch_axis then have no meaning. 0: no groups. It must divide the size of the axis.
+  int64_t group_size = 0;
+  int64_t group_axis = -1;           ///< the axis that is summed over; negative counts from the last, -1
+  std::vector<float> codebook = {};  ///< the levels of kCodebook4 and kCodebook8, ascending
+  QParamsFormula formula = QParamsFormula::kNncf;
+  /// Integers: PT2E-style annotators may fix the type of the codes (int8 or uint8) and their limits. They take the
+  /// place of what format, signedness_to_force and narrow_range say about codes, in both formulas: set `formula` too
+  /// where torch.ao's numbers are wanted.
   c10::optional<c10::ScalarType> dtype = c10::nullopt;
   c10::optional<int64_t> quant_min = c10::nullopt;
   c10::optional<int64_t> quant_max = c10::nullopt;
-  /// Smallest allowed scale of the torch.ao formula; used only when quant_min/quant_max are set.
-  double eps = 1.1920928955078125e-07;
+  double eps = 1.1920928955078125e-07;             ///< kTorchAo: the smallest allowed scale
   ObserverKind observer = ObserverKind::kDefault;  ///< how the range is found
-  /// When set, values are rounded to this floating-point format after scaling, instead of to integers; num_bits,
-  /// signedness, narrow_range and half_range then have no meaning.
-  c10::optional<FP8Type> destination_type = c10::nullopt;
   /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
   c10::optional<double> fixed_scale = c10::nullopt;
   c10::optional<int64_t> fixed_zero_point = c10::nullopt;
@@ -60,5 +78,16 @@ struct QuantizationSpec {
 bool operator==(const QuantizationSpec& a, const QuantizationSpec& b);
 
 enum class PointKind { kActivation, kWeight };
+
+/// Refuses fields that contradict each other or the format, whatever the model: what Quantizer::validate and the
+/// computation of scales both ask.
+/// @param place of the quantizer, for the message
+/// @throws Error kInvalidArgument: one of quant_min and quant_max without the other or not in order; a fixed scale that
+///         is not positive or lacks beside a fixed zero point; limits or fixed parameters of a format that is not an
+///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a codebook
+///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
+///         symmetric weight of 3 bits or more; with kNncfCompression an activation, narrow_range, half_range, a type or
+///         limits of the codes, or a fixed scale
+void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);
 
 }  // namespace tsquant

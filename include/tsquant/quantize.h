@@ -13,8 +13,8 @@ namespace tsquant {
 
 /// The arguments of nncf.quantize after model and data, with NNCF's names and defaults, then what the file holds.
 struct QuantizeOptions {
-  /// NNCF's QuantizationMode: fp8 of this format instead of 8-bit integers.
-  c10::optional<FP8Type> mode = c10::nullopt;
+  /// fp8 of this format instead of 8-bit integers.
+  c10::optional<QuantizationMode> mode = c10::nullopt;
   /// None: mixed for transformers, performance otherwise.
   c10::optional<QuantizationPreset> preset = c10::nullopt;
   TargetDevice target_device = TargetDevice::kAny;
@@ -56,7 +56,8 @@ QuantizeSetup make_quantize_setup(const QuantizeOptions& options);
 QuantizedModel quantize(Model& model, const Dataset& calibration_dataset, const QuantizeOptions& options = {});
 
 /// `quantize` with a limit on the accuracy it may cost (nncf.quantize_with_accuracy_control), by
-/// quantize_pt2e_with_accuracy_control; `control.advanced` are the AdvancedAccuracyRestorerParameters.
+/// quantize_pt2e_with_accuracy_control; `control.advanced_accuracy_restorer_parameters` are the
+/// AdvancedAccuracyRestorerParameters.
 /// @throws Error as make_quantize_setup and quantize_pt2e_with_accuracy_control
 AccuracyControlResult quantize_with_accuracy_control(Model& model, const Dataset& calibration_dataset,
                                                      const Dataset& validation_dataset,

@@ -74,7 +74,7 @@ enum class DropType {
 struct AccuracyControlOptions {
   double max_drop = 0.01;  ///< largest drop that is accepted; not negative
   DropType drop_type = DropType::kAbsolute;
-  AdvancedAccuracyRestorerParameters advanced = {};
+  AdvancedAccuracyRestorerParameters advanced_accuracy_restorer_parameters = {};
 };
 
 /// One step of the search: a group of operators that was returned to float.

@@ -58,6 +58,7 @@ class X86InductorQuantizer : public Quantizer {
   /// view knows that both shapes are equal.
   /// @throws Error kInvalidArgument: a configuration by module name that no operator stands in
   Annotations annotate(const GraphView& view) const override;
+  QuantizerDescription describe() const override { return {"x86_inductor", {}, {}}; }
 
  private:
   OptionalQuantizationConfig global_config_;

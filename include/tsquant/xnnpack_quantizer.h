@@ -58,6 +58,7 @@ class XNNPACKQuantizer : public Quantizer {
   /// Sharing of parameters (`cat`, pooling) is expressed by unified groups.
   /// @throws Error kInvalidArgument: a configuration by module name or type that no operator stands in
   Annotations annotate(const GraphView& view) const override;
+  QuantizerDescription describe() const override { return {"xnnpack", {}, {}}; }
 
  private:
   OptionalQuantizationConfig global_config_;

@@ -51,7 +51,7 @@ std::unique_ptr<Observer> observer_of(const GraphView& view, const QuantizationP
   auto estimator = options.activations_range_estimator;
   if (!repeats && is_default(point, estimator)) {
     estimator = RangeEstimatorParameters::mean_minmax();
-    if (point.spec.mode == QuantizationMode::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
+    if (point.spec.mode == QuantizationScheme::kSymmetric) estimator.max.statistics_type = StatisticsType::kAbsMax;
     return std::make_unique<QuantileRangeObserver>(estimator, options.batchwise, is_model_input(view, point));
   }
   if (repeats) cover_all_iterations(estimator);

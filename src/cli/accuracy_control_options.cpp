@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cli/option_flags.h"
 #include "evaluation/evaluate.h"
+#include "options/tables.h"
 #include "tsquant/error.h"
 
 namespace tsquant::cli {
@@ -87,59 +90,47 @@ DataFile validation_data(const DataArgs& calibration, const AccuracyArgs& args) 
 }  // namespace
 
 void add_accuracy_options(CLI::App& app, AccuracyArgs& args) {
-  const std::string group = "Accuracy control";
-  auto* limit = app.add_option("--max-drop", args.max_drop,
-                               "Return operators to float until the metric drops by no more than this, e.g. 0.01: one "
-                               "point of top1. Exit code 6 when that cannot be reached; the best model is written");
-  limit->group(group);
-  const auto add = [&](CLI::Option* option) { option->group(group)->needs(limit)->capture_default_str(); };
-  add(app.add_option("--drop-type", args.drop_type, "How the drop is computed")
-          ->check(CLI::IsMember({"absolute", "relative"})));
-  add(app.add_option("--validation-data", args.data, "Data that the metric is measured on; default: --data"));
-  add(app.add_option("--validation-labels", args.labels,
-                     "Name of the tensor with the class numbers; default: --labels"));
-  add(app.add_option("--validation-metric", args.metric, "top1, agreement with the float model, or perplexity")
-          ->check(CLI::IsMember({"top1", "agreement", "perplexity"})));
-  add(app.add_option("--validation-batch-size", args.batch_size, "Samples per call of the model")
-          ->check(CLI::PositiveNumber));
-  add(app.add_option("--validation-limit", args.limit, "Use only the first samples; 0: all")
-          ->check(CLI::NonNegativeNumber));
-  add(app.add_option("--ranking-subset-size", args.ranking_subset_size,
-                     "Validation batches that rank the operators; default: --subset-size"));
-  add(app.add_option("--ranking-workers", args.ranking_workers, "Operators ranked at the same time"));
-  add(app.add_option("--max-iterations", args.advanced.max_num_iterations, "Groups of operators tried at most"));
-  add(app.add_option("--restore-mode", args.restore_mode, "What is returned to float")
-          ->check(CLI::IsMember({"activations_and_weights", "only_activations"})));
-  add(app.add_option("--intermediate-dir", args.advanced.intermediate_model_dir,
-                     "Folder for the fully quantized model and the best one so far"));
-  add(app.add_flag("--tune", args.advanced.tune_hyperparams, "Search the options of quantization first"));
-  add(app.add_flag("--convert-to-mixed", args.advanced.convert_to_mixed_preset, "Try the mixed preset first"));
+  auto flags = add_flags(app, args.control);
+  CLI::Option* limit = app.get_option("--max-drop");
+  limit->default_str("");  // without the flag there is no limit
+  args.max_drop = limit;
+  flags.erase(std::find(flags.begin(), flags.end(), limit));
+  flags.push_back(
+      app.add_option("--validation-data", args.data, "Data that the metric is measured on; default: --data"));
+  flags.push_back(app.add_option("--validation-labels", args.labels,
+                                 "Name of the tensor with the class numbers; default: --labels"));
+  flags.push_back(
+      app.add_option("--validation-metric", args.metric, "top1, agreement with the float model, or perplexity")
+          ->check(CLI::IsMember({"top1", "agreement", "perplexity"}))
+          ->capture_default_str());
+  flags.push_back(app.add_option("--validation-batch-size", args.batch_size, "Samples per call of the model")
+                      ->check(CLI::PositiveNumber)
+                      ->capture_default_str());
+  flags.push_back(app.add_option("--validation-limit", args.limit, "Use only the first samples; 0: all")
+                      ->check(CLI::NonNegativeNumber)
+                      ->capture_default_str());
+  for (CLI::Option* flag : flags) flag->group(kAccuracyGroup)->needs(limit);
 }
 
 void check_max_drop(const AccuracyArgs& args) {
-  if (!args.max_drop || *args.max_drop <= 1) return;
+  const double max_drop = args.control.max_drop;
+  if (!args.has_limit() || max_drop <= 1) return;
   // Perplexity is no share; an absolute drop of it may be any number.
-  if (args.metric == "perplexity" && args.drop_type == "absolute") return;
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("a drop of {:g} would allow any result", *args.max_drop),
-              "--max-drop", "give a share between 0 and 1, such as 0.01 for one percent");
+  if (args.metric == "perplexity" && args.control.drop_type == DropType::kAbsolute) return;
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("a drop of {:g} would allow any result", max_drop), "--max-drop",
+              "give a share between 0 and 1, such as 0.01 for one percent");
 }
 
 AccuracyControlResult quantize_within_limit(Model& model, Quantizer& quantizer, const Dataset& calibration,
                                             const DataArgs& calibration_args, const AccuracyArgs& args,
                                             const QuantizePt2eOptions& options) {
-  AccuracyControlOptions control;
-  control.max_drop = *args.max_drop;
-  control.drop_type = args.drop_type == "relative" ? DropType::kRelative : DropType::kAbsolute;
-  control.advanced = args.advanced;
-  control.advanced.ranking_subset_size = args.ranking_subset_size;
-  control.advanced.num_ranking_workers = args.ranking_workers;
-  if (args.restore_mode == "only_activations") control.advanced.restore_mode = RestoreMode::kOnlyActivations;
   const DataFile data = validation_data(calibration_args, args);
   const Validation validation(data, metric_from_string(args.metric), model);
   const auto function = [&](ValidationModel& runner, const Dataset&, const std::vector<int64_t>& indices) {
     return validation(runner, indices);
   };
-  return quantize_pt2e_with_accuracy_control(model, quantizer, calibration, data.dataset, function, control, options);
+  return quantize_pt2e_with_accuracy_control(model, quantizer, calibration, data.dataset, function, args.control,
+                                             options);
 }
 
 std::string accuracy_json(const AccuracyControlResult& result) {
@@ -169,10 +160,10 @@ void require_limit(const AccuracyControlResult& result, const AccuracyArgs& args
   if (result.limit_met) return;
   throw Error(ErrorCode::kAccuracyLimit,
               fmt::format("the {} drops by {:.6g} ({}), {:.6g} more than allowed", args.metric, result.drop,
-                          args.drop_type, result.drop - *args.max_drop),
+                          word_of(words<DropType>(), args.control.drop_type), result.drop - args.control.max_drop),
               output,
               std::string("the best model found was written; allow a larger drop") +
-                  (args.advanced.tune_hyperparams ? "" : " or try --tune"));
+                  (args.control.advanced_accuracy_restorer_parameters.tune_hyperparams ? "" : " or try --tune"));
 }
 
 }  // namespace tsquant::cli

@@ -9,12 +9,12 @@ namespace tsquant::cli {
 
 /// `--max-drop` and what belongs to it.
 struct AccuracyArgs {
-  c10::optional<double> max_drop;  ///< none: quantize without a limit
-  std::string drop_type = "absolute", metric = "top1", restore_mode = "activations_and_weights";
+  AccuracyControlOptions control;
+  const CLI::Option* max_drop = nullptr;
+  bool has_limit() const { return max_drop->count() > 0; }
+  std::string metric = "top1";
   std::string data, labels;  ///< empty: those of the calibration
   int64_t batch_size = 32, limit = 0;
-  AdvancedAccuracyRestorerParameters advanced;
-  c10::optional<int64_t> ranking_subset_size, ranking_workers;
 };
 void add_accuracy_options(CLI::App& app, AccuracyArgs& args);
 

@@ -13,6 +13,7 @@ void add_evaluate(CLI::App& app);
 void add_compare(CLI::App& app);
 void add_benchmark(CLI::App& app);
 void add_report(CLI::App& app);
+void add_options(CLI::App& app);
 void add_demo(CLI::App& app);
 
 }  // namespace tsquant::cli

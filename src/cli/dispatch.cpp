@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   add_compare(app);
   add_benchmark(app);
   add_report(app);
+  add_options(app);
   add_demo(app);
   for (CLI::App* command : app.get_subcommands(nullptr)) explain_values(*command);
   try {

@@ -1,16 +1,22 @@
 #include "cli/flag_names.h"
 
+#include <algorithm>
 #include <cctype>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "cli/option_flags.h"
+#include "options/tables.h"
+
 namespace tsquant::cli {
 
 namespace {
 
-/// What the library says, and the command line's words for it. A name that is the beginning of another comes later.
-const std::vector<std::pair<std::string, std::string>> kNames = {
+using Names = std::vector<std::pair<std::string, std::string>>;
+
+/// What messages say besides the names of options, and the command line's words for it.
+const Names kPhrases = {
     {" (skip_passes)", ""},
     {" (fast_bias_correction is none or disable_bias_correction is true)", " (--bias-correction none)"},
     {"the ignored scope's name", "--ignore-name"},
@@ -19,53 +25,51 @@ const std::vector<std::pair<std::string, std::string>> kNames = {
     {"the ignored scope's sub-graph end", "an end of --ignore-subgraph"},
     {"the ignored scope's sub-graph", "--ignore-subgraph"},
     {"exchange inputs and outputs", "write it the other way round"},
-    {"bias_correction_params.threshold", "--bias-threshold"},
-    {"bias_correction_params.smallest_shift", "--bias-smallest-shift"},
-    {"bias_correction_params.apply_for_all_nodes", "--bias-for-all-nodes"},
-    {"bias_correction_params.reference", "--bias-reference"},
-    {"fast_bias_correction", "--bias-correction"},
-    {"smooth_quant_params.convolution", "--smooth-quant-alpha-convolution"},
-    {"smooth_quant_params.matmul", "--smooth-quant-alpha-matmul"},
-    {"smooth_quant", "--smooth-quant"},
-    {"channel_alignment", "--channel-alignment"},
-    {"activations_quantization_params.per_channel", "--activations-per-channel"},
     {"the fields of activations_quantization_params", "the options --activations-..."},
-    {"activations_quantization_params", "--activations-..."},
-    {"weights_quantization_params.per_channel", "--weights-per-channel"},
     {"the fields of weights_quantization_params", "the options --weights-..."},
+    {"smooth_quant is false", "SmoothQuant does not run"},
+    {"set overflow_fix to disable", "use --overflow-fix disable"},
+    {"set mode to", "use --mode"},
+};
+const Names kOtherNames = {
+    {"activations_quantization_params", "--activations-..."},
     {"weights_quantization_params", "--weights-..."},
-    {"activations_range_estimator_params", "--range-estimator-activations"},
-    {"weights_range_estimator_params", "--range-estimator-weights"},
     {"destination_type", "an fp8 format"},
     {"batchwise_statistics", "--statistics item"},
-    {"statistics_path", "--statistics-path"},
-    {"statistics_out", "--stats-out"},
-    {"statistics_in", "--stats-in"},
-    {"subset_size", "--subset-size"},
-    {"skip_passes", "--skip-pass"},
-    {"allow_empty", "--allow-empty"},
-    {"fold_quantize", "--no-fold"},
-    {"set overflow_fix to disable", "use --overflow-fix disable"},
-    {"overflow_fix", "--overflow-fix"},
-    {"target_device", "--target-device"},
-    {"quantizer_propagation_rule", "--propagation-rule"},
-    {"quantize_outputs", "--quantize-outputs"},
-    {"model_type", "--model-type"},
-    {"set mode to", "use --mode"},
-    {"max_drop", "--max-drop"},
-    {"max_num_iterations", "--max-iterations"},
-    {"ranking_subset_size", "--ranking-subset-size"},
-    {"num_ranking_workers", "--ranking-workers"},
-    {"tune_hyperparams", "--tune"},
-    {"convert_to_mixed_preset", "--convert-to-mixed"},
-    {"intermediate_model_dir", "--intermediate-dir"},
     {"validation_dataset", "--validation-data"},
     {"calibration_dataset", "--data"},
     {"num_bits", "the number of bits"},
 };
 
+/// Messages name the options of the search without the struct that they are in.
+const std::string kSearch = "advanced_accuracy_restorer_parameters.";
+
+template <typename Struct>
+void add_names(Names& names) {
+  for_each_flag(fields<Struct>(), [&](const Field<Struct>& row) {
+    const std::string inner = row.name.rfind(kSearch, 0) == 0 ? row.name.substr(kSearch.size()) : row.name;
+    if (inner.find('_') != std::string::npos) names.emplace_back(inner, first_name(row.flag));
+  });
+}
+
+/// Everything, the longest first: a name may be the beginning of another.
+const Names& all_names() {
+  static const Names names = [] {
+    Names options = kOtherNames;
+    add_names<QuantizePt2eOptions>(options);
+    add_names<OpenVINOQuantizerOptions>(options);
+    add_names<AccuracyControlOptions>(options);
+    std::stable_sort(options.begin(), options.end(),
+                     [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+    Names all = kPhrases;
+    all.insert(all.end(), options.begin(), options.end());
+    return all;
+  }();
+  return names;
+}
+
 /// Names of one word are replaced only where the place of an error is nothing else.
-const std::vector<std::pair<std::string, std::string>> kPlaces = {{"engine", "--engine"}, {"cost", "--cost"}};
+const Names kPlaces = {{"engine", "--engine"}, {"cost", "--cost"}};
 
 bool is_name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '/'; }
 
@@ -82,13 +86,13 @@ std::string replaced(std::string text, const std::string& name, const std::strin
 }
 
 std::string with_flags(std::string text) {
-  for (const auto& [name, flag] : kNames) text = replaced(std::move(text), name, flag);
+  for (const auto& [name, flag] : all_names()) text = replaced(std::move(text), name, flag);
   return text;
 }
 
 /// A place that is a path or an operator's name is the user's, not ours.
 std::string place_with_flags(const std::string& place) {
-  for (const auto* names : {&kNames, &kPlaces}) {
+  for (const auto* names : {&all_names(), &kPlaces}) {
     for (const auto& [name, flag] : *names) {
       if (place == name) return flag;
     }

@@ -170,7 +170,7 @@ void run(const InspectArgs& args) {
     log_line("shapes are unknown: give --input-shape or --data");
   }
   const Placement placement = place(args.model, args.quantizer, sample ? &*sample : nullptr);
-  const auto rules = match_rules(*placement.view, quantizer_options(args.quantizer).ignored_scope);
+  const auto rules = match_rules(*placement.view, args.quantizer.openvino.ignored_scope);
   if (!args.dot.empty()) write_text(args.dot, "graph", dump_dot(*placement.view, &placement.annotations));
   if (!args.svg.empty()) write_svg(args.svg, placement);
   if (!args.json.empty()) {

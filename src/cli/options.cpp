@@ -6,18 +6,16 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "cli/option_flags.h"
 #include "cli/value_checks.h"
-#include "flows/option_names.h"
+#include "options/tables.h"
 #include "tsquant/error.h"
 
 namespace tsquant::cli {
 
 namespace {
 
-const OptionNames<QuantizationMode> kModes = {{"symmetric", QuantizationMode::kSymmetric},
-                                              {"asymmetric", QuantizationMode::kAsymmetric}};
-const OptionNames<FP8Type> kDestinations = {{"f8e4m3", FP8Type::kE4M3}, {"f8e5m2", FP8Type::kE5M2}};
-const OptionNames<c10::ScalarType> kDtypes = {
+const Words<c10::ScalarType> kDtypes = {
     {"float32", c10::kFloat},     {"float", c10::kFloat}, {"float64", c10::kDouble}, {"float16", c10::kHalf},
     {"bfloat16", c10::kBFloat16}, {"int64", c10::kLong},  {"int32", c10::kInt},      {"int16", c10::kShort},
     {"int8", c10::kChar},         {"uint8", c10::kByte},  {"bool", c10::kBool}};
@@ -56,11 +54,11 @@ std::vector<double> numbers(const std::string& text, const std::string& option) 
 
 at::Tensor random_input(const std::string& text, at::Generator generator) {
   const auto parts = split(text, ':');
-  const auto dtype = kDtypes.find(parts.size() > 1 ? parts[1] : "float32");
-  if (parts.size() > 2 || dtype == kDtypes.end()) {
+  const c10::ScalarType* dtype = find_word(kDtypes, parts.size() > 1 ? parts[1] : "float32");
+  if (parts.size() > 2 || !dtype) {
     usage(fmt::format("\"{}\" is no shape", text), "--input-shape",
           fmt::format("write SHAPE[:dtype], for example 1,3,224,224 or 1,16:int64; dtypes: {}",
-                      fmt::join(names_of_values(kDtypes), ", ")));
+                      fmt::join(all_words(kDtypes), ", ")));
   }
   std::vector<int64_t> shape;
   if (!parts[0].empty()) {
@@ -71,10 +69,10 @@ at::Tensor random_input(const std::string& text, at::Generator generator) {
       shape.push_back(static_cast<int64_t>(size));
     }
   }
-  if (c10::isFloatingType(dtype->second)) {
-    return at::rand(shape, generator, at::TensorOptions(c10::kFloat)).to(dtype->second);
+  if (c10::isFloatingType(*dtype)) {
+    return at::rand(shape, generator, at::TensorOptions(c10::kFloat)).to(*dtype);
   }
-  return at::randint(0, 2, shape, generator, at::TensorOptions(c10::kLong)).to(dtype->second);
+  return at::randint(0, 2, shape, generator, at::TensorOptions(c10::kLong)).to(*dtype);
 }
 
 /// A number or truth value: "16000" is an int, "0.5" a float, "true" a bool.
@@ -112,35 +110,6 @@ Dataset with_scalars(const Dataset& data, const std::vector<std::string>& scalar
     return sample;
   };
   return Dataset(data.length(), get, data.batch_size());
-}
-
-/// `--weights-bits` and so on.
-void add_params_options(CLI::App& app, const std::string& name, QuantizationParamsArgs& args) {
-  const std::string prefix = "--" + name + "-", group = "Quantizer";
-  app.add_option(prefix + "bits", args.bits, "Bits of " + name)->check(CLI::Range(2, 8))->group(group);
-  app.add_option(prefix + "mode", args.mode, "Zero point of " + name)
-      ->check(CLI::IsMember(names_of_values(kModes)))
-      ->group(group);
-  app.add_option(prefix + "signed", args.is_signed, "Codes of " + name + ": true or false; default: by the data")
-      ->group(group);
-  app.add_option(prefix + "per-channel", args.per_channel, "One scale per channel of " + name + ": true or false")
-      ->group(group);
-  app.add_option(prefix + "narrow-range", args.narrow_range, "Without the lowest code of " + name + ": true or false")
-      ->group(group);
-  app.add_option(prefix + "fp8", args.destination_type, "With --mode: another format for " + name)
-      ->check(CLI::IsMember(names_of_values(kDestinations)))
-      ->group(group);
-}
-
-QuantizationParameters quantization_params(const QuantizationParamsArgs& args) {
-  QuantizationParameters params;
-  params.num_bits = args.bits;
-  if (!args.mode.empty()) params.mode = kModes.at(args.mode);
-  params.signedness_to_force = args.is_signed;
-  params.per_channel = args.per_channel;
-  params.narrow_range = args.narrow_range;
-  if (!args.destination_type.empty()) params.destination_type = kDestinations.at(args.destination_type);
-  return params;
 }
 
 void load_library(const std::string& path) {
@@ -216,7 +185,7 @@ Sample make_sample(const ShapeArgs& args) {
 }
 
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
-  const std::string group = "Quantizer";
+  const std::string group = kQuantizerGroup;
   args.given = [&app, group] {
     std::vector<std::string> names;
     for (const CLI::Option* option : app.get_options()) {
@@ -228,58 +197,10 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
                  "openvino, x86_inductor, xnnpack, or a shared library with a quantizer of your own")
       ->group(group)
       ->capture_default_str();
-  const auto choice = [&](const std::string& name, std::string& value, const std::string& help,
-                          const std::vector<std::string>& allowed) {
-    app.add_option(name, value, help)->check(CLI::IsMember(allowed))->group(group)->capture_default_str();
-  };
-  choice("--mode", args.mode, "fp8 instead of 8-bit integers", names_of_values(mode_names()));
-  choice("--preset", args.preset, "Default: mixed for transformers, else performance", names_of_values(preset_names()));
-  choice("--model-type", args.model_type, "Kind of network", {"transformer"});
-  choice("--target-device", args.target_device, "Hardware table", names_of_values(target_device_names()));
-  choice("--overflow-fix", args.overflow_fix, "Half range of weights", names_of_values(overflow_fix_names()));
-  choice("--propagation-rule", args.propagation_rule, "Where branches meet", names_of_values(propagation_rule_names()));
-  app.add_flag("--quantize-outputs", args.quantize_outputs, "Quantize the model's outputs too")->group(group);
-  add_params_options(app, "weights", args.weights);
-  add_params_options(app, "activations", args.activations);
-  app.add_option("--ignore-name", args.ignore_names, "Leave this operator in float (name or alias); repeat it")
-      ->allow_extra_args(false)
-      ->group(group);
-  app.add_option("--ignore-pattern", args.ignore_patterns, "Leave operators in float whose name matches; repeat it")
-      ->allow_extra_args(false)
-      ->group(group);
-  app.add_option("--ignore-type", args.ignore_types, "Leave operators of this type in float; repeat it")
-      ->allow_extra_args(false)
-      ->group(group);
-  app.add_option("--ignore-subgraph", args.ignore_subgraphs, "FROM[,FROM]:TO[,TO]: all operators between; repeat it")
-      ->allow_extra_args(false)
-      ->group(group);
-  app.add_option("--skip-pass", args.skip_passes, "Leave out this rewrite of the graph; repeat it")
-      ->allow_extra_args(false)
-      ->group(group);
-  app.add_flag("--lenient-rules", args.lenient_rules, "Accept ignore rules that match nothing")->group(group);
-}
-
-OpenVINOQuantizerOptions quantizer_options(const QuantizerArgs& args) {
-  OpenVINOQuantizerOptions options;
-  if (!args.mode.empty()) options.mode = mode_names().at(args.mode);
-  if (!args.preset.empty()) options.preset = preset_names().at(args.preset);
-  if (!args.model_type.empty()) options.model_type = ModelType::kTransformer;
-  options.target_device = target_device_names().at(args.target_device);
-  options.overflow_fix = overflow_fix_names().at(args.overflow_fix);
-  options.quantizer_propagation_rule = propagation_rule_names().at(args.propagation_rule);
-  options.quantize_outputs = args.quantize_outputs;
-  options.weights_quantization_params = quantization_params(args.weights);
-  options.activations_quantization_params = quantization_params(args.activations);
-  options.ignored_scope.names = args.ignore_names;
-  options.ignored_scope.patterns = args.ignore_patterns;
-  options.ignored_scope.types = args.ignore_types;
-  options.ignored_scope.validate = !args.lenient_rules;
-  for (const auto& text : args.ignore_subgraphs) {
-    const auto ends = split(text, ':');
-    if (ends.size() != 2) usage(fmt::format("\"{}\" is no sub-graph", text), "--ignore-subgraph", "write FROM:TO");
-    options.ignored_scope.subgraphs.push_back({split(ends[0], ','), split(ends[1], ',')});
-  }
-  return options;
+  add_flags(app, args.openvino);
+  for_each_flag(fields<QuantizePt2eOptions>(), [&](const auto& row) {
+    if (row.name == "skip_passes") add_flag(app, row, args.options);
+  });
 }
 
 void add_library_option(CLI::App& app) {

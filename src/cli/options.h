@@ -8,6 +8,7 @@
 #include "tsquant/data_files.h"
 #include "tsquant/model.h"
 #include "tsquant/openvino_quantizer.h"
+#include "tsquant/quantize_pt2e.h"
 
 namespace tsquant::cli {
 
@@ -31,27 +32,15 @@ void add_shape_options(CLI::App& app, ShapeArgs& args);
 /// @throws Error kInvalidArgument
 Sample make_sample(const ShapeArgs& args);
 
-/// QuantizationParameters of weights or activations.
-struct QuantizationParamsArgs {
-  c10::optional<int64_t> bits;
-  std::string mode, destination_type;
-  c10::optional<bool> is_signed, per_channel, narrow_range;
-};
-
 /// The quantizer, and options of OpenVINOQuantizer.
 struct QuantizerArgs {
   std::string quantizer = "openvino";
-  std::string mode, preset, model_type, target_device = "ANY", overflow_fix = "first_layer_only",
-                                        propagation_rule = "merge_all_in_one";
-  std::vector<std::string> ignore_names, ignore_patterns, ignore_types, ignore_subgraphs;
-  std::vector<std::string> skip_passes;  ///< rewrites of the graph
-  bool lenient_rules = false, quantize_outputs = false;
-  QuantizationParamsArgs weights, activations;
+  OpenVINOQuantizerOptions openvino;
+  QuantizePt2eOptions options;                      ///< `skip_passes` belongs to placement; the rest is for quantizing
   std::function<std::vector<std::string>()> given;  ///< names of those of these options that the command line has
 };
+/// With `--skip-pass`.
 void add_quantizer_options(CLI::App& app, QuantizerArgs& args);
-/// @throws Error kInvalidArgument
-OpenVINOQuantizerOptions quantizer_options(const QuantizerArgs& args);
 
 /// `--library`: operators that the model needs; loaded as soon as the option is parsed.
 void add_library_option(CLI::App& app);

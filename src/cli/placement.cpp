@@ -19,7 +19,7 @@ Placement place_quantizers(const std::string& path, const QuantizerArgs& args, c
   result.model = std::make_unique<Model>(Model::load(path));
   require_float(*result.model, path);
   RewriteOptions rewrites;
-  rewrites.skip = args.skip_passes;
+  rewrites.skip = args.options.skip_passes;
   RewriteRunner runner(*result.model, rewrites);
   runner.run_passes(RewritePhase::kFloat);
   transform_model(runner, *quantizer);

@@ -1,17 +1,18 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "cli/accuracy_control_options.h"
-#include "cli/algorithm_options.h"
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/flag_names.h"
 #include "cli/more_data.h"
+#include "cli/option_flags.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
 #include "cli/quantizer_choice.h"
-#include "flows/option_names.h"
+#include "options/tables.h"
 #include "tsquant/quantize.h"
 #include "tsquant/quantize_config.h"
 
@@ -20,14 +21,13 @@ namespace tsquant::cli {
 namespace {
 
 struct QuantizeArgs {
-  std::string model, output, config, form = "decomposed", cost = "table", json;
+  std::string model, output, config, json;
   DataArgs data;
   std::vector<std::string> more_data;
   QuantizerArgs quantizer;
   AccuracyArgs accuracy;
-  AlgorithmArgs algorithms;
-  QuantizePt2eOptions options;
-  bool no_fold = false, refuse_training = false;
+  const CLI::App* command = nullptr;  ///< tells which options were given
+  bool refuse_training = false;
   std::vector<std::string> warnings;
 };
 
@@ -36,7 +36,7 @@ void add_warnings(const QuantizeArgs& args, Report& report) {
 }
 
 void run_within_limit(const QuantizeArgs& args, Model& model, Quantizer& quantizer, const Dataset& calibration) {
-  auto result = quantize_within_limit(model, quantizer, calibration, args.data, args.accuracy, args.options);
+  auto result = quantize_within_limit(model, quantizer, calibration, args.data, args.accuracy, args.quantizer.options);
   stop_if_interrupted();
   add_warnings(args, result.quantized.report);
   result.quantized.save(args.output);
@@ -51,24 +51,28 @@ void run_within_limit(const QuantizeArgs& args, Model& model, Quantizer& quantiz
 }
 
 std::unique_ptr<Quantizer> from_arguments(QuantizeArgs& args) {
-  auto& options = args.options;
-  options.form = form_names().at(args.form);
-  options.cost = cost_names().at(args.cost);
-  options.fold_quantize = !args.no_fold;
-  apply_algorithm_options(args.algorithms, !args.quantizer.model_type.empty(), options);
+  auto& options = args.quantizer.options;
+  const auto& alphas = options.smooth_quant_params;
+  if (args.command->count("--smooth-quant") == 0) {  // nncf.quantize
+    options.smooth_quant = args.quantizer.openvino.model_type && (alphas.matmul >= 0 || alphas.convolution >= 0);
+  }
+  refuse_unused_flags(*args.command, options);
   return make_quantizer(args.quantizer);
+}
+
+/// Whether a configuration file decides about the option, so that the command line cannot.
+bool is_in_config(const std::string& name, const std::string& group) {
+  static const std::set<std::string> groups{kQuantizerGroup, kAlgorithmsGroup, kResultGroup};
+  return groups.count(group) > 0 && name != "skip_passes" && name != "--skip-pass";
 }
 
 /// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
 std::unique_ptr<Quantizer> from_config(QuantizeArgs& args) {
   QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, args.data.options.batch_size));
-  auto& options = setup.options;
-  options.allow_empty = args.options.allow_empty;
-  options.statistics_path = args.options.statistics_path;
-  options.statistics_out = args.options.statistics_out;
-  options.statistics_in = args.options.statistics_in;
-  options.dump_dir = args.options.dump_dir;
-  args.options = options;
+  const QuantizePt2eOptions given = std::exchange(args.quantizer.options, setup.options);
+  for_each_flag(fields<QuantizePt2eOptions>(), [&](const auto& row) {
+    if (!is_in_config(row.name, row.flag.group)) row.set(args.quantizer.options, row.get(given));
+  });
   args.warnings = setup.warnings;
   return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
 }
@@ -77,16 +81,15 @@ void quantize_file(QuantizeArgs& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
   const auto quantizer = args.config.empty() ? from_arguments(args) : from_config(args);
-  args.options.skip_passes = args.quantizer.skip_passes;
-  args.options.progress = console_progress();
+  args.quantizer.options.progress = console_progress();
   Model model = Model::load(args.model, capture);
   const Dataset data =
-      with_more_data(open_data(args.data).dataset, args.data, args.more_data, args.options.subset_size);
-  if (args.accuracy.max_drop) {
+      with_more_data(open_data(args.data).dataset, args.data, args.more_data, args.quantizer.options.subset_size);
+  if (args.accuracy.has_limit()) {
     run_within_limit(args, model, *quantizer, data);
     return;
   }
-  QuantizedModel result = quantize_pt2e(model, *quantizer, data, args.options);
+  QuantizedModel result = quantize_pt2e(model, *quantizer, data, args.quantizer.options);
   stop_if_interrupted();
   add_warnings(args, result.report);
   result.save(args.output);
@@ -100,7 +103,7 @@ void quantize_file(QuantizeArgs& args) {
 void run(QuantizeArgs& args) {
   check_outputs({{"-o", args.output, "model"},
                  {"--json", args.json, "report"},
-                 {"--stats-out", args.options.statistics_out, "statistics"}});
+                 {"--stats-out", args.quantizer.options.statistics_out, "statistics"}});
   check_max_drop(args.accuracy);
   try {
     quantize_file(args);
@@ -110,37 +113,12 @@ void run(QuantizeArgs& args) {
   }
 }
 
-constexpr const char* kResultGroup = "Result";
-
-void add_result_options(CLI::App& app, QuantizeArgs& args) {
-  app.add_option("--form", args.form, "Operators in the file")
-      ->check(CLI::IsMember(names_of_values(form_names())))
-      ->group(kResultGroup)
-      ->capture_default_str();
-  app.add_option("--engine", args.options.engine,
-                 "Lowered form: tsquant (default; runs everywhere), onednn, qnnpack or fbgemm")
-      ->group(kResultGroup);
-  app.add_option(
-         "--cost", args.cost,
-         "Lowered form: operators that are slower on codes stay in float, judged by the rates of all processors "
-         "(table), of this machine (measure), or not at all (off)")
-      ->check(CLI::IsMember(names_of_values(cost_names())))
-      ->group(kResultGroup)
-      ->capture_default_str();
-  app.add_option("--subset-size", args.options.subset_size, "Calibration samples (batches)")
-      ->group(kResultGroup)
-      ->capture_default_str();
-  app.add_flag("--no-fold", args.no_fold, "Keep float weights followed by quantize and dequantize")
-      ->group(kResultGroup);
-}
-
 /// `--config`. What it says about quantization cannot be given on the command line as well.
 void add_config_option(CLI::App& app, std::string& path) {
   auto* config = app.add_option("--config", path, "JSON configuration with all options of quantization, as NNCF's");
   config->check(CLI::ExistingFile);
-  const std::set<std::string> groups{"Quantizer", "Algorithms", kResultGroup};
   for (CLI::Option* option : app.get_options()) {
-    if (groups.count(option->get_group()) && option->get_name() != "--skip-pass") config->excludes(option);
+    if (is_in_config(option->get_name(), option->get_group())) config->excludes(option);
   }
 }
 
@@ -149,19 +127,17 @@ void add_config_option(CLI::App& app, std::string& path) {
 void add_quantize(CLI::App& app) {
   auto args = std::make_shared<QuantizeArgs>();
   auto* command = app.add_subcommand("quantize", "Quantize a model after training, with calibration data");
+  args->command = command;
   command->add_option("model", args->model, "TorchScript file")->required();
   command->add_option("-o,--output", args->output, "File to write")->required();
   add_data_options(*command, args->data, 1, true);
   add_more_data_option(*command, args->more_data);
   add_quantizer_options(*command, args->quantizer);
   add_accuracy_options(*command, args->accuracy);
-  add_algorithm_options(*command, args->algorithms);
-  add_statistics_file_options(*command, args->options);
-  add_result_options(*command, *args);
+  for (const char* group : {kAlgorithmsGroup, kStatisticsGroup, kResultGroup, ""}) {
+    add_flags(*command, args->quantizer.options, {group});
+  }
   add_config_option(*command, args->config);
-  command->add_flag("--allow-empty", args->options.allow_empty, "Accept a model in which nothing is quantized");
-  command->add_option("--dump-dir", args->options.dump_dir,
-                      "Write the graph after each rewrite that changed something into this folder");
   command->add_flag("--refuse-training", args->refuse_training, "Refuse a model saved in training mode");
   add_process_options(*command);
   add_json_option(*command, args->json);

@@ -2,21 +2,28 @@
 
 #include <fmt/format.h>
 
-#include <set>
+#include <algorithm>
 
+#include "cli/option_flags.h"
+#include "options/tables.h"
+#include "quantizers/registry.h"
 #include "tsquant/error.h"
 #include "tsquant/load_quantizer.h"
-#include "tsquant/x86_inductor_quantizer.h"
-#include "tsquant/xnnpack_quantizer.h"
 
 namespace tsquant::cli {
 
 namespace {
 
 /// The other quantizers have few of the options of OpenVINOQuantizer.
-void refuse_others(const QuantizerArgs& args, const std::set<std::string>& allowed) {
+void refuse_others(const QuantizerArgs& args, const std::vector<std::string>& has) {
+  std::vector<std::string> allowed{"--quantizer", "--skip-pass"};
+  for_each_flag(fields<OpenVINOQuantizerOptions>(), [&](const auto& row) {
+    if (std::count(has.begin(), has.end(), row.name) + std::count(has.begin(), has.end(), "*") > 0) {
+      allowed.push_back(first_name(row.flag));
+    }
+  });
   for (const auto& option : args.given ? args.given() : std::vector<std::string>{}) {
-    if (option == "--quantizer" || option == "--skip-pass" || allowed.count(option)) continue;
+    if (std::find(allowed.begin(), allowed.end(), option) != allowed.end()) continue;
     throw Error(ErrorCode::kInvalidArgument, fmt::format("--quantizer {} does not have this option", args.quantizer),
                 option, "leave it out, or use --quantizer openvino");
   }
@@ -29,22 +36,16 @@ bool is_library(const std::string& text) {
 }  // namespace
 
 std::unique_ptr<Quantizer> make_quantizer(const QuantizerArgs& args) {
-  if (args.quantizer == "openvino") return std::make_unique<OpenVINOQuantizer>(quantizer_options(args));
-  if (args.quantizer == "x86_inductor") {
-    refuse_others(args, {});
-    auto quantizer = std::make_unique<X86InductorQuantizer>();
-    quantizer->set_global(get_default_x86_inductor_quantization_config());
-    return quantizer;
-  }
-  if (args.quantizer == "xnnpack") {
-    refuse_others(args, {"--weights-per-channel"});
-    auto quantizer = std::make_unique<XNNPACKQuantizer>();
-    quantizer->set_global(get_symmetric_quantization_config(args.weights.per_channel.value_or(false)));
-    return quantizer;
+  std::vector<std::string> names;
+  for (const auto& row : named_quantizers()) {
+    names.push_back(row.name);
+    if (row.name != args.quantizer) continue;
+    refuse_others(args, row.options);
+    return row.make(args.openvino);
   }
   if (!is_library(args.quantizer)) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("there is no quantizer \"{}\"", args.quantizer), "--quantizer",
-                "use openvino, x86_inductor, xnnpack, or the path of a shared library");
+                fmt::format("use {}, or the path of a shared library", fmt::join(names, ", ")));
   }
   refuse_others(args, {});
   return load_quantizer(args.quantizer);

@@ -4,9 +4,9 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
-#include "flows/check_options.h"
 #include "io/archive_info.h"
 #include "lowering/lowering.h"
+#include "options/words.h"
 #include "tsquant/strip.h"
 
 namespace tsquant::cli {
@@ -26,7 +26,7 @@ std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, 
   if (text.empty()) return {};
   Report report = Report::from_json(text);
   report.options["strip"] = args.format;
-  if (args.format == "native") report.form = form_name(OutputForm::kFakeQuantize);
+  if (args.format == "native") report.form = word_of(words<OutputForm>(), OutputForm::kFakeQuantize);
   report.quantized_bytes = stored_bytes(result);
   report.warnings.insert(report.warnings.end(), result.warnings().begin(), result.warnings().end());
   return {{"tsquant_report.json", report.to_json(/*per_channel=*/false)},

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "tsquant/openvino_quantizer.h"
-
 namespace tsquant {
 
 void warn_about_batches(const Quantizer& quantizer, bool batchwise, Report& report) {
@@ -12,8 +10,7 @@ void warn_about_batches(const Quantizer& quantizer, bool batchwise, Report& repo
   const bool embeds = std::any_of(nodes.begin(), nodes.end(), [](const NodeRecord& node) {
     return node.type == "embedding" || node.type == "embedding_bag";
   });
-  const auto* openvino = dynamic_cast<const OpenVINOQuantizer*>(&quantizer);
-  if (!embeds && !(openvino && openvino->options().model_type == ModelType::kTransformer)) return;
+  if (!embeds && !quantizer.describe().for_transformers) return;
   report.warnings.push_back(
       "statistics per item of a batch can be inaccurate for this model, because the batch need not be dimension 0 "
       "everywhere: when accuracy suffers, switch batchwise_statistics off or calibrate with batches of one");

@@ -6,7 +6,6 @@
 
 #include "flows/quantized_value_flow.h"
 #include "graph/op_table.h"
-#include "numerics/fp8.h"
 
 namespace tsquant {
 
@@ -129,7 +128,8 @@ void describe_quantizers(Report& report, const Annotations& annotations, const Q
     record.kind = point.kind == PointKind::kWeight ? "weight" : "activation";
     record.node = point.node;
     record.input_port = point.input_port.value_or(-1);
-    record.dtype = q.destination_type ? format_name(*q.destination_type) : q.dtype == c10::kChar ? "qint8" : "quint8";
+    const bool integer = format_info(q.format).integer;
+    record.dtype = !integer ? to_string(q.format) : q.dtype == c10::kChar ? "qint8" : "quint8";
     record.quant_min = q.quant_min;
     record.quant_max = q.quant_max;
     const auto scale = q.scale.to(c10::kDouble).contiguous(), zero_point = q.zero_point.to(c10::kLong).contiguous();

@@ -7,8 +7,6 @@
 
 namespace tsquant {
 
-const char* form_name(OutputForm form);
-
 /// Refuses values that make no sense before anything is computed.
 /// @throws Error kInvalidArgument, kDataset
 void check_options(const QuantizePt2eOptions& options, const Dataset& dataset);

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "evaluation/runnable.h"
-#include "flows/check_options.h"
 #include "graph/node_lists.h"
+#include "numerics/formats.h"
+#include "options/words.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -16,13 +19,31 @@ namespace {
   throw Error(ErrorCode::kInvalidArgument, message, point.node + port, advice);
 }
 
+/// The form is one of those that the table of formats names.
+void check_format(const QuantizationPoint& point, OutputForm form) {
+  const FormatRow& row = row_of(point.spec.format);
+  const bool groups = point.spec.group_size > 0;
+  const auto& forms = groups ? row.group_forms : row.forms;
+  if (std::find(forms.begin(), forms.end(), form) != forms.end()) return;
+  std::vector<std::string> names;
+  for (const OutputForm other : forms) names.emplace_back(word_of(words<OutputForm>(), other));
+  refuse(point,
+         fmt::format("{}{} cannot be written in the {} form", row.info.name,
+                     groups ? fmt::format(" in groups of {}", point.spec.group_size) : "",
+                     word_of(words<OutputForm>(), form)),
+         names.empty() ? "no form holds it; choose another format or group size"
+                       : fmt::format("use the {} form", fmt::join(names, " or ")));
+}
+
 void check_dtype(const QuantizationPoint& point, OutputForm form) {
   const auto& dtype = point.spec.dtype;
   if (!dtype) return;
   for (const auto byte : {c10::kChar, c10::kByte, c10::kQInt8, c10::kQUInt8}) {
     if (*dtype == byte) return;
   }
-  refuse(point, fmt::format("codes of type {} cannot be written in the {} form", toString(*dtype), form_name(form)),
+  refuse(point,
+         fmt::format("codes of type {} cannot be written in the {} form", toString(*dtype),
+                     word_of(words<OutputForm>(), form)),
          "use an 8-bit signed or unsigned integer");
 }
 
@@ -51,10 +72,7 @@ void require_float(const Model& model, const std::string& path) {
 
 void check_supported(const GraphView& view, const Annotations& annotations, OutputForm form) {
   for (const auto& point : annotations.points) {
-    if (point.spec.destination_type && form != OutputForm::kDecomposed) {
-      refuse(point, fmt::format("fp8 quantizers cannot be written in the {} form", form_name(form)),
-             "use the decomposed form");
-    }
+    check_format(point, form);
     check_dtype(point, form);
     check_axis(point, view);
   }

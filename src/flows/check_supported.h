@@ -11,8 +11,9 @@ namespace tsquant {
 /// @throws Error kUnsupportedModel naming the first quantized operator
 void require_float(const Model& model, const std::string& path = "forward");
 
-/// Refuses specs that the requested form cannot hold or would compute differently from what the spec says: fp8 outside
-/// the decomposed form, codes wider than a byte, an axis that the tensor does not have.
+/// Refuses specs that the requested form cannot hold or would compute differently from what the spec says: formats and
+/// groups whose row in the table of formats does not name the form, codes wider than a byte, an axis that the tensor
+/// does not have.
 /// Specs that a kernel of the lowered form does not take are no error: those operators stay as Q/DQ around float ones,
 /// which gives the same numbers, and the report says so.
 /// @throws Error kInvalidArgument naming the node, the spec and the form

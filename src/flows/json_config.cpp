@@ -5,8 +5,8 @@
 #include <sstream>
 
 #include "flows/json_schema.h"
-#include "flows/option_names.h"
 #include "io/json_text.h"
+#include "options/tables.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_config.h"
 
@@ -15,26 +15,6 @@ namespace tsquant {
 namespace {
 
 using nlohmann::json;
-
-const OptionNames<StatisticsType> kStatistics = {{"min", StatisticsType::kMin},
-                                                 {"max", StatisticsType::kMax},
-                                                 {"abs_max", StatisticsType::kAbsMax},
-                                                 {"quantile", StatisticsType::kQuantile},
-                                                 {"abs_quantile", StatisticsType::kAbsQuantile},
-                                                 {"mean", StatisticsType::kMean},
-                                                 {"raw", StatisticsType::kRaw}};
-const OptionNames<AggregatorType> kAggregators = {{"min", AggregatorType::kMin},
-                                                  {"max", AggregatorType::kMax},
-                                                  {"mean", AggregatorType::kMean},
-                                                  {"median", AggregatorType::kMedian},
-                                                  {"mean_no_outliers", AggregatorType::kMeanNoOutliers},
-                                                  {"median_no_outliers", AggregatorType::kMedianNoOutliers},
-                                                  {"histogram", AggregatorType::kHistogram}};
-const OptionNames<QuantizationMode> kModes = {{"symmetric", QuantizationMode::kSymmetric},
-                                              {"asymmetric", QuantizationMode::kAsymmetric}};
-const OptionNames<FP8Type> kDestinations = {{"f8e4m3", FP8Type::kE4M3}, {"f8e5m2", FP8Type::kE5M2}};
-const OptionNames<BiasReference> kReferences = {{"simulated", BiasReference::kSimulated},
-                                                {"collected", BiasReference::kCollected}};
 
 /// Sets `target` when the object has the key. The schema has checked types and names before.
 template <typename Target>
@@ -45,10 +25,6 @@ template <typename Value>
 void read(const json& object, const char* key, c10::optional<Value>& target) {
   if (object.contains(key)) target = object.at(key).get<Value>();
 }
-template <typename Value, typename Target>
-void read(const json& object, const char* key, const OptionNames<Value>& names, Target& target) {
-  if (object.contains(key)) target = names.at(object.at(key).get<std::string>());
-}
 
 /// Reads one configuration; keeps where it came from for messages.
 class ConfigReader {
@@ -58,9 +34,10 @@ class ConfigReader {
 
   QuantizeOptions options() {
     const json& compression = document_.at("compression");
-    read(document_, "target_device", target_device_names(), options_.target_device);
-    read_arguments(compression);
-    if (compression.contains("advanced_parameters")) read_advanced(compression.at("advanced_parameters"));
+    for (const auto& row : fields<QuantizeOptions>()) {
+      const json& object = row.name == "target_device" ? document_ : compression;  // where NNCF's files have it
+      if (object.contains(row.name)) set(row, object.at(row.name));
+    }
     read_nncf(compression);
     return options_;
   }
@@ -75,93 +52,13 @@ class ConfigReader {
     if (a && b) refuse(first, fmt::format("compression.{} gives this value too", second), "keep one of them");
   }
 
-  void read_arguments(const json& compression) {
-    read(compression, "mode", mode_names(), options_.mode);
-    read(compression, "preset", preset_names(), options_.preset);
-    if (compression.contains("model_type")) options_.model_type = ModelType::kTransformer;
-    read(compression, "subset_size", options_.subset_size);
-    read(compression, "fast_bias_correction", options_.fast_bias_correction);
-    read(compression, "form", form_names(), options_.form);
-    read(compression, "engine", options_.engine);
-    read(compression, "cost", cost_names(), options_.cost);
-    if (!compression.contains("ignored_scope")) return;
-    const json& scope = compression.at("ignored_scope");
-    auto& ignored = options_.ignored_scope;
-    read(scope, "names", ignored.names);
-    read(scope, "patterns", ignored.patterns);
-    read(scope, "types", ignored.types);
-    read(scope, "validate", ignored.validate);
-    for (const auto& subgraph : scope.value("subgraphs", json::array())) {
-      ignored.subgraphs.push_back({subgraph.at("inputs"), subgraph.at("outputs")});
+  void set(const Field<QuantizeOptions>& row, const json& value) {
+    try {
+      row.set(options_, value);
+    } catch (const Error& error) {  // words that the schema leaves to the option
+      const std::string outer = row.name == error.place() ? "" : row.name + ".";
+      refuse(fmt::format("compression.{}{}", outer, error.place()), error.message(), error.advice());
     }
-  }
-
-  void read_advanced(const json& object) {
-    auto& advanced = options_.advanced_parameters;
-    read(object, "overflow_fix", overflow_fix_names(), advanced.overflow_fix);
-    read(object, "quantize_outputs", advanced.quantize_outputs);
-    read(object, "inplace_statistics", advanced.inplace_statistics);
-    read(object, "disable_channel_alignment", advanced.disable_channel_alignment);
-    read(object, "disable_bias_correction", advanced.disable_bias_correction);
-    read(object, "batchwise_statistics", advanced.batchwise_statistics);
-    read(object, "quantizer_propagation_rule", propagation_rule_names(), advanced.quantizer_propagation_rule);
-    read_params(object, "activations_quantization_params", advanced.activations_quantization_params);
-    read_params(object, "weights_quantization_params", advanced.weights_quantization_params);
-    read_estimator(object, "activations_range_estimator_params", advanced.activations_range_estimator_params);
-    read_estimator(object, "weights_range_estimator_params", advanced.weights_range_estimator_params);
-    if (object.contains("bias_correction_params")) {
-      const json& source = object.at("bias_correction_params");
-      read(source, "apply_for_all_nodes", advanced.bias_correction_params.apply_for_all_nodes);
-      read(source, "threshold", advanced.bias_correction_params.threshold);
-      read(source, "reference", kReferences, advanced.bias_correction_params.reference);
-      read(source, "smallest_shift", advanced.bias_correction_params.smallest_shift);
-    }
-    if (object.contains("smooth_quant_alphas")) {
-      read(object.at("smooth_quant_alphas"), "convolution", advanced.smooth_quant_alphas.convolution);
-      read(object.at("smooth_quant_alphas"), "matmul", advanced.smooth_quant_alphas.matmul);
-    }
-    read(object, "smooth_quant_alpha", advanced.smooth_quant_alpha);
-    if (!object.contains("backend_params")) return;
-    for (const auto& [key, value] : object.at("backend_params").items()) {
-      advanced.backend_params[key] = value.is_string() ? value.get<std::string>() : value.dump();
-    }
-  }
-
-  static void read_params(const json& object, const char* key, QuantizationParameters& params) {
-    if (!object.contains(key)) return;
-    const json& source = object.at(key);
-    read(source, "num_bits", params.num_bits);
-    read(source, "mode", kModes, params.mode);
-    read(source, "signedness_to_force", params.signedness_to_force);
-    read(source, "per_channel", params.per_channel);
-    read(source, "narrow_range", params.narrow_range);
-    read(source, "destination_type", kDestinations, params.destination_type);
-  }
-
-  static void read_collector(const json& object, const char* key, StatisticsCollectorParameters& collector) {
-    if (!object.contains(key)) return;
-    const json& source = object.at(key);
-    read(source, "statistics_type", kStatistics, collector.statistics_type);
-    read(source, "aggregator_type", kAggregators, collector.aggregator_type);
-    read(source, "clipping_value", collector.clipping_value);
-    read(source, "quantile_outlier_prob", collector.quantile_outlier_prob);
-  }
-
-  void read_estimator(const json& object, const char* key, RangeEstimatorParameters& estimator) const {
-    if (!object.contains(key)) return;
-    const json& source = object.at(key);
-    if (!source.is_string()) {
-      read_collector(source, "min", estimator.min);
-      read_collector(source, "max", estimator.max);
-      return;
-    }
-    const auto found = range_estimator_names().find(source.get<std::string>());
-    if (found == range_estimator_names().end()) {
-      refuse(fmt::format("compression.advanced_parameters.{}", key), fmt::format("{} is not allowed", source.dump()),
-             fmt::format("use an object with min and max, or {}",
-                         fmt::join(names_of_values(range_estimator_names()), ", ")));
-    }
-    estimator = found->second;
   }
 
   /// The keys of NNCF's configuration files.
@@ -172,7 +69,9 @@ class ConfigReader {
       require_one(compression.contains(key), own.contains(key), fmt::format("compression.{}", key),
                   fmt::format("advanced_parameters.{}", key));
     }
-    read(compression, "overflow_fix", overflow_fix_names(), advanced.overflow_fix);
+    if (compression.contains("overflow_fix")) {
+      ValueCodec<c10::optional<OverflowFix>>::read(compression.at("overflow_fix"), advanced.overflow_fix);
+    }
     read(compression, "quantize_outputs", advanced.quantize_outputs);
     read_group(compression, "activations", advanced.activations_quantization_params);
     read_group(compression, "weights", advanced.weights_quantization_params);
@@ -193,7 +92,9 @@ class ConfigReader {
                 "advanced_parameters." + own);
     const json& source = compression.at(group);
     read(source, "bits", params.num_bits);
-    read(source, "mode", kModes, params.mode);
+    if (source.contains("mode")) {
+      ValueCodec<c10::optional<QuantizationScheme>>::read(source.at("mode"), params.mode);
+    }
     read(source, "signed", params.signedness_to_force);
     read(source, "per_channel", params.per_channel);
   }

@@ -79,9 +79,9 @@ void annotate(PreparedModel& prepared, const Quantizer& quantizer, const Quantiz
 }
 
 CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset,
-                                       const Report& report) {
+                                       std::map<std::string, std::string> settings) {
   CalibrationOptions calibration;
-  calibration.settings = deciding_options(report);
+  calibration.settings = std::move(settings);
   calibration.subset_size = options.subset_size;
   calibration.batchwise = options.batchwise_statistics.value_or(dataset.batch_size() > 1);
   calibration.inplace = options.inplace_statistics;
@@ -197,7 +197,8 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   if (!options.dump_dir.empty()) start_dumps(options.dump_dir, *prepared.model);
   RewriteRunner runner(*prepared.model, rewrite_options(options, prepared.first));
   normalise(runner, quantizer);
-  CalibrationOptions calibration = calibration_options(options, calibration_dataset, report);
+  CalibrationOptions calibration =
+      calibration_options(options, calibration_dataset, deciding_options(quantizer, options));
   run_pre_annotation_algorithms(runner, report, clock, calibration_dataset, options, calibration);
 
   clock.start("annotate");

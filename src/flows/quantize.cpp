@@ -3,20 +3,18 @@
 #include <fmt/format.h>
 
 #include "algorithms/smooth_quant.h"
-#include "flows/option_names.h"
+#include "options/common_fields.h"
+#include "options/tables.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
 
-constexpr const char* kPlace = "advanced_parameters";
-
 OutputForm form_from_name(const std::string& name) {
-  const auto found = form_names().find(name);
-  if (found != form_names().end()) return found->second;
+  if (const auto* found = find_word(words<OutputForm>(), name)) return *found;
   throw Error(ErrorCode::kInvalidArgument, fmt::format("unknown form \"{}\"", name), "backend_params.form",
-              fmt::format("use one of {}", fmt::join(names_of_values(form_names()), ", ")));
+              fmt::format("use one of {}", fmt::join(all_words(words<OutputForm>()), ", ")));
 }
 
 bool truth_value(const std::string& text, const std::string& place) {
@@ -32,8 +30,6 @@ bool truth_value(const std::string& text, const std::string& place) {
 /// Options that NNCF has no argument for: given directly, or by name as NNCF's backends take theirs.
 void apply_backend_params(QuantizePt2eOptions& result, const QuantizeOptions& options) {
   c10::optional<OutputForm> form = options.form;
-  result.engine = options.engine;
-  result.cost = options.cost;
   for (const auto& [key, value] : options.advanced_parameters.backend_params) {
     if (key == "compress_weights") {
       result.fold_quantize = truth_value(value, "backend_params." + key);
@@ -50,21 +46,6 @@ void apply_backend_params(QuantizePt2eOptions& result, const QuantizeOptions& op
     }
   }
   if (form) result.form = *form;
-}
-
-/// NNCF chooses a fix that was not named by mode and bit width, and refuses one that was named and does not fit. The
-/// quantizer knows no unnamed one, so the second half is here.
-void apply_overflow_fix(OpenVINOQuantizerOptions& quantizer, const AdvancedQuantizationParameters& advanced) {
-  if (!advanced.overflow_fix) return;
-  quantizer.overflow_fix = *advanced.overflow_fix;
-  if (*advanced.overflow_fix == OverflowFix::kDisable) return;
-  const bool eight_bit = advanced.activations_quantization_params.num_bits.value_or(8) == 8 &&
-                         advanced.weights_quantization_params.num_bits.value_or(8) == 8;
-  if (!quantizer.mode && eight_bit) return;
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("the overflow fix does not go together with {}",
-                          quantizer.mode ? "an fp8 mode" : "bit widths other than 8"),
-              std::string(kPlace) + ".overflow_fix", "leave it unset or disable it");
 }
 
 /// SmoothQuant is part of the flow for transformers only; the deprecated alpha wins over the one of linear layers.
@@ -103,35 +84,19 @@ void add_remarks(QuantizedModel& result, const QuantizeSetup& setup) {
 QuantizeSetup make_quantize_setup(const QuantizeOptions& options) {
   const auto& advanced = options.advanced_parameters;
   QuantizeSetup setup;
-  auto& quantizer = setup.quantizer;
-  quantizer.mode = options.mode;
-  quantizer.preset = options.preset;
-  quantizer.model_type = options.model_type;
-  quantizer.target_device = options.target_device;
-  quantizer.ignored_scope = options.ignored_scope;
-  quantizer.quantize_outputs = advanced.quantize_outputs;
-  quantizer.activations_quantization_params = advanced.activations_quantization_params;
-  quantizer.weights_quantization_params = advanced.weights_quantization_params;
-  quantizer.quantizer_propagation_rule = advanced.quantizer_propagation_rule;
-  apply_overflow_fix(quantizer, advanced);
-
+  // Options of the same name mean the same; the others are translated below.
   auto& pt2e = setup.options;
-  pt2e.subset_size = options.subset_size;
-  pt2e.inplace_statistics = advanced.inplace_statistics;
-  pt2e.batchwise_statistics = advanced.batchwise_statistics;
-  if (advanced.disable_bias_correction) {
-    pt2e.fast_bias_correction = c10::nullopt;
-  } else {
-    pt2e.fast_bias_correction = options.fast_bias_correction;
-  }
-  pt2e.bias_correction_params = advanced.bias_correction_params;
+  copy_common(options, setup.quantizer);
+  copy_common(options, pt2e);
+  copy_common(advanced, setup.quantizer);
+  copy_common(advanced, pt2e);
+  if (advanced.disable_bias_correction) pt2e.fast_bias_correction = c10::nullopt;
   pt2e.channel_alignment = !advanced.disable_channel_alignment;
-  pt2e.activations_range_estimator_params = advanced.activations_range_estimator_params;
-  pt2e.weights_range_estimator_params = advanced.weights_range_estimator_params;
   pt2e.do_copy = options.do_copy;
   pt2e.progress = options.progress;
   apply_smooth_quant(setup, options);
   apply_backend_params(pt2e, options);
+  OpenVINOQuantizer checked(setup.quantizer);  // throws
   return setup;
 }
 

@@ -12,7 +12,7 @@ namespace tsquant {
 void record_options(Report& report, const Quantizer& quantizer, const QuantizePt2eOptions& options,
                     const Dataset& dataset);
 
-/// Those of the recorded options that decide which tensors calibration observes and how.
-std::map<std::string, std::string> deciding_options(const Report& report);
+/// The options that decide which tensors calibration observes and how: keys of the statistics.
+std::map<std::string, std::string> deciding_options(const Quantizer& quantizer, const QuantizePt2eOptions& options);
 
 }  // namespace tsquant

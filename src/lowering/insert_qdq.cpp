@@ -20,9 +20,9 @@ using torch::jit::Use;
 using torch::jit::Value;
 
 bool same_parameters(const QParams& a, const QParams& b) {
-  return a.destination_type == b.destination_type && a.dtype == b.dtype && a.per_channel == b.per_channel &&
-         (!a.per_channel || a.axis == b.axis) && a.quant_min == b.quant_min && a.quant_max == b.quant_max &&
-         at::equal(a.scale, b.scale) && at::equal(a.zero_point, b.zero_point);
+  return a.format == b.format && a.dtype == b.dtype && a.per_channel == b.per_channel &&
+         (!a.per_channel || a.axis == b.axis) && a.group_size == b.group_size && a.quant_min == b.quant_min &&
+         a.quant_max == b.quant_max && at::equal(a.scale, b.scale) && at::equal(a.zero_point, b.zero_point);
 }
 
 /// Uses that one quantizer feeds. A group without uses stands after its value, for all consumers.
@@ -166,7 +166,7 @@ class Inserter {
       for (Value* argument : dequantize_arguments(*model_.graph(), *group.qparams)) dequantize->addInput(argument);
     }
     const auto codes = quantize(tensor.detach(), *group.qparams);
-    set_param(model_, dequantize, 0, group.qparams->destination_type ? codes : make_quantized(codes, *group.qparams));
+    set_param(model_, dequantize, 0, is_libtorchs(*group.qparams) ? make_quantized(codes, *group.qparams) : codes);
   }
 
   void insert_before(const Group& group) {

@@ -6,7 +6,6 @@
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
-#include "numerics/fp8.h"
 
 namespace tsquant {
 
@@ -79,11 +78,11 @@ bool read_parameters(const Model& model, const Node* node, AffineNode& a) {
 }  // namespace
 
 bool can_insert_quantize(const QParams& q, int64_t rank) {
-  return q.destination_type || !q.per_channel || uses_all_levels(q) || rank > q.axis;
+  return !is_libtorchs(q) || !q.per_channel || uses_all_levels(q) || rank > q.axis;
 }
 
 Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
-  if (q.destination_type) {
+  if (!is_libtorchs(q)) {
     std::vector<Value*> inputs{x};
     for (Value* argument : dequantize_arguments(graph, q)) inputs.push_back(argument);
     return insert_op(graph, "tsquant::quantize_fp8", inputs);
@@ -102,13 +101,13 @@ Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
 }
 
 std::string dequantize_kind(const QParams& q) {
-  return q.destination_type ? "tsquant::dequantize_fp8" : "aten::dequantize";
+  return is_libtorchs(q) ? "aten::dequantize" : "tsquant::dequantize_fp8";
 }
 
 std::vector<Value*> dequantize_arguments(Graph& graph, const QParams& q) {
-  if (!q.destination_type) return {};
+  if (is_libtorchs(q)) return {};
   return {graph.insertConstant(q.scale), graph.insertConstant(q.per_channel ? c10::IValue(q.axis) : c10::IValue()),
-          graph.insertConstant(format_name(*q.destination_type))};
+          graph.insertConstant(to_string(q.format))};
 }
 
 Value* insert_dequantize(Graph& graph, Value* x, const QParams& q) {

@@ -4,30 +4,38 @@
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "tsquant/quantization_spec.h"
 #include "tsquant/range.h"
 
 namespace tsquant {
 
-/// Quantization parameters of one tensor: q = clamp(round(x / scale) + zero_point, quant_min, quant_max).
+/// Quantization parameters of one tensor. Integers: q = clamp(round(x / scale) + zero_point, quant_min, quant_max).
+/// Other formats: x is about decode(code) * scale * tensor_scale; quant_min, quant_max and zero_point are those of
+/// bytes, 0, 255 and 0.
 struct QParams {
-  at::Tensor scale;       ///< float32 [1] or [channels]
-  at::Tensor zero_point;  ///< int64 [1] or [channels]
+  Format format = Format::kInt8;
+  QParamsFormula formula = QParamsFormula::kNncf;
+  at::Tensor scale;       ///< float32 [1] or [channels]; with groups the shape of x, group_axis divided by group_size
+  at::Tensor zero_point;  ///< int64, in the shape of scale
+  /// Formats with ScaleFormat::kE4M3: float32 [1], a factor of all scales. Undefined: 1.
+  at::Tensor tensor_scale = {};
+  std::vector<float> codebook = {};  ///< of kCodebook4 and kCodebook8
   int64_t quant_min = -128, quant_max = 127;
-  c10::ScalarType dtype = c10::kChar;  ///< kChar or kByte
+  c10::ScalarType dtype = c10::kChar;  ///< of the codes: kChar or kByte
   bool per_channel = false;
   int64_t axis = 0;
-  /// Set: codes are bytes of this floating-point format, x is about decode(code) * scale; zero_point is 0.
-  c10::optional<FP8Type> destination_type = c10::nullopt;
-  Range range;  ///< the range that was asked for
+  int64_t group_size = 0;   ///< 0: no groups; else per_channel is false
+  int64_t group_axis = -1;  ///< negative counts from the last axis
+  Range range;              ///< the range that was asked for
 };
 
 using QParamTable = std::map<int64_t, QParams>;
 
-/// Range -> scale and zero_point. Uses NNCF's formulas (calculate_quantizer_parameters and the FX conversion), or
-/// torch.ao's (UniformQuantizationObserverBase) when spec.quant_min/quant_max are set. Zero is always representable,
-/// scale is positive and finite. One implementation for the whole project.
+/// Range -> scale and zero_point by the spec's formula. Scales are finite. In all formulas but kNncfCompression zero is
+/// representable and scales are positive. One implementation for the whole project.
+/// @param range without groups [1] or [channels], else as `group_range` gives it
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
 
 /// Whether the range is as small as quantizers allow and the formulas widened it: not one value of the tensor decided
@@ -37,7 +45,11 @@ bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec);
 /// looks at the upper one only; an int64 list, empty for other quantizers.
 at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec);
 
-/// Integer codes (dtype of `q`) of a float tensor, per tensor or per channel.
+/// Whether LibTorch's quantized tensors hold these parameters and its kernels compute their codes: integers per tensor
+/// or channel, by any formula but kNncfCompression.
+bool is_libtorchs(const QParams& q);
+
+/// Codes (dtype of `q`) of a float tensor, per tensor, channel or group.
 at::Tensor quantize(const at::Tensor& x, const QParams& q);
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q);
 

@@ -89,7 +89,7 @@ std::unique_ptr<Observer> default_observer(const QuantizationSpec& spec, PointKi
   if (params.min.statistics_type == StatisticsType::kRaw || params.max.statistics_type == StatisticsType::kRaw) {
     throw Error(ErrorCode::kInvalidArgument, "raw values need the histogram aggregator", "RangeEstimatorParameters");
   }
-  if (spec.mode == QuantizationMode::kSymmetric && params.max.statistics_type == StatisticsType::kMax) {
+  if (spec.mode == QuantizationScheme::kSymmetric && params.max.statistics_type == StatisticsType::kMax) {
     params.max.statistics_type = StatisticsType::kAbsMax;
   }
   const auto axis = spec.per_channel ? c10::make_optional(spec.ch_axis) : c10::nullopt;

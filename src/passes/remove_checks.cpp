@@ -61,7 +61,7 @@ bool find_dependence(const Value* value, Dependence& known) {
 /// Whether an input of the model decides the value, directly or through its shape.
 bool depends_on_input(const Value* value, Dependence& known) {
   const auto [place, is_new] = known.emplace(value, false);
-  return is_new ? known[value] = find_dependence(value, known) : place->second;
+  return is_new ? (known[value] = find_dependence(value, known)) : place->second;
 }
 
 }  // namespace

@@ -10,14 +10,6 @@
 
 namespace tsquant {
 
-bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
-  return a.num_bits == b.num_bits && a.mode == b.mode && a.signedness_to_force == b.signedness_to_force &&
-         a.per_channel == b.per_channel && a.ch_axis == b.ch_axis && a.narrow_range == b.narrow_range &&
-         a.half_range == b.half_range && a.dtype == b.dtype && a.quant_min == b.quant_min &&
-         a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
-         a.fixed_zero_point == b.fixed_zero_point && a.destination_type == b.destination_type;
-}
-
 const QuantizationPoint* Annotations::find(int64_t id) const {
   // Right for ascending ids; a hit proves itself.
   auto found = std::lower_bound(points.begin(), points.end(), id,

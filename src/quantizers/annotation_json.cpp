@@ -3,7 +3,6 @@
 #include <map>
 
 #include "graph/op_table.h"
-#include "quantizers/spec_text.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 
@@ -64,14 +63,21 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
   json["kind"] = point.kind == PointKind::kWeight ? "weight" : "activation";
   json["node"] = point.node;
   json["input_port"] = or_null(point.input_port);
-  json["num_bits"] = point.spec.num_bits;
-  json["mode"] = point.spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
+  const FormatInfo& format = format_info(point.spec.format);
+  json["num_bits"] = format.bits;
+  json["mode"] = point.spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
   json["signedness_to_force"] = or_null(point.spec.signedness_to_force);
   json["per_channel"] = point.spec.per_channel;
   json["ch_axis"] = point.spec.ch_axis;
   json["narrow_range"] = point.spec.narrow_range;
   json["half_range"] = point.spec.half_range;
-  if (point.spec.destination_type) json["destination_type"] = format_text(*point.spec.destination_type);
+  if (!format.integer) json["destination_type"] = format.name;
+  if (point.spec.group_size > 0) {
+    json["group_size"] = point.spec.group_size;
+    json["group_axis"] = point.spec.group_axis;
+  }
+  if (!point.spec.codebook.empty()) json["codebook"] = point.spec.codebook;
+  if (point.spec.formula == QParamsFormula::kTorchAo) json["formula"] = "torch_ao";
   if (point.spec.quant_min) json["quant_min"] = *point.spec.quant_min;
   if (point.spec.quant_max) json["quant_max"] = *point.spec.quant_max;
   if (point.spec.dtype) json["dtype"] = c10::toString(*point.spec.dtype);

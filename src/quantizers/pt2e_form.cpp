@@ -70,10 +70,12 @@ const char* observer_name(const QuantizationSpec& spec, PointKind kind) {
 Json spec_json(const QuantizationSpec& spec, PointKind kind) {
   const bool weight = kind == PointKind::kWeight;
   const bool is_signed = weight || spec.signedness_to_force.value_or(false);
-  const int64_t levels = int64_t{1} << spec.num_bits;
+  const int64_t levels = int64_t{1} << format_info(spec.format).bits;
   Json json;
-  if (spec.destination_type) {
-    json["dtype"] = *spec.destination_type == FP8Type::kE4M3 ? "torch.float8_e4m3fn" : "torch.float8_e5m2";
+  if (spec.format == Format::kF8E4M3 || spec.format == Format::kF8E5M2) {
+    json["dtype"] = spec.format == Format::kF8E4M3 ? "torch.float8_e4m3fn" : "torch.float8_e5m2";
+  } else if (!format_info(spec.format).integer) {
+    json["dtype"] = to_string(spec.format);
   } else if (spec.dtype) {
     const bool byte = *spec.dtype == c10::kByte || *spec.dtype == c10::kQUInt8;
     json["dtype"] = byte ? "torch.uint8" : *spec.dtype == c10::kInt ? "torch.int32" : "torch.int8";
@@ -84,7 +86,7 @@ Json spec_json(const QuantizationSpec& spec, PointKind kind) {
   json["quant_min"] = spec.quant_min.value_or(weight ? -levels / 2 : 0);
   json["quant_max"] = spec.quant_max.value_or(weight ? levels / 2 - 1 : levels - 1);
   json["qscheme"] = fmt::format("torch.per_{}_{}", spec.per_channel ? "channel" : "tensor",
-                                spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "affine");
+                                spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "affine");
   json["ch_axis"] = spec.ch_axis;
   return json;
 }

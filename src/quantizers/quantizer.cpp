@@ -32,29 +32,6 @@ void check_place(const GraphView& view, const QuantizationPoint& point) {
   }
 }
 
-void check_spec(const QuantizationPoint& point) {
-  const QuantizationSpec& spec = point.spec;
-  if (spec.num_bits < 2 || spec.num_bits > 8)
-    refuse(fmt::format("num_bits is {}", spec.num_bits), point.node, "choose 2 to 8");
-  if (spec.quant_min.has_value() != spec.quant_max.has_value()) {
-    refuse("only one of quant_min and quant_max is set", point.node, "set both or none");
-  }
-  if (spec.quant_min && *spec.quant_min >= *spec.quant_max) {
-    refuse(fmt::format("quant_min {} is not below quant_max {}", *spec.quant_min, *spec.quant_max), point.node);
-  }
-  if (spec.fixed_zero_point && !spec.fixed_scale) {
-    refuse("fixed_zero_point needs a fixed_scale", point.node, "set both or none");
-  }
-  if (spec.destination_type && (spec.dtype || spec.quant_min || spec.fixed_scale)) {
-    refuse("a destination_type cannot be combined with dtype, quant_min, quant_max or fixed parameters", point.node,
-           "leave the fields of integer codes unset");
-  }
-  if (spec.per_channel && spec.ch_axis < 0) {
-    refuse(fmt::format("ch_axis is {}", spec.ch_axis), point.node, "count axes from 0");
-  }
-  if (spec.fixed_scale && !(*spec.fixed_scale > 0)) refuse("fixed_scale must be positive", point.node);
-}
-
 using PointsById = std::unordered_map<int64_t, const QuantizationPoint*>;
 
 void check_groups(const Annotations& annotations, const PointsById& by_id) {
@@ -83,7 +60,7 @@ void Quantizer::validate(const GraphView& view, const Annotations& annotations) 
   std::unordered_set<std::string> places;
   for (const auto& point : annotations.points) {
     check_place(view, point);
-    check_spec(point);
+    check_spec(point.spec, point.kind, point.node);
     if (!by_id.emplace(point.id, &point).second) refuse(fmt::format("two points have the id {}", point.id), point.node);
     const std::string place = fmt::format("{}:{}", view.find(point.node)->id, point.input_port.value_or(-1));
     if (!places.insert(place).second) refuse("two quantization points stand at one place", point.node);

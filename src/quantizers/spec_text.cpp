@@ -7,8 +7,8 @@ namespace tsquant {
 namespace {
 
 std::string integer_text(const QuantizationSpec& spec) {
-  const char* mode = spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
-  std::string codes = fmt::format("{} bits", spec.num_bits);
+  const char* mode = spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
+  std::string codes = fmt::format("{} bits", format_info(spec.format).bits);
   if (spec.dtype) codes = c10::toString(*spec.dtype);
   if (spec.quant_min && spec.quant_max) codes += fmt::format(" [{}, {}]", *spec.quant_min, *spec.quant_max);
   if (spec.signedness_to_force) codes += *spec.signedness_to_force ? " signed" : " unsigned";
@@ -20,11 +20,13 @@ std::string integer_text(const QuantizationSpec& spec) {
 
 }  // namespace
 
-const char* format_text(FP8Type type) { return type == FP8Type::kE4M3 ? "f8e4m3" : "f8e5m2"; }
-
 std::string spec_text(const QuantizationSpec& spec) {
-  std::string text = spec.destination_type ? format_text(*spec.destination_type) : integer_text(spec);
-  if (spec.per_channel) text += fmt::format(", per channel (axis {})", spec.ch_axis);
+  std::string text = format_info(spec.format).integer ? integer_text(spec) : to_string(spec.format);
+  if (spec.group_size > 0) {
+    text += fmt::format(", groups of {} (axis {})", spec.group_size, spec.group_axis);
+  } else if (spec.per_channel) {
+    text += fmt::format(", per channel (axis {})", spec.ch_axis);
+  }
   if (spec.fixed_scale) {
     text += fmt::format(", fixed scale {} and zero point {}", *spec.fixed_scale, spec.fixed_zero_point.value_or(0));
   }

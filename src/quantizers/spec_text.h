@@ -10,7 +10,4 @@ namespace tsquant {
 /// in words, without what is left at its default.
 std::string spec_text(const QuantizationSpec& spec);
 
-/// "f8e4m3" or "f8e5m2"
-const char* format_text(FP8Type type);
-
 }  // namespace tsquant

@@ -22,15 +22,35 @@ void check_name(const std::string& name) {
               "rewrites_for_annotation", fmt::format("those are {}", fmt::join(known, ", ")));
 }
 
-}  // namespace
+/// Set while a runner, which has run what the quantizer asked for or was told to skip it, calls the quantizer.
+thread_local bool runner_is_in_charge = false;
 
-void transform_model(RewriteRunner& runner, Quantizer& quantizer) {
+class InCharge {
+ public:
+  InCharge() { runner_is_in_charge = true; }
+  ~InCharge() { runner_is_in_charge = false; }
+};
+
+void run_rewrites_of(RewriteRunner& runner, const Quantizer& quantizer) {
   for (const auto& name : quantizer.rewrites_for_annotation()) {
     check_name(name);
     runner.run_pass(name);
   }
+}
+
+}  // namespace
+
+void Quantizer::transform_for_annotation(Model& model) {
+  if (runner_is_in_charge) return;
+  RewriteRunner runner(model);
+  run_rewrites_of(runner, *this);
+}
+
+void transform_model(RewriteRunner& runner, Quantizer& quantizer) {
+  run_rewrites_of(runner, quantizer);
   runner.run("transform_for_annotation", [&](RewriteContext& ctx) {
     // The quantizer does not say whether it changed something.
+    const InCharge guard;
     const std::string before = ctx.model.graph()->toString(/*print_source_locations=*/false);
     quantizer.transform_for_annotation(ctx.model);
     return ctx.model.graph()->toString(/*print_source_locations=*/false) != before;

@@ -79,7 +79,7 @@ TEST_F(Program, SummaryAndStoredReportSayWhatHappened) {
   EXPECT_EQ(ignored, 1);
 }
 
-TEST_F(Program, EveryOptionOfQuantizeChangesTheResult) {
+TEST_F(Program, OptionsDoWhatTheySay) {
   const auto plain = Report::from_json((quantize("o.pt"), read_extra_file(path("o.pt"), "tsquant_report.json")));
   const auto with = [&](const std::vector<std::string>& more) {
     const auto result = quantize("o.pt", more);

@@ -33,7 +33,7 @@ void write_to(const std::string& out, const std::string& err) {
 
 /// The program in a copy of this process, in which LibTorch is loaded already: that takes longer than most commands.
 pid_t start_copy(std::vector<std::string> words, const std::string& out, const std::string& err) {
-  const auto argv = argv_of(words);
+  auto argv = argv_of(words);
   at::set_num_threads(1);  // a copy has none of the threads of the original
   const pid_t child = fork();
   if (child != 0) return child;
@@ -116,16 +116,18 @@ Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double af
 
 void write_small_model(const std::string& folder) {
   torch::manual_seed(3);
+  // One after the other: compilers draw the numbers of several arguments, or of both operands of *, in their own order.
+  const auto stem = conv_unit(3, 8), block = conv_unit(8, 8);
   auto model = define(
       "def forward(self, x):\n"
       "  x = torch.relu(self.stem.forward(x))\n"
       "  x = torch.relu(self.block.forward(x) + x)\n"
       "  x = torch.flatten(torch.adaptive_avg_pool2d(x, [1, 1]), 1)\n"
       "  return torch.linear(x, self.weight, self.bias)\n",
-      {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}},
-      {{"stem", conv_unit(3, 8)}, {"block", conv_unit(8, 8)}});
+      {{"weight", at::randn({5, 8})}, {"bias", at::zeros({5})}}, {{"stem", stem}, {"block", block}});
   model.save(folder + "/model.pt");
-  const auto images = at::randn({24, 3, 16, 16}) * at::rand({24, 3, 1, 1}) * 4;
+  const auto brightness = at::rand({24, 3, 1, 1});
+  const auto images = at::randn({24, 3, 16, 16}) * brightness * 4;
   save_data(folder + "/data.pt", images, model.forward({images}).toTensor().argmax(1));
 }
 

@@ -21,7 +21,8 @@ Outcome tsquant(const std::vector<std::string>& arguments, int threads = 1);
 /// The same in a fresh process after `prepare`: limits, another user, another stdout.
 Outcome tsquant_prepared(const std::vector<std::string>& arguments, const std::function<void()>& prepare);
 
-/// The same in a fresh process, but sends SIGINT, or another signal, this long after the program has installed its handler.
+/// The same in a fresh process, but sends SIGINT, or another signal, this long after the program has installed its
+/// handler.
 Outcome tsquant_interrupted(const std::vector<std::string>& arguments, double after_seconds, int signal = SIGINT);
 
 /// A small residual network with batch normalisation, [N, 3, 16, 16] -> [N, 5], saved to folder/model.pt, and 24

@@ -70,8 +70,8 @@ TEST_F(QuantizerChoice, OptionsThatItsObserversDoNotReadAreRefused) {
     EXPECT_NE(result.err.find(option + " was given, but the quantizer chose"), std::string::npos) << result.err;
   };
   for (const std::string name : {"xnnpack", "x86_inductor"}) {
-    refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "--range-estimator-activations minmax");
-    refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "--range-estimator-weights minmax");
+    refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "--range-estimator-activations");
+    refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "--range-estimator-weights");
     refused({"--quantizer", name, "--statistics", "item"}, "--statistics item");
     const Outcome mixed =
         quantize({"--quantizer", name, "--max-drop", "1", "--validation-metric", "agreement", "--convert-to-mixed"});

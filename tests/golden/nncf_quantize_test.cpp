@@ -77,7 +77,7 @@ QuantizeOptions options_of(const json& record) {
       estimator_of(record.value("weights_range_estimator_params", json::object()));
   if (record.value("weights_per_tensor", false)) advanced.weights_quantization_params.per_channel = false;
   if (record.value("weights_asymmetric", false)) {
-    advanced.weights_quantization_params.mode = QuantizationMode::kAsymmetric;
+    advanced.weights_quantization_params.mode = QuantizationScheme::kAsymmetric;
   }
   if (record.contains("smooth_quant_alphas")) {
     advanced.smooth_quant_alphas.convolution = record["smooth_quant_alphas"][0];

@@ -173,6 +173,37 @@ TEST_P(TracePlacement, equals_that_of_nncf_edge_by_edge) {
   }
 }
 
+/// The references have the first and the last rule. Where all branches ask for the same configuration, "merge if all
+/// are the same" is "merge all"; where they do not, the quantizers stay on their branches. With potential
+/// requantization, no more quantizers stand than without merging and no fewer than with all merged.
+TEST_P(TracePlacement, rules_of_propagation_between_those_of_the_references) {
+  using Rule = QuantizerPropagationRule;
+  Model model = Model::load(data_file("traces/" + GetParam() + ".pt"));
+  run_passes(model);
+  const GraphView view(model);
+  const auto annotated = [&](Rule rule) {
+    OpenVINOQuantizerOptions options;
+    options.quantizer_propagation_rule = rule;
+    const OpenVINOQuantizer quantizer(options);
+    Annotations annotations = quantizer.annotate(view);
+    quantizer.validate(view, annotations);
+    return annotations;
+  };
+  const auto unmerged = annotated(Rule::kDoNotMergeBranches), merged = annotated(Rule::kMergeAllInOne);
+  const auto same = annotated(Rule::kMergeIfAllBranchesSame);
+  const bool differ = std::any_of(same.points.begin(), same.points.end(), [](const QuantizationPoint& point) {
+    return point.reason.find("the branches allow no common configuration") != std::string::npos;
+  });
+  if (differ) {
+    EXPECT_GT(same.points.size(), merged.points.size());
+  } else {
+    EXPECT_EQ(to_json(same, view), to_json(merged, view));
+  }
+  const auto between = annotated(Rule::kMergeWithPotentialRequantization);
+  EXPECT_LE(between.points.size(), unmerged.points.size());
+  EXPECT_GE(between.points.size(), merged.points.size());
+}
+
 INSTANTIATE_TEST_SUITE_P(Traces, TracePlacement, ::testing::ValuesIn(traced_models()),
                          [](const auto& info) { return info.param; });
 

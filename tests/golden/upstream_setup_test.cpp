@@ -60,8 +60,8 @@ std::string config_text(const std::string& kind, const json& config) {
 
 std::string config_text(const QuantizationPoint& point) {
   const QuantizationSpec& spec = point.spec;
-  json config{{"num_bits", spec.num_bits},
-              {"mode", spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric"},
+  json config{{"num_bits", format_info(spec.format).bits},
+              {"mode", spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric"},
               {"per_channel", spec.per_channel},
               {"narrow_range", spec.narrow_range}};
   if (spec.signedness_to_force) config["signedness_to_force"] = *spec.signedness_to_force;

@@ -12,15 +12,16 @@ constexpr int kRounds = 25;
 
 std::vector<QuantizationSpec> all_specs() {
   std::vector<QuantizationSpec> specs;
-  for (auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+  for (auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
     for (bool narrow : {false, true}) {
       for (int64_t bits : {2, 3, 4, 8}) {
         for (bool torch_ao : {false, true}) {
           QuantizationSpec spec;
           spec.mode = mode;
           spec.narrow_range = narrow;
-          spec.num_bits = bits;
+          spec.format = integer_format(bits);
           if (torch_ao) {
+            spec.formula = QParamsFormula::kTorchAo;
             spec.quant_min = -(1 << (bits - 1)) + (narrow ? 1 : 0);
             spec.quant_max = (1 << (bits - 1)) - 1;
           }
@@ -99,7 +100,7 @@ TEST(ObserverProperty, RangesLieInsideTheData) {
     for (int round = 0; round < kRounds; ++round) {
       QuantizationSpec spec;
       spec.observer = kind;
-      spec.mode = QuantizationMode::kAsymmetric;
+      spec.mode = QuantizationScheme::kAsymmetric;
       auto observer = make_observer(spec, PointKind::kActivation);
       const auto x = random_data(round);
       for (int64_t i = 0; i < x.size(0); ++i) observer->observe(x[i]);

@@ -1,5 +1,5 @@
 // tsquant::quantize_fp8 and dequantize_fp8: one-byte floating-point codes with a scale per tensor or per channel.
-#include "ops/fp8_codec.h"
+#include "numerics/minifloat.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -13,9 +13,9 @@ using at::Tensor;
 
 constexpr int64_t kGrain = 16384;
 
-const tsquant::fp8::Format& format_of(c10::string_view name) {
+const tsquant::Minifloat& format_of(c10::string_view name) {
   TORCH_CHECK(name == "f8e4m3" || name == "f8e5m2", "Expecting the format f8e4m3 or f8e5m2, but got ", name);
-  return name == "f8e4m3" ? tsquant::fp8::kE4M3 : tsquant::fp8::kE5M2;
+  return name == "f8e4m3" ? tsquant::kE4M3 : tsquant::kE5M2;
 }
 
 /// The scale in the shape that broadcasts over `x`.
@@ -40,7 +40,7 @@ Tensor quantize_fp8(const Tensor& input, const Tensor& scale, c10::optional<int6
   const float* from = scaled.data_ptr<float>();
   auto* to = codes.data_ptr<uint8_t>();
   at::parallel_for(0, scaled.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] = tsquant::fp8::encode(from[i], layout);
+    for (int64_t i = begin; i < end; ++i) to[i] = tsquant::encode(from[i], layout);
   });
   return codes;
 }
@@ -49,7 +49,7 @@ Tensor dequantize_fp8(const Tensor& input, const Tensor& scale, c10::optional<in
   const auto& layout = format_of(format);
   TORCH_CHECK(input.scalar_type() == at::kByte, "Expecting uint8 codes, but got ", input.scalar_type());
   std::array<float, 256> values{};
-  for (int code = 0; code < 256; ++code) values[code] = tsquant::fp8::decode(static_cast<uint8_t>(code), layout);
+  for (int code = 0; code < 256; ++code) values[code] = tsquant::decode(static_cast<uint8_t>(code), layout);
   const Tensor codes = input.contiguous();
   Tensor decoded = at::empty_like(codes, codes.options().dtype(at::kFloat));
   const auto* from = codes.data_ptr<uint8_t>();

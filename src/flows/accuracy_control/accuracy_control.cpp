@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <typeinfo>
 #include <utility>
 
 #include "flows/accuracy_control/evaluator.h"
@@ -15,6 +14,8 @@
 #include "flows/prepared_model.h"
 #include "graph/free_graphs.h"
 #include "io/output_target.h"
+#include "options/check_fields.h"
+#include "options/tables.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_with_accuracy_control.h"
@@ -23,12 +24,6 @@ namespace tsquant {
 
 namespace {
 
-void check_size(c10::optional<int64_t> size, const char* name, int64_t least) {
-  if (!size || *size >= least) return;
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is {}", name, *size), name,
-              fmt::format("use at least {}", least));
-}
-
 /// Options that could have no effect here.
 void check_combination(const AccuracyControlOptions& control, const Quantizer& quantizer,
                        const QuantizePt2eOptions& options) {
@@ -36,28 +31,23 @@ void check_combination(const AccuracyControlOptions& control, const Quantizer& q
     throw Error(ErrorCode::kInvalidArgument, "accuracy control does not run across processes", "exchange",
                 "leave exchange out here, or use quantize_pt2e without a limit");
   }
-  if (!control.advanced.convert_to_mixed_preset) return;
+  if (!control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset) return;
   const std::string option = "convert_to_mixed_preset";
-  const bool has_presets = typeid(quantizer) == typeid(OpenVINOQuantizer);
-  if (!has_presets) {
-    throw Error(ErrorCode::kInvalidArgument, option + " is set, but only OpenVINOQuantizer has presets", option,
-                "leave it out, or use OpenVINOQuantizer");
-  }
-  if (static_cast<const OpenVINOQuantizer&>(quantizer).options().mode) {
-    throw Error(ErrorCode::kInvalidArgument, option + " is set, but fp8 modes have no mixed preset", option,
+  bool has_presets = false;
+  try {
+    has_presets = quantizer.with_option("preset", "mixed") != nullptr;
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{} is set, but {}", option, error.message()), option,
                 "leave it out, or quantize to integers");
   }
+  if (has_presets) return;
+  throw Error(ErrorCode::kInvalidArgument, option + " is set, but only OpenVINOQuantizer has presets", option,
+              "leave it out, or use OpenVINOQuantizer");
 }
 
 void check_control(const AccuracyControlOptions& control, const Dataset& data, const ValidationFn& function) {
-  if (!(control.max_drop >= 0)) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("max_drop is {}", control.max_drop), "max_drop",
-                "give the largest drop that is acceptable, 0 or more");
-  }
-  check_size(control.advanced.max_num_iterations, "max_num_iterations", 0);
-  check_size(control.advanced.ranking_subset_size, "ranking_subset_size", 1);
-  check_size(control.advanced.num_ranking_workers, "num_ranking_workers", 1);
-  const auto& folder = control.advanced.intermediate_model_dir;
+  check_limits(control);
+  const auto& folder = control.advanced_accuracy_restorer_parameters.intermediate_model_dir;
   if (!folder.empty()) check_output_folder(folder, "intermediate models");
   if (!function) throw Error(ErrorCode::kInvalidArgument, "no validation function was given", "validation_fn");
   if (data.length() == 0) {
@@ -79,17 +69,13 @@ class Flow {
   Flow(Model& model, Quantizer& quantizer, const Dataset& calibration, const Dataset& validation,
        const ValidationFn& function, const AccuracyControlOptions& control, const QuantizePt2eOptions& options)
       : model_(model),
-        quantizer_(quantizer),
         calibration_(calibration),
         control_(control),
-        evaluator_(validation, function, control.advanced.ranking_fn),
+        evaluator_(validation, function, control.advanced_accuracy_restorer_parameters.ranking_fn),
         validation_samples_(validation.length()) {
     start_.options = options;
     start_.options.do_copy = true;
-    if (typeid(quantizer) == typeid(OpenVINOQuantizer)) {
-      start_.openvino = true;
-      start_.quantizer = static_cast<const OpenVINOQuantizer&>(quantizer).options();
-    }
+    start_.quantizer = std::shared_ptr<Quantizer>(std::shared_ptr<void>(), &quantizer);  // the caller's
   }
 
   AccuracyControlResult run() {
@@ -139,10 +125,8 @@ class Flow {
   Candidate quantize(const TunedSettings& settings) {
     const Timer timer(seconds("quantize"));
     ++parts_.quantizations;
-    std::unique_ptr<OpenVINOQuantizer> own;
-    if (settings.openvino) own = std::make_unique<OpenVINOQuantizer>(settings.quantizer);
-    Quantizer& quantizer = own ? *own : quantizer_;
-    auto prepared = std::make_unique<PreparedModel>(prepare_model(model_, quantizer, calibration_, settings.options));
+    auto prepared =
+        std::make_unique<PreparedModel>(prepare_model(model_, *settings.quantizer, calibration_, settings.options));
     const std::string& engine = prepared->report.engine;
     if (!engine.empty() && engine != "tsquant" && !guard_) guard_.emplace(engine);
     const auto begin = std::chrono::steady_clock::now();
@@ -162,7 +146,7 @@ class Flow {
   }
 
   int64_t ranking_subset_size() const {
-    return control_.advanced.ranking_subset_size.value_or(start_.options.subset_size);
+    return control_.advanced_accuracy_restorer_parameters.ranking_subset_size.value_or(start_.options.subset_size);
   }
 
   /// Statistics files belong to the options that were given.
@@ -190,13 +174,10 @@ class Flow {
   }
 
   void convert_to_mixed_preset(Candidate& candidate) {
-    const auto& options = candidate.settings.quantizer;
-    const bool is_mixed =
-        options.preset.value_or(options.model_type ? QuantizationPreset::kMixed : QuantizationPreset::kPerformance) ==
-        QuantizationPreset::kMixed;
-    if (!control_.advanced.convert_to_mixed_preset || !candidate.settings.openvino || is_mixed) return;
+    if (!control_.advanced_accuracy_restorer_parameters.convert_to_mixed_preset) return;
+    if (candidate.settings.quantizer->describe().options.at("preset") == "mixed") return;
     TunedSettings settings = candidate.settings;
-    settings.quantizer.preset = QuantizationPreset::kMixed;
+    settings.quantizer = settings.quantizer->with_option("preset", "mixed");
     drop_statistics_files(settings);
     Candidate mixed = quantize(settings);
     measure(mixed);
@@ -204,22 +185,16 @@ class Flow {
   }
 
   void tune_options(Candidate& candidate) {
-    if (!control_.advanced.tune_hyperparams) return;
+    if (!control_.advanced_accuracy_restorer_parameters.tune_hyperparams) return;
     const Timer timer(seconds("tune"));
     const auto subset = evaluator_.select_subset(reference_, candidate.results, ranking_subset_size());
     TunedSettings settings = candidate.settings;
     drop_statistics_files(settings);
     const auto score = [&](const TunedSettings& changed) -> double {
-      try {
-        Candidate tried = quantize(changed);
-        const double value = evaluator_.score(tried.best.model.model, reference_, subset);
-        discard(std::move(tried));
-        return value;
-      } catch (const Error& error) {
-        // A combination that this model does not allow is left out, anything else is the user's problem to solve.
-        if (error.code() != ErrorCode::kInvalidArgument && error.code() != ErrorCode::kUnsupportedModel) throw;
-        return std::nan("");
-      }
+      Candidate tried = quantize(changed);
+      const double value = evaluator_.score(tried.best.model.model, reference_, subset);
+      discard(std::move(tried));
+      return value;
     };
     const double start = evaluator_.score(candidate.best.model.model, reference_, subset);
     const auto choices = tune(settings, start, parameter_grids(settings), score);
@@ -231,16 +206,17 @@ class Flow {
   }
 
   void restore(Candidate& candidate) {
-    const VariantMaker maker(*candidate.prepared, candidate.settings.options, control_.advanced.restore_mode);
+    const VariantMaker maker(*candidate.prepared, candidate.settings.options,
+                             control_.advanced_accuracy_restorer_parameters.restore_mode);
     const auto& prepared = *candidate.prepared;
     groups_ = find_quantizer_groups(*prepared.view, prepared.annotations, prepared.qparams);
     RestoreSettings settings;
-    settings.max_num_iterations = control_.advanced.max_num_iterations;
+    settings.max_num_iterations = control_.advanced_accuracy_restorer_parameters.max_num_iterations;
     settings.ranking_subset_size = ranking_subset_size();
     settings.progress = start_.options.progress;
-    settings.workers = control_.advanced.num_ranking_workers.value_or(
+    settings.workers = control_.advanced_accuracy_restorer_parameters.num_ranking_workers.value_or(
         default_ranking_workers(conversion_seconds_, candidate.results.seconds, validation_samples_,
-                                ranking_subset_size(), candidate.best.model.report.quantized_bytes));
+                                ranking_subset_size(), candidate.best.model.report.quantized_bytes, this_machine()));
     settings.on_better = [this](const BestModel& best) { save(best.model, "best_model.pt"); };
     parts_.workers = settings.workers;
     auto outcome =
@@ -252,7 +228,7 @@ class Flow {
   }
 
   void save(const QuantizedModel& model, const std::string& name) {
-    const auto& folder = control_.advanced.intermediate_model_dir;
+    const auto& folder = control_.advanced_accuracy_restorer_parameters.intermediate_model_dir;
     if (folder.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(folder, error);
@@ -285,13 +261,14 @@ class Flow {
 
   void describe(AccuracyControlResult& end) const {
     Report& report = end.quantized.report;
-    const char* type = control_.drop_type == DropType::kAbsolute ? "absolute" : "relative";
+    const std::string type = word_of(words<DropType>(), control_.drop_type);
     report.options["accuracy_limit"] = fmt::format("{} {}", control_.max_drop, type);
     report.options["accuracy_limit_met"] = end.limit_met ? "true" : "false";
     report.options["metric_float"] = fmt::format("{}", end.initial_metric);
     report.options["metric_quantized"] = fmt::format("{}", end.final_metric);
     for (const auto& [name, value] : end.tuned) report.options["tuned_" + name] = value;
-    if (control_.advanced.tune_hyperparams && !start_.openvino) {
+    if (control_.advanced_accuracy_restorer_parameters.tune_hyperparams &&
+        start_.quantizer->describe().options.count("preset") == 0) {
       report.warnings.emplace_back(
           "tune_hyperparams did not search the propagation rule and the preset: they belong to OpenVINOQuantizer");
     }
@@ -307,7 +284,6 @@ class Flow {
   }
 
   Model& model_;
-  Quantizer& quantizer_;
   const Dataset& calibration_;
   const AccuracyControlOptions& control_;
   Evaluator evaluator_;

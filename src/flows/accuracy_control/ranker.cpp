@@ -116,17 +116,21 @@ std::vector<RankedGroup> rank_groups(const VariantMaker& maker, const Evaluator&
   return ranked;
 }
 
+Machine this_machine() {
+  return {static_cast<int64_t>(std::thread::hardware_concurrency()),
+          static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE)};
+}
+
 int64_t default_ranking_workers(double conversion_seconds, double validation_seconds, int64_t validation_samples,
-                                int64_t ranking_samples, int64_t model_bytes) {
+                                int64_t ranking_samples, int64_t model_bytes, const Machine& machine) {
   constexpr double kThreshold = 1, kOverhead = 2;
   if (conversion_seconds < kThreshold) return 1;
   const double ranking_seconds =
       validation_seconds * static_cast<double>(ranking_samples) / static_cast<double>(validation_samples);
   const double wanted = std::round((conversion_seconds / std::max(ranking_seconds, 1e-6) + 1) * kOverhead);
-  const auto cores = static_cast<int64_t>(std::thread::hardware_concurrency());
-  auto workers = std::max<int64_t>(std::min<int64_t>(static_cast<int64_t>(std::min(wanted, 1e6)), cores / 2), 1);
-  const int64_t free_bytes = static_cast<int64_t>(sysconf(_SC_AVPHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  const int64_t copies = free_bytes / std::max<int64_t>(2 * model_bytes, 1);
+  auto workers =
+      std::max<int64_t>(std::min<int64_t>(static_cast<int64_t>(std::min(wanted, 1e6)), machine.cores / 2), 1);
+  const int64_t copies = machine.free_bytes / std::max<int64_t>(2 * model_bytes, 1);
   return std::max<int64_t>(std::min(workers, copies - 1), 1);
 }
 

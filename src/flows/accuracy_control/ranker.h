@@ -48,9 +48,15 @@ std::vector<RankedGroup> rank_groups(const VariantMaker& maker, const Evaluator&
                                      const std::vector<const QuantizerGroup*>& reverted, int64_t workers,
                                      const Progress& progress);
 
+/// What limits the number of workers.
+struct Machine {
+  int64_t cores, free_bytes;
+};
+Machine this_machine();
+
 /// NNCF's rule (accuracy_control/algorithm.py): enough workers to hide the conversion behind the validation, limited by
 /// cores and memory; 1 when converting takes less than a second.
 int64_t default_ranking_workers(double conversion_seconds, double validation_seconds, int64_t validation_samples,
-                                int64_t ranking_samples, int64_t model_bytes);
+                                int64_t ranking_samples, int64_t model_bytes, const Machine& machine);
 
 }  // namespace tsquant

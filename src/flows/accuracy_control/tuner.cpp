@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "tsquant/error.h"
+
 namespace tsquant {
 
 namespace {
@@ -32,15 +34,23 @@ ParameterGrid smooth_quant_grid() {
   return grid;
 }
 
-std::vector<ParameterGrid> placement_grids() {
-  return {{"quantizer_propagation_rule",
-           {{"merge_if_all_branches_same",
-             [](TunedSettings& s) {
-               s.quantizer.quantizer_propagation_rule = QuantizerPropagationRule::kMergeIfAllBranchesSame;
-             }}}},
-          {"preset",
-           {{"performance", [](TunedSettings& s) { s.quantizer.preset = QuantizationPreset::kPerformance; }},
-            {"mixed", [](TunedSettings& s) { s.quantizer.preset = QuantizationPreset::kMixed; }}}}};
+/// Values of an option of the quantizer; none when it does not have the option.
+ParameterGrid quantizer_grid(const Quantizer& quantizer, const std::string& option,
+                             const std::vector<std::string>& values) {
+  ParameterGrid grid{option, {}};
+  if (!quantizer.with_option(option, values.front())) return grid;
+  for (const auto& value : values) {
+    const auto apply = [option, value](TunedSettings& s) {
+      if (auto other = s.quantizer->with_option(option, value)) s.quantizer = std::move(other);
+    };
+    grid.values.push_back({value, apply});
+  }
+  return grid;
+}
+
+std::vector<ParameterGrid> placement_grids(const Quantizer& quantizer) {
+  return {quantizer_grid(quantizer, "quantizer_propagation_rule", {"merge_if_all_branches_same"}),
+          quantizer_grid(quantizer, "preset", {"performance", "mixed"})};
 }
 
 ParameterGrid weights_estimator_grid() {
@@ -74,8 +84,8 @@ ParameterGrid bias_correction_grid() {
 std::vector<ParameterGrid> parameter_grids(const TunedSettings& settings) {
   std::vector<ParameterGrid> grids;
   if (settings.options.smooth_quant) grids.push_back(smooth_quant_grid());
-  if (settings.openvino) {
-    for (auto& grid : placement_grids()) grids.push_back(std::move(grid));
+  for (auto& grid : placement_grids(*settings.quantizer)) {
+    if (!grid.values.empty()) grids.push_back(std::move(grid));
   }
   grids.push_back(weights_estimator_grid());
   grids.push_back(activations_estimator_grid());
@@ -93,8 +103,15 @@ std::vector<TunedChoice> tune(TunedSettings& settings, double start_score, const
     const ParameterValue* best = nullptr;
     for (const auto& value : grid.values) {
       TunedSettings candidate = start;
-      value.apply(candidate);
-      const double result = score(candidate);
+      double result = std::nan("");
+      try {
+        value.apply(candidate);
+        result = score(candidate);
+      } catch (const Error& error) {
+        // A combination that the quantizer or this model does not allow is left out, anything else is not ours to
+        // judge.
+        if (error.code() != ErrorCode::kInvalidArgument && error.code() != ErrorCode::kUnsupportedModel) throw;
+      }
       if (std::isnan(result) || result <= best_score) continue;
       best_score = result;
       best = &value;

@@ -1,18 +1,17 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize_pt2e.h"
 
 namespace tsquant {
 
 /// Everything that tuning may change.
 struct TunedSettings {
-  bool openvino = false;  ///< the quantizer is an OpenVINOQuantizer with these options
-  OpenVINOQuantizerOptions quantizer;
+  std::shared_ptr<Quantizer> quantizer;
   QuantizePt2eOptions options;
 };
 
@@ -29,7 +28,7 @@ struct ParameterGrid {
 };
 
 /// NNCF's grids (hyperparameter_tuner/param_grid.py), in its order, as far as they apply to the settings: SmoothQuant
-/// when it is on, propagation rule and preset for OpenVINOQuantizer, range estimators, fast or accurate bias
+/// when it is on, propagation rule and preset of quantizers that have them, range estimators, fast or accurate bias
 /// correction.
 std::vector<ParameterGrid> parameter_grids(const TunedSettings& settings);
 

@@ -7,7 +7,9 @@ namespace tsquant::openvino {
 
 namespace {
 
-const char* name_of(QuantizationMode mode) { return mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric"; }
+const char* name_of(QuantizationScheme mode) {
+  return mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
+}
 
 }  // namespace
 
@@ -40,7 +42,7 @@ QConfigList Constraints::overriding(const QConfigList& list, bool weight) const 
   Constraints others = *this;
   others.num_bits = c10::nullopt;
   // Without zero in the middle of the levels there is no lowest level to drop.
-  const bool any_range = weight && mode.value_or(QuantizationMode::kSymmetric) == QuantizationMode::kSymmetric;
+  const bool any_range = weight && mode.value_or(QuantizationScheme::kSymmetric) == QuantizationScheme::kSymmetric;
   if (any_range) others.narrow_range = c10::nullopt;
   QConfigList replaced;
   for (QConfig config : others.matching(list)) {

@@ -9,13 +9,13 @@ namespace tsquant::openvino {
 
 namespace {
 
-constexpr auto kSym = QuantizationMode::kSymmetric;
-constexpr auto kAsym = QuantizationMode::kAsymmetric;
+constexpr auto kSym = QuantizationScheme::kSymmetric;
+constexpr auto kAsym = QuantizationScheme::kAsymmetric;
 
 /// A family of configurations; it expands in the order mode, granularity, narrow range.
 struct Space {
   int bits;
-  std::vector<QuantizationMode> modes;
+  std::vector<QuantizationScheme> modes;
   std::vector<bool> per_channel;
   std::vector<bool> narrow;
   c10::optional<bool> signedness = c10::nullopt;

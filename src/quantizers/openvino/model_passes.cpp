@@ -57,7 +57,7 @@ void apply_transformer_pass(Setup& setup, const PlacementGraph& graph) {
     for (int node : point.quantized_nodes) {
       const bool matmul = matmul_metatypes().has(graph.nodes[node].metatype);
       if (matmul && !has_constant_weight(graph, node)) {
-        point.chosen.mode = QuantizationMode::kSymmetric;
+        point.chosen.mode = QuantizationScheme::kSymmetric;
       }
     }
   }

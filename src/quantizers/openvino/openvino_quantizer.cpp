@@ -2,10 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <typeinfo>
+
+#include "options/option_text.h"
+#include "options/tables.h"
 #include "passes/decompose_attention.h"
 #include "quantizers/openvino/fused_groups.h"
 #include "quantizers/openvino/ignored_scope.h"
 #include "quantizers/openvino/recurrent.h"
+#include "quantizers/openvino/resolved_options.h"
 #include "quantizers/openvino/spectrogram_magnitudes.h"
 #include "quantizers/openvino/view_adapter.h"
 #include "tsquant/error.h"
@@ -38,24 +43,23 @@ void check_mode(const OpenVINOQuantizerOptions& options) {
   if (options.target_device != TargetDevice::kAny && options.target_device != TargetDevice::kCpu) {
     refuse("this target device", "target_device");
   }
-  if (options.overflow_fix == OverflowFix::kEnable) refuse("the overflow fix", "overflow_fix");
   if (options.quantize_outputs) refuse("quantize_outputs", "quantize_outputs");
 }
 
-/// The options that placement sees: fp8 has its own defaults.
-OpenVINOQuantizerOptions placement_options(const OpenVINOQuantizerOptions& options) {
-  auto result = options;
-  if (!options.mode) return result;
-  result.preset = QuantizationPreset::kPerformance;
-  result.overflow_fix = OverflowFix::kDisable;
-  return result;
+void check_overflow_fix(const OpenVINOQuantizerOptions& options) {
+  if (!options.overflow_fix || *options.overflow_fix == OverflowFix::kDisable) return;
+  if (!options.mode && openvino::eight_bit(options)) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the overflow fix does not go together with {}",
+                          options.mode ? "an fp8 mode" : "bit widths other than 8"),
+              "overflow_fix", "leave it unset or disable it");
 }
 
-void set_destination_types(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
+void set_formats(Annotations& annotations, const OpenVINOQuantizerOptions& options) {
   for (auto& point : annotations.points) {
     const auto& params = point.kind == PointKind::kWeight ? options.weights_quantization_params
                                                           : options.activations_quantization_params;
-    point.spec.destination_type = params.destination_type ? params.destination_type : options.mode;
+    point.spec.format = format_of(params.destination_type.value_or(fp8_type_of(*options.mode)));
   }
 }
 
@@ -80,8 +84,27 @@ void explain_whole_attention(const GraphView& view, Annotations& annotations) {
 
 OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options_(std::move(options)) {
   check_mode(options_);
+  check_overflow_fix(options_);
   check_bits(options_.activations_quantization_params.num_bits, "activations_quantization_params");
   check_bits(options_.weights_quantization_params.num_bits, "weights_quantization_params");
+}
+
+QuantizerDescription OpenVINOQuantizer::describe() const {
+  const auto resolved = openvino::resolved_options(options_);
+  return {"openvino", recorded_options(resolved), statistics_settings(resolved),
+          options_.model_type == ModelType::kTransformer};
+}
+
+std::unique_ptr<Quantizer> OpenVINOQuantizer::with_option(const std::string& option, const std::string& value) const {
+  if (typeid(*this) != typeid(OpenVINOQuantizer)) return nullptr;  // what the other class adds would be lost
+  auto options = options_;
+  for (const auto& row : fields<OpenVINOQuantizerOptions>()) {
+    if (row.name != option || !row.parts.empty()) continue;
+    const auto json = nlohmann::json::parse(value, nullptr, /*allow_exceptions=*/false);
+    row.set(options, row.schema.contains("enum") || json.is_discarded() ? nlohmann::json(value) : json);
+    return std::make_unique<OpenVINOQuantizer>(std::move(options));
+  }
+  return nullptr;
 }
 
 // Numbers stay numbers: NNCF's FX graphs hold them as literals too, and a tensor in their place would be one more input
@@ -89,6 +112,7 @@ OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options
 std::vector<std::string> OpenVINOQuantizer::rewrites_for_annotation() const { return {"decompose_attention"}; }
 
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
+  const auto resolved = openvino::resolved_options(options_);
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);
   const auto spectra = openvino::find_spectra(view);
   auto left_out = ignored;
@@ -96,12 +120,12 @@ Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
     for (const int64_t node : spectrum.nodes) left_out[node] = true;
   }
   const auto graph = openvino::make_placement_graph(view);
-  const auto placement = openvino::place_quantizers(graph, placement_options(options_), left_out);
+  const auto placement = openvino::place_quantizers(graph, resolved, left_out);
   auto annotations = openvino::make_annotations(placement, graph, view);
   openvino::describe_fused(view, placement, annotations);
-  openvino::add_recurrent_points(view, ignored, placement_options(options_), annotations);
-  openvino::describe_spectra(view, spectra, ignored, placement_options(options_), annotations);
-  if (options_.mode) set_destination_types(annotations, options_);
+  openvino::add_recurrent_points(view, ignored, resolved, annotations);
+  openvino::describe_spectra(view, spectra, ignored, resolved, annotations);
+  if (options_.mode) set_formats(annotations, options_);
   explain_whole_attention(view, annotations);
   return annotations;
 }

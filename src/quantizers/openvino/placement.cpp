@@ -1,5 +1,7 @@
 #include "quantizers/openvino/placement.h"
 
+#include "quantizers/openvino/resolved_options.h"
+
 #include <algorithm>
 #include <memory>
 
@@ -10,12 +12,7 @@ namespace tsquant::openvino {
 
 namespace {
 
-QuantizationPreset preset_of(const OpenVINOQuantizerOptions& options) {
-  if (options.preset) return *options.preset;
-  return options.model_type ? QuantizationPreset::kMixed : QuantizationPreset::kPerformance;
-}
-
-Constraints make_constraints(const QuantizationParameters& params, QuantizationMode mode) {
+Constraints make_constraints(const QuantizationParameters& params, QuantizationScheme mode) {
   Constraints constraints;
   constraints.mode = params.mode ? *params.mode : mode;
   constraints.num_bits = params.num_bits;
@@ -23,11 +20,6 @@ Constraints make_constraints(const QuantizationParameters& params, QuantizationM
   constraints.per_channel = params.per_channel;
   constraints.narrow_range = params.narrow_range;
   return constraints;
-}
-
-bool eight_bit(const OpenVINOQuantizerOptions& options) {
-  return options.activations_quantization_params.num_bits.value_or(8) == 8 &&
-         options.weights_quantization_params.num_bits.value_or(8) == 8;
 }
 
 /// Operators that stay in float in a transformer. The FX graph spells comparisons as functions of unknown metatype, so
@@ -71,16 +63,10 @@ std::vector<WeightedNode> weighted_nodes(const PlacementGraph& graph, const Inse
 void check_overflow_fix(const PlacementGraph& graph, const Placement& placement) {
   for (const auto& point : placement.setup.points) {
     if (point.kind != PointKind::kWeight || !placement.half_range[point.node]) continue;
-    if (point.config().mode == QuantizationMode::kSymmetric) continue;
+    if (point.config().mode == QuantizationScheme::kSymmetric) continue;
     throw Error(ErrorCode::kInvalidArgument, "the overflow fix needs symmetric weights", graph.name_of(point.node),
                 "use symmetric weights, or set overflow_fix to disable");
   }
-}
-
-OverflowFix overflow_fix_of(const OpenVINOQuantizerOptions& options) {
-  // Sums of products of fewer or more bits are not those that the fix was made for; NNCF's default then is none.
-  return options.overflow_fix == OverflowFix::kFirstLayer && !eight_bit(options) ? OverflowFix::kDisable
-                                                                                 : options.overflow_fix;
 }
 
 Fate fate_of(int node, const InsertionPointGraph& sites, const std::vector<bool>& user,
@@ -122,14 +108,14 @@ std::vector<Fate> describe_fates(const InsertionPointGraph& sites, const Setup& 
 
 Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerOptions& options,
                            const std::vector<bool>& ignored) {
-  const bool mixed = preset_of(options) == QuantizationPreset::kMixed;
-  const auto act_mode = mixed ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+  const bool mixed = resolved_options(options).preset == QuantizationPreset::kMixed;
+  const auto act_mode = mixed ? QuantizationScheme::kAsymmetric : QuantizationScheme::kSymmetric;
   SolverOptions solver_options;
   solver_options.rule = options.quantizer_propagation_rule;
   solver_options.quantize_outputs = options.quantize_outputs;
   solver_options.attention_values = options.mode.has_value();
   solver_options.activations = make_constraints(options.activations_quantization_params, act_mode);
-  const auto weights = make_constraints(options.weights_quantization_params, QuantizationMode::kSymmetric);
+  const auto weights = make_constraints(options.weights_quantization_params, QuantizationScheme::kSymmetric);
 
   const auto plans = make_hardware_table(options.target_device, eight_bit(options));
   const InferenceGraph inference = make_inference_graph(graph);
@@ -150,7 +136,7 @@ Placement place_quantizers(const PlacementGraph& graph, const OpenVINOQuantizerO
   placement.setup = make_setup(state, weighted);
   if (options.model_type) apply_transformer_pass(placement.setup, graph);
   if (options.target_device == TargetDevice::kCpuSpr) apply_spr_pass(placement.setup, inference);
-  placement.half_range = half_range_nodes(graph, placement.setup, overflow_fix_of(options));
+  placement.half_range = half_range_nodes(graph, placement.setup, *resolved_options(options).overflow_fix);
   check_overflow_fix(graph, placement);
   placement.fates = describe_fates(sites, placement.setup, ignored, by_pattern, lonely);
   return placement;

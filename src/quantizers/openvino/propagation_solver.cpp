@@ -89,7 +89,7 @@ QConfigList PropagationSolver::make_candidates(int site) const {
   if (plan.listed && plan.activations.empty()) return {QConfig()};
   Constraints constraints = options_.activations;
   // Attention runs in integers with symmetric inputs only.
-  if (!metatype_row(metatype).target_input_ports.empty()) constraints.mode = QuantizationMode::kSymmetric;
+  if (!metatype_row(metatype).target_input_ports.empty()) constraints.mode = QuantizationScheme::kSymmetric;
   QConfigList list = constraints.filter(plan.listed ? plan.activations : defaults, name, "activation");
   if (!plan.unified_scales) return list;
   list.erase(std::remove_if(list.begin(), list.end(), [](const QConfig& config) { return config.per_channel; }),

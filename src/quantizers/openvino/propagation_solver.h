@@ -13,7 +13,7 @@ namespace tsquant::openvino {
 
 /// Hard filters on candidates: the preset's mode and the user's QuantizationParameters.
 struct Constraints {
-  c10::optional<QuantizationMode> mode;
+  c10::optional<QuantizationScheme> mode;
   c10::optional<int64_t> num_bits;
   c10::optional<bool> signedness_to_force, per_channel, narrow_range;
 

@@ -12,7 +12,7 @@ namespace tsquant::openvino {
 /// One candidate configuration of a quantizer (NNCF's QuantizerConfig).
 struct QConfig {
   int num_bits = 8;
-  QuantizationMode mode = QuantizationMode::kSymmetric;
+  QuantizationScheme mode = QuantizationScheme::kSymmetric;
   c10::optional<bool> signedness_to_force = c10::nullopt;
   bool per_channel = false;
   bool narrow_range = false;

@@ -11,9 +11,9 @@ namespace {
 
 QuantizationSpec weight_spec(const QuantizationParameters& params) {
   QuantizationSpec spec;
-  spec.num_bits = params.num_bits.value_or(8);
-  spec.mode = params.mode.value_or(QuantizationMode::kSymmetric);
-  if (spec.mode == QuantizationMode::kSymmetric) spec.signedness_to_force = params.signedness_to_force.value_or(true);
+  spec.format = integer_format(params.num_bits.value_or(8));
+  spec.mode = params.mode.value_or(QuantizationScheme::kSymmetric);
+  if (spec.mode == QuantizationScheme::kSymmetric) spec.signedness_to_force = params.signedness_to_force.value_or(true);
   spec.per_channel = params.per_channel.value_or(true);
   spec.narrow_range = params.narrow_range.value_or(true);
   return spec;
@@ -22,10 +22,10 @@ QuantizationSpec weight_spec(const QuantizationParameters& params) {
 QuantizationSpec input_spec(const OpenVINOQuantizerOptions& options) {
   const auto& params = options.activations_quantization_params;
   QuantizationSpec spec;
-  spec.num_bits = params.num_bits.value_or(8);
+  spec.format = integer_format(params.num_bits.value_or(8));
   // What goes into a gate is seldom centred (embeddings, rectified features), and its error adds up over the steps. A
   // preset for speed has no say: these operators compute in float. fp8 has no zero points.
-  spec.mode = params.mode.value_or(options.mode ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric);
+  spec.mode = params.mode.value_or(options.mode ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric);
   spec.signedness_to_force = params.signedness_to_force;
   // A clipped step changes the state of all later ones, so the range covers every value.
   spec.observer = ObserverKind::kMinMax;

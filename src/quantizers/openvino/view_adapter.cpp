@@ -55,7 +55,7 @@ int64_t weight_axis(const PlacementGraph& graph, int node, int port, size_t rank
 
 QuantizationSpec make_spec(const QConfig& config) {
   QuantizationSpec spec;
-  spec.num_bits = config.num_bits;
+  spec.format = integer_format(config.num_bits);
   spec.mode = config.mode;
   spec.signedness_to_force = config.signedness_to_force;
   spec.per_channel = config.per_channel;

@@ -15,9 +15,10 @@ namespace {
 bool may_share(const QuantizationSpec& a, const QuantizationSpec& b) {
   return a.dtype == b.dtype && a.quant_min == b.quant_min && a.quant_max == b.quant_max && a.mode == b.mode &&
          a.per_channel == b.per_channel && a.ch_axis == b.ch_axis && a.fixed_scale == b.fixed_scale &&
-         a.fixed_zero_point == b.fixed_zero_point && a.num_bits == b.num_bits &&
+         a.fixed_zero_point == b.fixed_zero_point && a.format == b.format && a.formula == b.formula &&
          a.signedness_to_force == b.signedness_to_force && a.narrow_range == b.narrow_range &&
-         a.half_range == b.half_range && a.destination_type == b.destination_type;
+         a.half_range == b.half_range && a.group_size == b.group_size && a.group_axis == b.group_axis &&
+         a.codebook == b.codebook;
 }
 
 /// Places with their specs, joined to groups (union-find). The places of a node stand together: those of its inputs,

@@ -31,7 +31,7 @@ void check_config(const QuantizationConfig& config, const std::string& option) {
                   "set per_channel to false in input_activation and output_activation");
     }
   }
-  if (config.weight && config.weight->mode != QuantizationMode::kSymmetric) {
+  if (config.weight && config.weight->mode != QuantizationScheme::kSymmetric) {
     throw Error(ErrorCode::kInvalidArgument, "weights must be quantized symmetrically", option,
                 "set the mode of weight to kSymmetric");
   }

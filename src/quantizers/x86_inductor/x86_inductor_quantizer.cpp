@@ -47,13 +47,15 @@ PatternFilter all_in_module(const GraphView& view, const pt2e::ModulePaths& path
 QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat, bool is_dynamic, bool reduce_range) {
   pt2e::check_static(is_qat, is_dynamic, "get_default_x86_inductor_quantization_config");
   QuantizationSpec activation;
-  activation.mode = QuantizationMode::kAsymmetric;
+  activation.formula = QParamsFormula::kTorchAo;
+  activation.mode = QuantizationScheme::kAsymmetric;
   activation.dtype = c10::kByte;
   activation.quant_min = 0;
   activation.quant_max = reduce_range ? 127 : 255;
   activation.eps = std::exp2(-12);
   activation.observer = ObserverKind::kHistogram;
   QuantizationSpec weight;
+  weight.formula = QParamsFormula::kTorchAo;
   weight.per_channel = true;
   weight.dtype = c10::kChar;
   weight.quant_min = -128;

@@ -34,6 +34,7 @@ void check_codes(int64_t low, int64_t high, const char* names) {
 
 QuantizationSpec int8_spec(int64_t quant_min, int64_t quant_max) {
   QuantizationSpec spec;
+  spec.formula = QParamsFormula::kTorchAo;
   spec.dtype = c10::kChar;
   spec.quant_min = quant_min;
   spec.quant_max = quant_max;
@@ -50,7 +51,7 @@ QuantizationConfig get_symmetric_quantization_config(bool is_per_channel, bool i
   check_codes(act_qmin, act_qmax, "act_qmin and act_qmax");
   check_codes(weight_qmin, weight_qmax, "weight_qmin and weight_qmax");
   QuantizationSpec activation = int8_spec(act_qmin, act_qmax);
-  activation.mode = QuantizationMode::kAsymmetric;
+  activation.mode = QuantizationScheme::kAsymmetric;
   activation.observer = ObserverKind::kHistogram;
   QuantizationSpec weight = int8_spec(weight_qmin, weight_qmax);
   weight.per_channel = is_per_channel;

@@ -137,7 +137,7 @@ TEST(KernelMean, WeightErrorsInSlicesAreThoseOfTheWhole) {
   const auto weight = at::randn({150, 20});
   for (const bool per_channel : {true, false}) {
     QuantizationSpec spec;
-    spec.num_bits = 4;
+    spec.format = Format::kInt4;
     spec.per_channel = per_channel;
     const auto largest = per_channel ? weight.abs().amax({1}) : weight.abs().max().view({1});
     const auto q = choose_qparams({-largest, largest}, spec, PointKind::kWeight);

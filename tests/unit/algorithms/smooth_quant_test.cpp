@@ -309,8 +309,7 @@ TEST(SmoothQuant, FlowRefusesWrongAlphas) {
     ADD_FAILURE() << "accepted";
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()),
-              "the SmoothQuant alpha \"matmul\" is 2 (at smooth_quant_params.matmul); use 0 to 1, or a negative value "
-              "to switch it off");
+              "smooth_quant_params.matmul is 2 (at smooth_quant_params.matmul); use 1 or less; the default is 0.95");
   }
 }
 

@@ -32,7 +32,7 @@ QuantizationPoint point(int64_t id, PointKind kind, const std::string& node, c10
   result.kind = kind;
   result.node = node;
   result.input_port = port;
-  result.spec.mode = QuantizationMode::kAsymmetric;
+  result.spec.mode = QuantizationScheme::kAsymmetric;
   result.spec.observer = ObserverKind::kMinMax;
   return result;
 }

@@ -100,7 +100,7 @@ TEST(Fingerprint, OfAnnotationsKnowsPlacesAndSpecs) {
   annotations.points[0].node = "relu";
   const auto reference = fingerprint(annotations);
   auto changed = annotations;
-  changed.points[0].spec.num_bits = 4;
+  changed.points[0].spec.format = Format::kInt4;
   EXPECT_NE(fingerprint(changed), reference);
   changed = annotations;
   changed.points[0].input_port = 0;

@@ -41,7 +41,7 @@ QuantizationPoint point_of(const json& record, const json& entry, const GraphVie
   }
   // Attention inputs stay symmetric in the mixed preset.
   const bool asymmetric = record["mixed"] && !entry["weight"] && !is_signed;
-  if (asymmetric) point.spec.mode = QuantizationMode::kAsymmetric;
+  if (asymmetric) point.spec.mode = QuantizationScheme::kAsymmetric;
   return point;
 }
 

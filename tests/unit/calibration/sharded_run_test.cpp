@@ -121,12 +121,13 @@ std::vector<std::pair<std::string, Variation>> variations() {
 TEST(ShardedRun, EveryRankGetsTheBitsOfOneProcess) {
   const auto data = Dataset::from_tensors(samples());
   for (const auto& [name, variation] : variations()) {
-    const auto alone = run(variation, data, nullptr);
+    const auto& options = variation;
+    const auto alone = run(options, data, nullptr);
     for (int64_t size : {1, 2, 3, 21}) {
       std::vector<std::vector<at::Tensor>> results(static_cast<size_t>(size));
       testing::for_each_rank(size, [&](std::shared_ptr<StatisticsExchange> exchange) {
         const auto rank = static_cast<size_t>(exchange->rank());
-        results[rank] = run(variation, data, std::move(exchange));
+        results[rank] = run(options, data, std::move(exchange));
       });
       for (const auto& result : results) expect_same(result, alone, name + ", ranks: " + std::to_string(size));
     }

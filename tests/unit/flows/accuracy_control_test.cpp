@@ -27,7 +27,7 @@ struct Case {
 
   Case() {
     control.max_drop = 0.05;
-    control.advanced.ranking_subset_size = 20;
+    control.advanced_accuracy_restorer_parameters.ranking_subset_size = 20;
     options.form = OutputForm::kReference;
   }
   AccuracyControlResult run(const ValidationFn& function) {
@@ -212,7 +212,7 @@ TEST(AccuracyControl, RestoreModeMayKeepQuantizedWeights) {
   setup.control.max_drop = 0;
   const std::vector<double> rising{1.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95};
   const auto both = setup.run(scripted(rising, setup));
-  setup.control.advanced.restore_mode = RestoreMode::kOnlyActivations;
+  setup.control.advanced_accuracy_restorer_parameters.restore_mode = RestoreMode::kOnlyActivations;
   const auto activations = setup.run(scripted(rising, setup));
   EXPECT_TRUE(weights_of(both.quantized.report).empty());
   EXPECT_EQ(weights_of(activations.quantized.report).size(), 4u);
@@ -232,7 +232,7 @@ TEST(AccuracyControl, IterationsAreLimited) {
   Case setup;
   setup.control.max_drop = 0;
   for (int64_t limit : {0, 1, 2}) {
-    setup.control.advanced.max_num_iterations = limit;
+    setup.control.advanced_accuracy_restorer_parameters.max_num_iterations = limit;
     const auto result = setup.run(scripted({1.0, 0.5, 0.6, 0.7, 0.8, 0.9}, setup));
     EXPECT_EQ(static_cast<int64_t>(result.steps.size()), limit);
     EXPECT_DOUBLE_EQ(result.final_metric, 0.5 + 0.1 * static_cast<double>(limit));
@@ -241,7 +241,7 @@ TEST(AccuracyControl, IterationsAreLimited) {
 
 TEST(AccuracyControl, RankingUsesTheSamplesThatDifferMost) {
   Case setup;
-  setup.control.advanced.ranking_subset_size = 7;
+  setup.control.advanced_accuracy_restorer_parameters.ranking_subset_size = 7;
   std::set<std::vector<int64_t>> subsets;
   std::vector<double> first;
   const auto full = accuracy(setup.labels);
@@ -258,7 +258,7 @@ TEST(AccuracyControl, RankingUsesTheSamplesThatDifferMost) {
   ASSERT_EQ(subsets.begin()->size(), 7u);
   for (int64_t i : *subsets.begin()) EXPECT_EQ(first[i], 0) << "the quantized model was right about sample " << i;
   // None: as many as calibration uses.
-  setup.control.advanced.ranking_subset_size = c10::nullopt;
+  setup.control.advanced_accuracy_restorer_parameters.ranking_subset_size = c10::nullopt;
   setup.options.subset_size = 11;
   size_t seen = 0;
   setup.run([&](ValidationModel& model, const Dataset& data, const std::vector<int64_t>& indices) {
@@ -277,8 +277,8 @@ TEST(AccuracyControl, WorkersRunAtTheSameTimeAndChangeNothing) {
     // Loaded anew: LibTorch numbers the types of all copies of a module, and files show the numbers.
     setup.model = Model::load(folder + "/model.pt");
     setup.control.max_drop = 0;
-    setup.control.advanced.max_num_iterations = 2;
-    setup.control.advanced.num_ranking_workers = workers;
+    setup.control.advanced_accuracy_restorer_parameters.max_num_iterations = 2;
+    setup.control.advanced_accuracy_restorer_parameters.num_ranking_workers = workers;
     std::mutex mutex;
     std::condition_variable changed;
     int64_t inside = 0, most = 0;
@@ -314,8 +314,8 @@ TEST(AccuracyControl, WorkersRunAtTheSameTimeAndChangeNothing) {
 
 TEST(AccuracyControl, AnErrorInAWorkerIsPassedOn) {
   Case setup;
-  setup.control.advanced.num_ranking_workers = 2;
-  setup.control.advanced.ranking_subset_size = 5;
+  setup.control.advanced_accuracy_restorer_parameters.num_ranking_workers = 2;
+  setup.control.advanced_accuracy_restorer_parameters.ranking_subset_size = 5;
   const auto inner = accuracy_and_outputs(setup.labels);
   EXPECT_THROW(setup.run([&](ValidationModel& model, const Dataset& data, const std::vector<int64_t>& indices) {
     if (indices.size() == 5) throw std::domain_error("no metric today");
@@ -327,7 +327,7 @@ TEST(AccuracyControl, AnErrorInAWorkerIsPassedOn) {
 TEST(AccuracyControl, IntermediateModelsAreWritten) {
   Case setup;
   const auto folder = temp_dir() + "/deep/er";
-  setup.control.advanced.intermediate_model_dir = folder;
+  setup.control.advanced_accuracy_restorer_parameters.intermediate_model_dir = folder;
   const auto result = setup.run();
   result.quantized.save(folder + "/final.pt");
   const auto initial = Model::load(folder + "/intermediate_model.pt");
@@ -336,7 +336,7 @@ TEST(AccuracyControl, IntermediateModelsAreWritten) {
   const auto expected = result.quantized.model.run(sample).toTensor();
   EXPECT_TRUE(best.run(sample).toTensor().equal(expected));
   EXPECT_FALSE(initial.run(sample).toTensor().equal(expected));
-  setup.control.advanced.intermediate_model_dir = folder + "/final.pt/below";
+  setup.control.advanced_accuracy_restorer_parameters.intermediate_model_dir = folder + "/final.pt/below";
   EXPECT_EQ(error_of([&] { setup.run(); }).code(), ErrorCode::kIo);
 }
 

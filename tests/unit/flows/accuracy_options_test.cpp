@@ -79,13 +79,13 @@ TEST(AccuracyOptions, WrongValuesAreNamed) {
   nan.control.max_drop = std::nan("");
   EXPECT_TRUE(has(nan.message(), "max_drop is nan"));
   Attempt iterations;
-  iterations.control.advanced.max_num_iterations = -1;
+  iterations.control.advanced_accuracy_restorer_parameters.max_num_iterations = -1;
   EXPECT_TRUE(has(iterations.message(), "max_num_iterations is -1"));
   Attempt subset;
-  subset.control.advanced.ranking_subset_size = 0;
+  subset.control.advanced_accuracy_restorer_parameters.ranking_subset_size = 0;
   EXPECT_TRUE(has(subset.message(), "ranking_subset_size is 0"));
   Attempt workers;
-  workers.control.advanced.num_ranking_workers = 0;
+  workers.control.advanced_accuracy_restorer_parameters.num_ranking_workers = 0;
   EXPECT_TRUE(has(workers.message(), "num_ranking_workers is 0"));
   Attempt none;
   none.function = {};
@@ -113,7 +113,7 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
             std::string::npos)
       << exchange.message();
   Attempt xnnpack;
-  xnnpack.control.advanced.convert_to_mixed_preset = true;
+  xnnpack.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   const auto message = [](Attempt& run, Quantizer& quantizer) {
     return std::string(error_of([&] {
                          quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
@@ -125,18 +125,20 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
   EXPECT_NE(message(xnnpack, quantizer).find("convert_to_mixed_preset is set, but only OpenVINOQuantizer has presets"),
             std::string::npos);
   Attempt fp8;
-  fp8.control.advanced.convert_to_mixed_preset = true;
-  fp8.quantizer_options.mode = FP8Type::kE4M3;
-  EXPECT_NE(fp8.message().find("convert_to_mixed_preset is set, but fp8 modes have no mixed preset"), std::string::npos)
+  fp8.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
+  fp8.quantizer_options.mode = QuantizationMode::kFP8E4M3;
+  EXPECT_NE(
+      fp8.message().find("convert_to_mixed_preset is set, but the mixed preset cannot be combined with an fp8 mode"),
+      std::string::npos)
       << fp8.message();
 }
 
 TEST(AccuracyOptions, TuningWithAnotherQuantizerSaysWhatItLeavesOut) {
   Attempt run;
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto warned = [&](bool tune) {
-    run.control.advanced.tune_hyperparams = tune;
+    run.control.advanced_accuracy_restorer_parameters.tune_hyperparams = tune;
     XNNPACKQuantizer quantizer;
     quantizer.set_global(get_symmetric_quantization_config());
     const auto result = quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
@@ -167,7 +169,7 @@ TEST(AccuracyOptions, WhatTheValidationFunctionReturnsIsChecked) {
   };
   EXPECT_NE(not_finite.message().find("no finite metric for the float model"), std::string::npos);
   Attempt ranking;
-  ranking.control.advanced.ranking_fn = [](const auto&, const auto&) { return 0.0; };
+  ranking.control.advanced_accuracy_restorer_parameters.ranking_fn = [](const auto&, const auto&) { return 0.0; };
   EXPECT_NE(ranking.message().find("ranking_fn compares outputs"), std::string::npos) << ranking.message();
 }
 
@@ -175,9 +177,9 @@ TEST(AccuracyOptions, RankingFnDecidesTheOrder) {
   Attempt run;
   run.function = accuracy_and_outputs(labels_of(run.model, run.validation));
   run.control.max_drop = 0.05;
-  run.control.advanced.max_num_iterations = 1;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 1;
   const auto by_default = run();
-  run.control.advanced.ranking_fn = [](const auto& reference, const auto& approximate) {
+  run.control.advanced_accuracy_restorer_parameters.ranking_fn = [](const auto& reference, const auto& approximate) {
     return -normalized_mse(reference, approximate);
   };
   const auto reversed = run();
@@ -202,10 +204,10 @@ TEST(AccuracyOptions, MixedPresetIsTriedBeforeReverting) {
   run.validation = rows(2);
   run.function = closeness(run.model, run.validation);
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto symmetric = run();
   EXPECT_TRUE(symmetric.tuned.empty());
-  run.control.advanced.convert_to_mixed_preset = true;
+  run.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   const auto mixed = run();
   EXPECT_EQ(mixed.tuned, (std::map<std::string, std::string>{{"preset", "mixed"}}));
   EXPECT_GT(mixed.final_metric, symmetric.final_metric);
@@ -227,11 +229,11 @@ TEST(AccuracyOptions, TuningFindsAnEstimatorThatForgetsOutliers) {
   run.calibration = Dataset::from_tensors(spoiled);
   run.function = closeness(run.model, run.validation);
   run.control.max_drop = 0;
-  run.control.advanced.max_num_iterations = 0;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 0;
   const auto plain = run();
   EXPECT_TRUE(plain.tuned.empty());
   EXPECT_EQ(plain.seconds.count("tune"), 0u);
-  run.control.advanced.tune_hyperparams = true;
+  run.control.advanced_accuracy_restorer_parameters.tune_hyperparams = true;
   const auto tuned = run();
   EXPECT_NE(tuned.tuned.at("activations_range_estimator_params").find("quantile"), std::string::npos);
   EXPECT_GT(tuned.final_metric, plain.final_metric);
@@ -247,7 +249,7 @@ TEST(AccuracyOptions, TheArgumentsOfNncfsFunctionAreUsed) {
   options.ignored_scope.names = {"/linear/0"};
   options.advanced_parameters.disable_bias_correction = true;
   run.control.max_drop = 0.05;
-  run.control.advanced.max_num_iterations = 1;
+  run.control.advanced_accuracy_restorer_parameters.max_num_iterations = 1;
   run.function = accuracy_and_outputs(labels_of(run.model, run.validation));
   const auto result =
       quantize_with_accuracy_control(run.model, run.calibration, run.validation, run.function, run.control, options);
@@ -269,10 +271,10 @@ TEST(Tuner, GridsFollowTheSettings) {
     for (const auto& grid : parameter_grids(settings)) result.push_back(grid.name);
     return result;
   };
-  TunedSettings settings;
+  TunedSettings settings{std::make_shared<XNNPACKQuantizer>(), {}};
   EXPECT_EQ(names(settings),
             (Strings{"weights_range_estimator_params", "activations_range_estimator_params", "fast_bias_correction"}));
-  settings.openvino = true;
+  settings.quantizer = std::make_shared<OpenVINOQuantizer>();
   settings.options.smooth_quant = true;
   settings.options.fast_bias_correction = c10::nullopt;
   EXPECT_EQ(names(settings), (Strings{"smooth_quant_matmul", "quantizer_propagation_rule", "preset",
@@ -282,8 +284,8 @@ TEST(Tuner, GridsFollowTheSettings) {
 }
 
 TEST(Tuner, EveryValueOfTheGridsChangesTheSettings) {
-  TunedSettings settings;
-  settings.openvino = settings.options.smooth_quant = true;
+  TunedSettings settings{std::make_shared<OpenVINOQuantizer>(), {}};
+  settings.options.smooth_quant = true;
   std::set<std::string> seen;
   for (const auto& grid : parameter_grids(settings)) {
     for (const auto& value : grid.values) {
@@ -297,8 +299,8 @@ TEST(Tuner, EveryValueOfTheGridsChangesTheSettings) {
       };
       seen.insert(
           grid.name + std::to_string(options.smooth_quant_params.matmul) +
-          std::to_string(static_cast<int>(changed.quantizer.quantizer_propagation_rule)) +
-          std::to_string(changed.quantizer.preset ? static_cast<int>(*changed.quantizer.preset) : -1) +
+          changed.quantizer->describe().options.at("quantizer_propagation_rule") +
+          std::to_string(changed.quantizer == settings.quantizer) + changed.quantizer->describe().options.at("preset") +
           bound(options.weights_range_estimator_params.min) + bound(options.weights_range_estimator_params.max) +
           bound(options.activations_range_estimator_params.min) +
           bound(options.activations_range_estimator_params.max) + std::to_string(*options.fast_bias_correction));
@@ -359,11 +361,19 @@ TEST(Evaluator, LargestErrorsInOrder) {
 }
 
 TEST(Ranker, DefaultNumberOfWorkers) {
-  EXPECT_EQ(default_ranking_workers(0.5, 1, 100, 100, 1000), 1);
-  const auto slow = default_ranking_workers(100, 0.001, 100, 100, 1000);
-  EXPECT_GE(slow, 1);
-  EXPECT_LE(slow, std::max(1u, std::thread::hardware_concurrency() / 2));
-  EXPECT_EQ(default_ranking_workers(100, 0.001, 100, 100, int64_t{1} << 50), 1) << "no memory for copies";
+  const int64_t gigabyte = int64_t{1} << 30;
+  const auto workers = [&](double conversion, double validation, int64_t bytes, int64_t cores) {
+    return default_ranking_workers(conversion, validation, 100, 50, bytes, {cores, 16 * gigabyte});
+  };
+  EXPECT_EQ(workers(0.5, 1, 1000, 64), 1) << "converting takes less than a second";
+  EXPECT_EQ(workers(2, 4, 1000, 64), 4) << "(2 s / 2 s of ranking + 1) * 2";
+  EXPECT_EQ(workers(6, 4, 1000, 64), 8);
+  EXPECT_EQ(workers(6, 4, 1000, 6), 3) << "half of the cores";
+  EXPECT_EQ(workers(6, 4, 1000, 1), 1);
+  EXPECT_EQ(workers(6, 4, 2 * gigabyte, 64), 3) << "four copies of four gigabytes fit, one is the model itself";
+  EXPECT_EQ(workers(6, 4, 100 * gigabyte, 64), 1) << "no memory for copies";
+  EXPECT_GT(this_machine().cores, 0);
+  EXPECT_GT(this_machine().free_bytes, 0);
 }
 
 }  // namespace

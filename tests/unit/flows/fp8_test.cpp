@@ -2,7 +2,7 @@
 #include <tsquant/tsquant.h>
 
 #include "graph/node_lists.h"
-#include "numerics/fp8.h"
+#include "numerics/qparams.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -30,7 +30,7 @@ QuantizedModel quantized(const OpenVINOQuantizerOptions& quantizer_options, cons
   return quantize_pt2e(model, quantizer, Dataset::from_tensors({image()}), options);
 }
 
-OpenVINOQuantizerOptions fp8(FP8Type mode) {
+OpenVINOQuantizerOptions fp8(QuantizationMode mode) {
   OpenVINOQuantizerOptions options;
   options.mode = mode;
   return options;
@@ -51,7 +51,7 @@ std::string message_of(const OpenVINOQuantizerOptions& options) {
 }
 
 TEST(Fp8Mode, ComputesWithFp8Codes) {
-  const auto e4m3 = quantized(fp8(FP8Type::kE4M3)), e5m2 = quantized(fp8(FP8Type::kE5M2));
+  const auto e4m3 = quantized(fp8(QuantizationMode::kFP8E4M3)), e5m2 = quantized(fp8(QuantizationMode::kFP8E5M2));
   EXPECT_GT(error_of(e4m3), 1e-4);
   EXPECT_LT(error_of(e4m3), 0.05);
   EXPECT_LT(error_of(e4m3), error_of(e5m2));  // one mantissa bit more
@@ -66,14 +66,14 @@ TEST(Fp8Mode, ComputesWithFp8Codes) {
 
 TEST(Fp8Mode, SavesAndLoads) {
   const auto path = temp_dir() + "/fp8.pt";
-  const auto result = quantized(fp8(FP8Type::kE4M3));
+  const auto result = quantized(fp8(QuantizationMode::kFP8E4M3));
   result.save(path);
   EXPECT_TRUE(
       at::equal(Model::load(path).run({{image()}, {}}).toTensor(), result.model.run({{image()}, {}}).toTensor()));
 }
 
 TEST(Fp8Mode, WeightsAndActivationsCanDiffer) {
-  auto options = fp8(FP8Type::kE4M3);
+  auto options = fp8(QuantizationMode::kFP8E4M3);
   options.activations_quantization_params = FP8QuantizationParameters{FP8Type::kE5M2};
   for (const auto& record : quantized(options).report.quantizers) {
     EXPECT_EQ(record.dtype, record.kind == "weight" ? "f8e4m3" : "f8e5m2");
@@ -83,38 +83,38 @@ TEST(Fp8Mode, WeightsAndActivationsCanDiffer) {
 TEST(Fp8Mode, UnfoldedWeightsStayFloat) {
   QuantizePt2eOptions options;
   options.fold_quantize = false;
-  const auto result = quantized(fp8(FP8Type::kE4M3), options);
+  const auto result = quantized(fp8(QuantizationMode::kFP8E4M3), options);
   EXPECT_EQ(nodes_of_kind(result.model.graph()->block(), {"tsquant::quantize_fp8"}).size(), 5u);
-  EXPECT_NEAR(error_of(result), error_of(quantized(fp8(FP8Type::kE4M3))), 1e-6);
+  EXPECT_NEAR(error_of(result), error_of(quantized(fp8(QuantizationMode::kFP8E4M3))), 1e-6);
 }
 
 TEST(Fp8Mode, ScaleMapsTheRangeOnTheLargestValue) {
   QuantizationSpec spec;
-  spec.destination_type = FP8Type::kE4M3;
+  spec.format = Format::kF8E4M3;
   const Range range{at::tensor({-2.0F}), at::tensor({4.0F})};
-  EXPECT_FLOAT_EQ(fp8_qparams(range, spec).scale.item<float>(), 4.0F / (0.5F * 448));
+  EXPECT_FLOAT_EQ(choose_qparams(range, spec, PointKind::kActivation).scale.item<float>(), 4.0F / (0.5F * 448));
   spec.per_channel = true;
-  spec.destination_type = FP8Type::kE5M2;
+  spec.format = Format::kF8E5M2;
   const Range channels{at::tensor({-8.0F, -1.0F}), at::tensor({4.0F, 2.0F})};
-  const auto q = fp8_qparams(channels, spec);
+  const auto q = choose_qparams(channels, spec, PointKind::kActivation);
   EXPECT_FLOAT_EQ(q.scale[0].item<float>(), 8.0F / 57344);
   EXPECT_FLOAT_EQ(q.scale[1].item<float>(), 2.0F / 57344);
 }
 
 TEST(Fp8Mode, RefusesWhatItCannotBeCombinedWith) {
-  auto options = fp8(FP8Type::kE4M3);
+  auto options = fp8(QuantizationMode::kFP8E4M3);
   options.preset = QuantizationPreset::kMixed;
   EXPECT_NE(message_of(options).find("the mixed preset cannot be combined with an fp8 mode"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.target_device = TargetDevice::kNpu;
   EXPECT_NE(message_of(options).find("target_device"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.overflow_fix = OverflowFix::kEnable;
   EXPECT_NE(message_of(options).find("overflow_fix"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.quantize_outputs = true;
   EXPECT_NE(message_of(options).find("quantize_outputs"), std::string::npos);
-  options = fp8(FP8Type::kE4M3);
+  options = fp8(QuantizationMode::kFP8E4M3);
   options.weights_quantization_params.num_bits = 8;
   EXPECT_NE(message_of(options).find("weights_quantization_params"), std::string::npos);
   options = {};
@@ -127,7 +127,7 @@ TEST(Fp8Mode, OtherFormsAreRefused) {
     QuantizePt2eOptions options;
     options.form = form;
     try {
-      quantized(fp8(FP8Type::kE4M3), options);
+      quantized(fp8(QuantizationMode::kFP8E4M3), options);
       ADD_FAILURE() << "form " << static_cast<int>(form) << " was accepted";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);

@@ -59,11 +59,12 @@ TEST(JsonConfig, NncfConfigurationFiles) {
   EXPECT_EQ(advanced.overflow_fix, c10::optional<OverflowFix>(OverflowFix::kEnable));
   EXPECT_TRUE(advanced.quantize_outputs);
   EXPECT_EQ(advanced.weights_quantization_params.num_bits, c10::optional<int64_t>(4));
-  EXPECT_EQ(advanced.weights_quantization_params.mode, c10::optional<QuantizationMode>(QuantizationMode::kAsymmetric));
+  EXPECT_EQ(advanced.weights_quantization_params.mode,
+            c10::optional<QuantizationScheme>(QuantizationScheme::kAsymmetric));
   EXPECT_EQ(advanced.weights_quantization_params.signedness_to_force, c10::optional<bool>(true));
   EXPECT_EQ(advanced.weights_quantization_params.per_channel, c10::optional<bool>(false));
   EXPECT_EQ(advanced.activations_quantization_params.mode,
-            c10::optional<QuantizationMode>(QuantizationMode::kSymmetric));
+            c10::optional<QuantizationScheme>(QuantizationScheme::kSymmetric));
   for (const auto& estimator : {advanced.activations_range_estimator_params, advanced.weights_range_estimator_params}) {
     EXPECT_EQ(estimator.min.statistics_type, c10::optional<StatisticsType>(StatisticsType::kQuantile));
     EXPECT_NEAR(estimator.min.quantile_outlier_prob, 0.005, 1e-12);
@@ -97,7 +98,7 @@ TEST(JsonConfig, TheArgumentsOfQuantizeByName) {
     "form": "reference", "engine": "onednn", "cost": "off",
     "ignored_scope": {"names": ["a"], "patterns": ["b.*"], "types": ["linear"], "validate": false,
                       "subgraphs": [{"inputs": ["c"], "outputs": ["d", "e"]}]})");
-  EXPECT_EQ(config.mode, c10::optional<FP8Type>(FP8Type::kE5M2));
+  EXPECT_EQ(config.mode, c10::optional<QuantizationMode>(QuantizationMode::kFP8E5M2));
   EXPECT_TRUE(config.model_type.has_value());
   EXPECT_EQ(config.subset_size, 20);
   EXPECT_FALSE(config.fast_bias_correction);

@@ -52,13 +52,6 @@ at::Tensor output(const QuantizedModel& result, const at::Tensor& x) { return re
 
 double relative_error(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 const QuantizerRecord& activation(const Report& report, size_t index) {
   for (const auto& record : report.quantizers) {
     if (record.kind == "activation" && index-- == 0) return record;
@@ -151,8 +144,10 @@ TEST(QuantizePt2e, BatchwiseStatisticsAveragePerItem) {
   item.activations_range_estimator_params = RangeEstimatorParameters::mean_minmax();
   batch.activations_range_estimator_params = item.activations_range_estimator_params;
   const auto data = Dataset::from_tensors(images(4, 6));
-  EXPECT_LT(activation(quantized(item, net(), data).report, 0).scale[0],
-            activation(quantized(batch, net(), data).report, 0).scale[0]);
+  const double by_item = activation(quantized(item, net(), data).report, 0).scale[0];
+  const double by_batch = activation(quantized(batch, net(), data).report, 0).scale[0];
+  EXPECT_LT(by_item, by_batch);
+  EXPECT_GT(by_item, 0.3 * by_batch);
 }
 
 TEST(QuantizePt2e, BiasCorrectionChangesBiasesUpToItsThreshold) {
@@ -182,7 +177,9 @@ TEST(QuantizePt2e, RangeEstimatorsChangeTheScales) {
     }
     return 0.0;
   };
-  EXPECT_LT(weight_scale(quantized(clipped).report), weight_scale(quantized().report));
+  const double all = weight_scale(quantized().report), without_tails = weight_scale(quantized(clipped).report);
+  EXPECT_LT(without_tails, all);
+  EXPECT_GT(without_tails, 0.3 * all) << "80 % of normal weights lie within 1.28 deviations, all within about 3";
 }
 
 TEST(QuantizePt2e, SkippedPassIsLeftOut) {
@@ -248,21 +245,33 @@ def forward(self, pair: Tuple[Tensor, Tensor], extra: Dict[str, Tensor], scale: 
   EXPECT_LT(relative_error(result.model.run(sample).toGenericDict().at("y").toTensor(), expected), 0.05);
 }
 
-TEST(QuantizePt2e, SameInputGivesTheSameFileForAnyThreadCount) {
-  const std::string dir = temp_dir();
+/// The bytes of files are compared between processes (Program.RunningTwiceGivesTheSameResult, the kit's determinism
+/// test): within one, LibTorch gives every copy of a class another name.
+TEST(QuantizePt2e, SameInputGivesTheSameModelForAnyThreadCount) {
   const int threads = at::get_num_threads();
-  std::vector<std::string> files;
+  std::vector<QuantizedModel> results;
   for (int count : {1, 1, 2}) {
     at::set_num_threads(count);
-    auto result = quantized();
-    result.report.phases.clear();  // times differ
-    files.push_back(dir + "/" + std::to_string(files.size()) + ".pt");
-    result.save(files.back());
+    results.push_back(quantized());
+    results.back().report.phases.clear();  // times differ
+    results.back().report.rewrites.clear();
   }
   at::set_num_threads(threads);
-  const auto tensors = [](const std::string& path) { return torch::jit::load(path).forward({images()[0]}).toTensor(); };
-  EXPECT_TRUE(at::equal(tensors(files[0]), tensors(files[2])));
-  EXPECT_EQ(bytes_of(files[0]).size(), bytes_of(files[1]).size());
+  for (size_t other : {1, 2}) {
+    EXPECT_EQ(results[other].report.to_json(), results[0].report.to_json());
+    EXPECT_EQ(results[other].model.graph()->toString(false).size(), results[0].model.graph()->toString(false).size());
+    const auto expected = results[0].model.module().named_attributes();
+    size_t compared = 0;
+    for (const auto& attribute : results[other].model.module().named_attributes()) {
+      if (!attribute.value.isTensor()) continue;
+      for (const auto& same : expected) {
+        if (same.name != attribute.name) continue;
+        EXPECT_TRUE(at::equal(same.value.toTensor(), attribute.value.toTensor())) << attribute.name;
+        ++compared;
+      }
+    }
+    EXPECT_GE(compared, 6u);
+  }
 }
 
 TEST(QuantizePt2e, SavedModelRunsInPlainLibTorchAndTellsItsForm) {

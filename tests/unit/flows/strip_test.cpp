@@ -172,7 +172,7 @@ TEST(Strip, InPlaceFromEveryForm) {
 
 TEST(Strip, Fp8WeightsCanBeAppliedButNotMadeNative) {
   OpenVINOQuantizerOptions options;
-  options.mode = FP8Type::kE4M3;
+  options.mode = QuantizationMode::kFP8E4M3;
   auto model = quantized(OutputForm::kDecomposed, true, options);
   const auto error = error_of([&] { strip(model); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);

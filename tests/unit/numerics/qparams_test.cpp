@@ -34,7 +34,7 @@ TEST(QParams, MeetsNncfsIntervals) {
   ASSERT_GT(records.size(), 500u);
   for (const auto& record : records) {
     QuantizationSpec spec;
-    spec.mode = record["asymmetric"] ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+    spec.mode = record["asymmetric"] ? QuantizationScheme::kAsymmetric : QuantizationScheme::kSymmetric;
     spec.narrow_range = record["narrow"];
     spec.half_range = record["half_range"];
     // The hardware tables force weights of weighted operators to be signed and narrow.
@@ -57,7 +57,8 @@ TEST(QParams, MeetsTorchAo) {
   ASSERT_GT(records.size(), 200u);
   for (const auto& record : records) {
     QuantizationSpec spec;
-    spec.mode = record["symmetric"] ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric;
+    spec.formula = QParamsFormula::kTorchAo;
+    spec.mode = record["symmetric"] ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric;
     spec.dtype = record["dtype"] == "qint8" ? c10::kChar : c10::kByte;
     spec.quant_min = record["quant_min"].get<int64_t>();
     spec.quant_max = record["quant_max"].get<int64_t>();
@@ -92,17 +93,17 @@ TEST(QParams, OptionsChangeTheLevels) {
   spec.narrow_range = true;
   auto q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
   EXPECT_EQ(q.quant_min, -127);
-  spec.num_bits = 4;
+  spec.format = Format::kInt4;
   q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
   EXPECT_EQ(q.quant_min, -7);
   EXPECT_EQ(q.quant_max, 7);
   EXPECT_FLOAT_EQ(q.scale.item<float>(), 1.0f / 7);
-  spec.num_bits = 8;
+  spec.format = Format::kInt8;
   spec.half_range = true;
   q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
   EXPECT_FLOAT_EQ(q.scale.item<float>(), 1.0f / 63.5f);
   spec = {};
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
   EXPECT_EQ(q.dtype, c10::kByte);
   EXPECT_EQ(q.zero_point.item<int64_t>(), 64);
@@ -135,6 +136,66 @@ TEST(QParams, PlainMinMaxObserversStillCoverTheNegativeSide) {
   EXPECT_FLOAT_EQ(q.scale.item<float>(), 4.0f / 127);
 }
 
+// A quantizer of a user's own that names its codes and no formula gets NNCF's, on these codes.
+TEST(QParams, LimitsAreCodesInBothFormulas) {
+  QuantizationSpec spec;
+  spec.quant_min = -127;
+  spec.quant_max = 127;
+  QuantizationSpec narrow;
+  narrow.narrow_range = true;
+  const auto named = choose_qparams(range_of(-3, 3), spec, PointKind::kWeight);
+  const auto by_rule = choose_qparams(range_of(-3, 3), narrow, PointKind::kWeight);
+  EXPECT_FLOAT_EQ(named.scale.item<float>(), by_rule.scale.item<float>());
+  EXPECT_EQ(named.zero_point.item<int64_t>(), 0);
+  EXPECT_EQ(named.quant_min, -127);
+  EXPECT_EQ(named.dtype, c10::kChar);
+
+  spec.quant_min = -128;
+  EXPECT_FLOAT_EQ(choose_qparams(range_of(-3, 3), spec, PointKind::kWeight).scale.item<float>(), 3.0f / 127);
+  spec.formula = QParamsFormula::kTorchAo;
+  EXPECT_FLOAT_EQ(choose_qparams(range_of(-3, 3), spec, PointKind::kWeight).scale.item<float>(), 3.0f / 127.5f);
+  spec.formula = QParamsFormula::kNncf;
+  EXPECT_FLOAT_EQ(choose_qparams(range_of(0, 1e-9), spec, PointKind::kWeight).scale.item<float>(), 8e-5f / 127)
+      << "the smallest range of NNCF, not the smallest scale of torch.ao";
+}
+
+TEST(QParams, UnsignedLimitsOfSignedDataHaveZeroInTheMiddle) {
+  QuantizationSpec spec;
+  spec.quant_min = 0;
+  spec.quant_max = 255;
+  auto q = choose_qparams(range_of(-3, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kByte);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 128);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 3.0f / 127);
+  q = choose_qparams(range_of(0, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 0);
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 3.0f / 255);
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.quant_max = 100;
+  q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), 25);
+  EXPECT_EQ(q.quant_max, 100);
+}
+
+TEST(QParams, TheTypeOfTheCodesIsObeyed) {
+  QuantizationSpec spec;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.dtype = c10::kChar;
+  auto q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.dtype, c10::kChar);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), -64);
+  spec.format = Format::kInt4;
+  q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.quant_min, -8);
+  EXPECT_EQ(q.quant_max, 7);
+  EXPECT_EQ(q.zero_point.item<int64_t>(), -4);
+  spec.formula = QParamsFormula::kTorchAo;
+  spec.dtype = c10::kByte;
+  q = choose_qparams(range_of(-1, 3), spec, PointKind::kActivation);
+  EXPECT_EQ(q.quant_max, 15) << "without limits all codes of the format";
+  EXPECT_FLOAT_EQ(q.scale.item<float>(), 4.0f / 15);
+}
+
 TEST(QParams, FixedParametersNeedNoRange) {
   QuantizationSpec spec;
   spec.fixed_scale = 2.0 / 256;
@@ -151,15 +212,25 @@ TEST(QParams, FixedParametersNeedNoRange) {
 }
 
 TEST(QParams, RefusesNonsense) {
+  EXPECT_THROW(integer_format(9), Error);
   QuantizationSpec spec;
-  spec.num_bits = 9;
-  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
-  spec = {};
   spec.half_range = true;
   EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
   spec = {};
   spec.quant_min = 7;
   spec.quant_max = -8;
+  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
+  spec = {};
+  spec.format = Format::kInt4;
+  spec.quant_min = -128;
+  spec.quant_max = 127;
+  EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
+  spec = {};
+  spec.quant_min = -128;
+  spec.quant_max = 0;
+  EXPECT_THROW(choose_qparams(range_of(-1, 1), spec, PointKind::kActivation), Error) << "no symmetric code above zero";
+  spec = {};
+  spec.dtype = c10::kInt;
   EXPECT_THROW(choose_qparams(range_of(0, 1), spec, PointKind::kActivation), Error);
   EXPECT_THROW(choose_qparams(range_of(1, 0), {}, PointKind::kActivation), Error);
   EXPECT_THROW(choose_qparams(range_of(0, NAN), {}, PointKind::kActivation), Error);
@@ -167,11 +238,12 @@ TEST(QParams, RefusesNonsense) {
 }
 
 TEST(QParams, ScaleIsUsableForExtremeRanges) {
-  for (auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+  for (auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
     for (bool torch_ao : {false, true}) {
       QuantizationSpec spec;
       spec.mode = mode;
       if (torch_ao) {
+        spec.formula = QParamsFormula::kTorchAo;
         spec.quant_min = -128;
         spec.quant_max = 127;
         spec.eps = 0;
@@ -193,7 +265,7 @@ TEST(Quantize, EqualsLibTorchBitForBit) {
   torch::manual_seed(5);
   const auto x = torch::randn({7, 33}) * 3;
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   const auto q = choose_qparams({x.min().reshape({1}), x.max().reshape({1})}, spec, PointKind::kActivation);
   const auto expected = at::quantize_per_tensor(x, q.scale.item<double>(), q.zero_point.item<int64_t>(), c10::kQUInt8);
   EXPECT_TRUE(at::equal(quantize(x, q), expected.int_repr()));
@@ -211,7 +283,7 @@ TEST(Quantize, EqualsLibTorchBitForBit) {
 TEST(Quantize, ClampsToNarrowLevels) {
   QuantizationSpec spec;
   spec.narrow_range = true;
-  spec.num_bits = 4;
+  spec.format = Format::kInt4;
   const auto q = choose_qparams(range_of(-1, 1), spec, PointKind::kWeight);
   const auto codes = quantize(torch::tensor({-9.0f, -1.0f, 0.0f, 1.0f, 9.0f}), q);
   EXPECT_TRUE(at::equal(codes, torch::tensor({-7, -7, 0, 7, 7}, at::kChar)));

@@ -88,7 +88,7 @@ Range observe_inputs(const json& record, const QuantizationSpec& spec) {
 
 QuantizationSpec spec_of(const json& record) {
   QuantizationSpec spec;
-  spec.mode = record["asymmetric"] ? QuantizationMode::kAsymmetric : QuantizationMode::kSymmetric;
+  spec.mode = record["asymmetric"] ? QuantizationScheme::kAsymmetric : QuantizationScheme::kSymmetric;
   return spec;
 }
 

@@ -18,7 +18,7 @@ const std::vector<ObserverKind> kKinds{ObserverKind::kDefault,
 QuantizationSpec spec_of(ObserverKind kind, bool per_channel = false) {
   QuantizationSpec spec;
   spec.observer = kind;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   spec.per_channel = per_channel;
   spec.ch_axis = 1;
   return spec;
@@ -117,7 +117,7 @@ TEST(Observer, StateRoundTripContinuesExactly) {
 
 TEST(Observer, DefaultsOfNncf) {
   const auto a = torch::tensor({-1.0f, 3.0f}), b = torch::tensor({-4.0f, 1.0f});
-  const auto run = [&](QuantizationMode mode, PointKind kind) {
+  const auto run = [&](QuantizationScheme mode, PointKind kind) {
     QuantizationSpec spec;
     spec.mode = mode;
     auto observer = make_observer(spec, kind);
@@ -125,10 +125,10 @@ TEST(Observer, DefaultsOfNncf) {
     observer->observe(b);
     return std::make_pair(low(*observer), high(*observer));
   };
-  EXPECT_EQ(run(QuantizationMode::kAsymmetric, PointKind::kActivation), std::make_pair(-2.5f, 2.0f));
-  EXPECT_EQ(run(QuantizationMode::kSymmetric, PointKind::kActivation), std::make_pair(-2.5f, 3.5f));
-  EXPECT_EQ(run(QuantizationMode::kAsymmetric, PointKind::kWeight), std::make_pair(-4.0f, 3.0f));
-  EXPECT_EQ(run(QuantizationMode::kSymmetric, PointKind::kWeight), std::make_pair(-4.0f, 4.0f));
+  EXPECT_EQ(run(QuantizationScheme::kAsymmetric, PointKind::kActivation), std::make_pair(-2.5f, 2.0f));
+  EXPECT_EQ(run(QuantizationScheme::kSymmetric, PointKind::kActivation), std::make_pair(-2.5f, 3.5f));
+  EXPECT_EQ(run(QuantizationScheme::kAsymmetric, PointKind::kWeight), std::make_pair(-4.0f, 3.0f));
+  EXPECT_EQ(run(QuantizationScheme::kSymmetric, PointKind::kWeight), std::make_pair(-4.0f, 4.0f));
 }
 
 TEST(Observer, BatchwiseTakesEachItemAsASample) {

@@ -115,7 +115,7 @@ double plain_bound(bool per_item, int64_t channel, StatisticsType statistic, Agg
 
 Range observed(const RangeEstimatorParameters& params, bool per_item, bool per_channel) {
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   spec.per_channel = per_channel;
   spec.ch_axis = 1;
   auto observer = make_observer(spec, PointKind::kActivation, per_item, params);
@@ -222,7 +222,7 @@ TEST(RangeEstimators, BoundsTheWrongWayRoundAreRefused) {
 
 TEST(RangeEstimators, ConstantDataAreNoRangeTheWrongWayRound) {
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   for (const auto& params :
        {RangeEstimatorParameters::minmax(), RangeEstimatorParameters::mean_minmax(),
         RangeEstimatorParameters::median_minmax(), RangeEstimatorParameters::mean_no_outliers_minmax(),
@@ -237,7 +237,7 @@ TEST(RangeEstimators, ConstantDataAreNoRangeTheWrongWayRound) {
 
 TEST(RangeEstimators, ABoundThatWasClippedAloneWins) {
   QuantizationSpec spec;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.mode = QuantizationScheme::kAsymmetric;
   RangeEstimatorParameters params;
   params.max.clipping_value = 1.5;
   auto observer = make_observer(spec, PointKind::kWeight, false, params);

@@ -7,17 +7,14 @@
 #include "graph/node_lists.h"
 #include "passes/rewrite_runner.h"
 #include "support/support.h"
+#include "support/time_limit.h"
 
 namespace tsquant::testing {
 namespace {
 
 /// Of processor time, which other work on the machine does not change. What takes linear time is far inside the limit;
 /// with the square of the layers it took 46 s.
-#if defined(TSQUANT_SANITIZE)
-constexpr double kLimit = 15;  // sanitizers make everything slower
-#else
-constexpr double kLimit = 2;
-#endif
+constexpr double kLimit = 2 * kSlower;
 constexpr int64_t kLayers = 480;
 
 /// conv -> batch_norm -> relu_ again and again, each with parameters of its own: torch.jit.trace of nn.Sequential.

@@ -35,8 +35,8 @@ std::string error_of(const std::function<void()>& work) {
 TEST(SpecTest, every_field_takes_part_in_the_comparison) {
   const QuantizationSpec base;
   const std::vector<std::function<void(QuantizationSpec&)>> changes = {
-      [](auto& s) { s.num_bits = 4; },
-      [](auto& s) { s.mode = QuantizationMode::kAsymmetric; },
+      [](auto& s) { s.format = Format::kInt4; },
+      [](auto& s) { s.mode = QuantizationScheme::kAsymmetric; },
       [](auto& s) { s.signedness_to_force = true; },
       [](auto& s) { s.per_channel = true; },
       [](auto& s) { s.ch_axis = 1; },
@@ -49,7 +49,12 @@ TEST(SpecTest, every_field_takes_part_in_the_comparison) {
       [](auto& s) { s.observer = ObserverKind::kHistogram; },
       [](auto& s) { s.fixed_scale = 0.5; },
       [](auto& s) { s.fixed_zero_point = 3; },
-      [](auto& s) { s.destination_type = FP8Type::kE4M3; }};
+      [](auto& s) { s.group_size = 32; },
+      [](auto& s) { s.group_axis = 0; },
+      [](auto& s) {
+        s.codebook = {0, 1};
+      },
+      [](auto& s) { s.formula = QParamsFormula::kTorchAo; }};
   EXPECT_TRUE(base == QuantizationSpec());
   for (size_t i = 0; i < changes.size(); ++i) {
     QuantizationSpec changed;
@@ -183,7 +188,24 @@ TEST(Validate, names_each_inconsistency) {
       {"a node that the graph does not have", [](auto& a) { a.points[0].node = "nowhere"; }},
       {"names tensor argument 5", [](auto& a) { a.points[0].input_port = 5; }},
       {"a weight point needs an input port", [](auto& a) { a.points[1].input_port = c10::nullopt; }},
-      {"num_bits is 9", [](auto& a) { a.points[0].spec.num_bits = 9; }},
+      {"group_size is -1", [](auto& a) { a.points[1].spec.group_size = -1; }},
+      {"group_size is set for an activation", [](auto& a) { a.points[0].spec.group_size = 32; }},
+      {"fixed parameters have no groups",
+       [](auto& a) {
+         a.points[1].spec.group_size = 32;
+         a.points[1].spec.fixed_scale = 1;
+       }},
+      {"group_size is 16, but a scale of mxfp4 is for 32 values",
+       [](auto& a) {
+         a.points[1].spec.format = Format::kMxFp4;
+         a.points[1].spec.group_size = 16;
+       }},
+      {"a codebook is given for the format int8",
+       [](auto& a) {
+         a.points[1].spec.codebook = {0, 1};
+       }},
+      {"a codebook of 0 levels", [](auto& a) { a.points[1].spec.format = Format::kCodebook4; }},
+      {"half_range needs a symmetric weight", [](auto& a) { a.points[0].spec.half_range = true; }},
       {"only one of quant_min and quant_max", [](auto& a) { a.points[0].spec.quant_min = 0; }},
       {"is not below quant_max", [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
       {"fixed_scale must be positive", [](auto& a) { a.points[0].spec.fixed_scale = 0; }},
@@ -193,9 +215,9 @@ TEST(Validate, names_each_inconsistency) {
          a.points[0].spec.per_channel = true;
          a.points[0].spec.ch_axis = -1;
        }},
-      {"a destination_type cannot be combined with dtype",
+      {"the format f8e5m2 cannot be combined with dtype",
        [](auto& a) {
-         a.points[0].spec.destination_type = FP8Type::kE5M2;
+         a.points[0].spec.format = Format::kF8E5M2;
          a.points[0].spec.dtype = c10::kChar;
        }},
       {"two points have the id 1", [](auto& a) { a.points[1].id = 1; }},
@@ -239,8 +261,8 @@ TEST(AnnotationsJson, shows_every_field_that_is_set) {
   const Model model = linear_model();
   const GraphView view(model);
   const std::vector<std::pair<std::string, std::function<void(QuantizationSpec&)>>> changes = {
-      {"num_bits", [](auto& s) { s.num_bits = 4; }},
-      {"mode", [](auto& s) { s.mode = QuantizationMode::kAsymmetric; }},
+      {"num_bits", [](auto& s) { s.format = Format::kInt4; }},
+      {"mode", [](auto& s) { s.mode = QuantizationScheme::kAsymmetric; }},
       {"signedness_to_force", [](auto& s) { s.signedness_to_force = true; }},
       {"per_channel", [](auto& s) { s.per_channel = true; }},
       {"ch_axis", [](auto& s) { s.ch_axis = 1; }},
@@ -252,7 +274,14 @@ TEST(AnnotationsJson, shows_every_field_that_is_set) {
       {"observer", [](auto& s) { s.observer = ObserverKind::kHistogram; }},
       {"fixed_scale", [](auto& s) { s.fixed_scale = 0.5; }},
       {"fixed_zero_point", [](auto& s) { s.fixed_zero_point = 3; }},
-      {"destination_type", [](auto& s) { s.destination_type = FP8Type::kE4M3; }}};
+      {"destination_type", [](auto& s) { s.format = Format::kF8E4M3; }},
+      {"group_size", [](auto& s) { s.group_size = 32; }},
+      {"group_axis", [](auto& s) { s.group_size = 32; }},
+      {"codebook",
+       [](auto& s) {
+         s.codebook = {0, 1};
+       }},
+      {"formula", [](auto& s) { s.formula = QParamsFormula::kTorchAo; }}};
   auto annotations = valid_annotations(view);
   const auto plain = nlohmann::json::parse(to_json(annotations, view))["quantizers"][0];
   for (const auto& [field, change] : changes) {

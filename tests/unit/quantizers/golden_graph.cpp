@@ -80,7 +80,7 @@ std::vector<std::string> describe(const PlacementGraph& graph, const openvino::S
     lines.push_back(fmt::format("{} {} {} port {}: {} bits {} {} per_channel {} narrow {}", point.id,
                                 weight ? "weight" : "activation", graph.name_of(point.node), point.port,
                                 config.num_bits,
-                                config.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric", sign,
+                                config.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric", sign,
                                 config.per_channel, config.narrow_range));
   }
   for (const auto& group : setup.unified_groups) lines.push_back(group_line(group));

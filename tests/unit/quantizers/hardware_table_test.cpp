@@ -28,7 +28,7 @@ json as_json(const openvino::QConfigList& list) {
   json result = json::array();
   for (const auto& config : list) {
     const json sign = config.signedness_to_force ? json(*config.signedness_to_force) : json();
-    const char* mode = config.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric";
+    const char* mode = config.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric";
     result.push_back({config.num_bits, mode, sign, config.per_channel, config.narrow_range});
   }
   return result;

@@ -38,25 +38,25 @@ std::string error_of(const OpenVINOQuantizerOptions& options) {
 
 TEST(Options, presets_choose_the_mode_of_activations) {
   OpenVINOQuantizerOptions options;
-  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationScheme::kSymmetric);
   options.preset = QuantizationPreset::kMixed;
   const auto mixed = place(small_graph(), options);
-  EXPECT_EQ(first_config(mixed, PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
-  EXPECT_EQ(first_config(mixed, PointKind::kWeight).mode, QuantizationMode::kSymmetric);
+  EXPECT_EQ(first_config(mixed, PointKind::kActivation).mode, QuantizationScheme::kAsymmetric);
+  EXPECT_EQ(first_config(mixed, PointKind::kWeight).mode, QuantizationScheme::kSymmetric);
 }
 
 TEST(Options, a_transformer_defaults_to_mixed) {
   OpenVINOQuantizerOptions options;
   options.model_type = ModelType::kTransformer;
-  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationScheme::kAsymmetric);
   options.preset = QuantizationPreset::kPerformance;
-  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationScheme::kSymmetric);
 }
 
 TEST(Options, activation_mode_overrides_the_preset) {
   OpenVINOQuantizerOptions options;
-  options.activations_quantization_params.mode = QuantizationMode::kAsymmetric;
-  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  options.activations_quantization_params.mode = QuantizationScheme::kAsymmetric;
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kActivation).mode, QuantizationScheme::kAsymmetric);
 }
 
 TEST(Options, weights_per_tensor) {
@@ -85,7 +85,7 @@ TEST(Options, overrides_without_candidate_are_refused) {
   EXPECT_NE(error_of(options).find("weights_quantization_params"), std::string::npos);
   options = {};
   options.overflow_fix = OverflowFix::kDisable;
-  options.weights_quantization_params.mode = QuantizationMode::kAsymmetric;
+  options.weights_quantization_params.mode = QuantizationScheme::kAsymmetric;
   options.weights_quantization_params.narrow_range = true;
   EXPECT_NE(error_of(options).find("no weight quantizer with mode=asymmetric, narrow_range=true"), std::string::npos)
       << error_of(options);
@@ -94,7 +94,7 @@ TEST(Options, overrides_without_candidate_are_refused) {
 TEST(Options, bits_of_weights_are_the_users_choice) {
   for (int64_t bits = 2; bits <= 8; ++bits) {
     for (const auto per_channel : {c10::optional<bool>(), c10::optional<bool>(true), c10::optional<bool>(false)}) {
-      for (const auto mode : {QuantizationMode::kSymmetric, QuantizationMode::kAsymmetric}) {
+      for (const auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
         OpenVINOQuantizerOptions options;
         options.overflow_fix = OverflowFix::kDisable;
         options.weights_quantization_params.num_bits = bits;
@@ -105,7 +105,7 @@ TEST(Options, bits_of_weights_are_the_users_choice) {
         EXPECT_EQ(weight.num_bits, bits);
         EXPECT_EQ(weight.per_channel, per_channel.value_or(true));
         EXPECT_EQ(weight.mode, mode);
-        EXPECT_EQ(weight.narrow_range, mode == QuantizationMode::kSymmetric);
+        EXPECT_EQ(weight.narrow_range, mode == QuantizationScheme::kSymmetric);
         EXPECT_EQ(first_config(placement, PointKind::kActivation).num_bits, 8);
       }
     }
@@ -136,10 +136,10 @@ TEST(Options, symmetric_weights_may_use_the_lowest_level) {
 
 TEST(Options, asymmetric_weights_need_the_overflow_fix_off) {
   OpenVINOQuantizerOptions options;
-  options.weights_quantization_params.mode = QuantizationMode::kAsymmetric;
+  options.weights_quantization_params.mode = QuantizationScheme::kAsymmetric;
   EXPECT_NE(error_of(options).find("the overflow fix needs symmetric weights"), std::string::npos);
   options.overflow_fix = OverflowFix::kDisable;
-  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(first_config(place(small_graph(), options), PointKind::kWeight).mode, QuantizationScheme::kAsymmetric);
 }
 
 TEST(Options, the_npu_has_four_bit_weights_of_its_own) {
@@ -233,9 +233,9 @@ TEST(Options, matrix_products_of_activations_are_symmetric_in_a_transformer) {
   maker.output({maker.op("matmul", {a, b})});
   OpenVINOQuantizerOptions options;
   options.preset = QuantizationPreset::kMixed;
-  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationScheme::kAsymmetric);
   options.model_type = ModelType::kTransformer;
-  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationMode::kSymmetric);
+  EXPECT_EQ(first_config(place(maker.graph, options), PointKind::kActivation).mode, QuantizationScheme::kSymmetric);
 }
 
 }  // namespace

@@ -25,8 +25,8 @@ std::string fingerprint(const at::Tensor& tensor) {
 }
 
 std::string describe(const QuantizationSpec& spec) {
-  std::string text =
-      fmt::format("{} bits {}", spec.num_bits, spec.mode == QuantizationMode::kSymmetric ? "symmetric" : "asymmetric");
+  std::string text = fmt::format("{} bits {}", format_info(spec.format).bits,
+                                 spec.mode == QuantizationScheme::kSymmetric ? "symmetric" : "asymmetric");
   if (spec.signedness_to_force) text += *spec.signedness_to_force ? " signed" : " unsigned";
   if (spec.narrow_range) text += " narrow";
   if (spec.half_range) text += " half";

@@ -119,8 +119,9 @@ TEST(Propagation, rules_differ_where_branches_have_no_common_configuration) {
     const auto placement = place(maker.graph, options);
     EXPECT_EQ(find_point(placement, x), nullptr);
     ASSERT_NE(find_point(placement, conv, PointKind::kActivation, 0), nullptr);
-    EXPECT_EQ(find_point(placement, conv, PointKind::kActivation, 0)->config().mode, QuantizationMode::kAsymmetric);
-    EXPECT_EQ(find_point(placement, attention, PointKind::kActivation, 0)->config().mode, QuantizationMode::kSymmetric);
+    EXPECT_EQ(find_point(placement, conv, PointKind::kActivation, 0)->config().mode, QuantizationScheme::kAsymmetric);
+    EXPECT_EQ(find_point(placement, attention, PointKind::kActivation, 0)->config().mode,
+              QuantizationScheme::kSymmetric);
   }
 }
 
@@ -136,7 +137,7 @@ TEST(Propagation, requantization_rule_places_a_common_quantizer_above) {
   options.quantizer_propagation_rule = QuantizerPropagationRule::kMergeWithPotentialRequantization;
   const auto placement = place(maker.graph, options);
   ASSERT_NE(find_point(placement, x), nullptr);
-  EXPECT_EQ(find_point(placement, x)->config().mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(find_point(placement, x)->config().mode, QuantizationScheme::kAsymmetric);
   ASSERT_NE(find_point(placement, attention, PointKind::kActivation, 0), nullptr);
   EXPECT_EQ(find_point(placement, conv, PointKind::kActivation, 0), nullptr);
 }
@@ -257,8 +258,8 @@ TEST(Propagation, dropout_is_transparent) {
 
 TEST(Propagation, merging_prefers_the_configuration_with_the_best_sum_of_positions) {
   using openvino::QConfig;
-  const QConfig symmetric, asymmetric{8, QuantizationMode::kAsymmetric};
-  const QConfig by_channel{8, QuantizationMode::kSymmetric, c10::nullopt, true};
+  const QConfig symmetric, asymmetric{8, QuantizationScheme::kAsymmetric};
+  const QConfig by_channel{8, QuantizationScheme::kSymmetric, c10::nullopt, true};
   const openvino::QConfigList depthwise = {by_channel, symmetric, asymmetric}, plain = {asymmetric, symmetric};
   const auto decision = openvino::decide_merge(QuantizerPropagationRule::kMergeAllInOne, {&depthwise, &plain});
   ASSERT_TRUE(decision.merge);

@@ -120,12 +120,12 @@ TEST(RecurrentOptions, InputIsAsymmetricUnlessTheUserSaysOtherwise) {
         ->spec.mode;
   };
   OpenVINOQuantizerOptions options;
-  EXPECT_EQ(input_mode(options), QuantizationMode::kAsymmetric);
-  options.activations_quantization_params.mode = QuantizationMode::kSymmetric;
-  EXPECT_EQ(input_mode(options), QuantizationMode::kSymmetric);
+  EXPECT_EQ(input_mode(options), QuantizationScheme::kAsymmetric);
+  options.activations_quantization_params.mode = QuantizationScheme::kSymmetric;
+  EXPECT_EQ(input_mode(options), QuantizationScheme::kSymmetric);
   OpenVINOQuantizerOptions fp8;
-  fp8.mode = FP8Type::kE4M3;
-  EXPECT_EQ(input_mode(fp8), QuantizationMode::kSymmetric);
+  fp8.mode = QuantizationMode::kFP8E4M3;
+  EXPECT_EQ(input_mode(fp8), QuantizationScheme::kSymmetric);
 }
 
 TEST(RecurrentOptions, Decide) {
@@ -137,7 +137,7 @@ TEST(RecurrentOptions, Decide) {
   for (const auto& point : OpenVINOQuantizer(options).annotate(view).points) {
     EXPECT_FALSE(point.spec.per_channel);
     const bool weight = point.kind == PointKind::kWeight;
-    EXPECT_EQ(point.spec.mode, weight ? QuantizationMode::kSymmetric : QuantizationMode::kAsymmetric);
+    EXPECT_EQ(point.spec.mode, weight ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric);
   }
   options.ignored_scope.types = {"lstm"};
   EXPECT_TRUE(OpenVINOQuantizer(options).annotate(view).points.empty());

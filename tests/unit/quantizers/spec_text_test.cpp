@@ -8,8 +8,8 @@ namespace {
 TEST(SpecText, NamesWhatIsSet) {
   QuantizationSpec spec;
   EXPECT_EQ(spec_text(spec), "8 bits symmetric");
-  spec.num_bits = 4;
-  spec.mode = QuantizationMode::kAsymmetric;
+  spec.format = Format::kInt4;
+  spec.mode = QuantizationScheme::kAsymmetric;
   EXPECT_EQ(spec_text(spec), "4 bits asymmetric");
   spec = {};
   spec.signedness_to_force = false;
@@ -31,11 +31,19 @@ TEST(SpecText, NamesWhatIsSet) {
 
 TEST(SpecText, FloatingPointFormatsHaveNoBits) {
   QuantizationSpec spec;
-  spec.destination_type = FP8Type::kE4M3;
+  spec.format = Format::kF8E4M3;
   EXPECT_EQ(spec_text(spec), "f8e4m3");
-  spec.destination_type = FP8Type::kE5M2;
+  spec.format = Format::kF8E5M2;
   spec.per_channel = true;
   EXPECT_EQ(spec_text(spec), "f8e5m2, per channel (axis 0)");
+}
+
+TEST(SpecText, GroupsTakeThePlaceOfChannels) {
+  QuantizationSpec spec;
+  spec.format = Format::kInt4;
+  spec.per_channel = true;
+  spec.group_size = 32;
+  EXPECT_EQ(spec_text(spec), "4 bits symmetric, groups of 32 (axis -1)");
 }
 
 }  // namespace

@@ -162,9 +162,9 @@ TEST(X86InductorQuantizer, reduce_range_uses_half_of_the_codes) {
 TEST(X86InductorQuantizer, default_config_is_that_of_torchao) {
   const auto config = get_default_x86_inductor_quantization_config();
   EXPECT_EQ(config.input_activation, config.output_activation);
-  EXPECT_EQ(config.input_activation->mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(config.input_activation->mode, QuantizationScheme::kAsymmetric);
   EXPECT_EQ(config.input_activation->observer, ObserverKind::kHistogram);
-  EXPECT_EQ(config.weight->mode, QuantizationMode::kSymmetric);
+  EXPECT_EQ(config.weight->mode, QuantizationScheme::kSymmetric);
   EXPECT_EQ(config.weight->observer, ObserverKind::kPerChannelMinMax);
   EXPECT_EQ(config.weight->eps, 1.0 / 4096);
 }
@@ -237,7 +237,7 @@ TEST(X86InductorQuantizer, wrong_values_are_refused) {
   EXPECT_NE(std::string(thrown_by([&] { quantizer.set_global(per_channel); }).what()).find("per channel"),
             std::string::npos);
   auto asymmetric = config;
-  asymmetric.weight->mode = QuantizationMode::kAsymmetric;
+  asymmetric.weight->mode = QuantizationScheme::kAsymmetric;
   EXPECT_NE(
       std::string(thrown_by([&] { quantizer.set_module_name_qconfig("a", asymmetric); }).what()).find("symmetric"),
       std::string::npos);

@@ -157,7 +157,7 @@ TEST(XNNPACKQuantizer, parameters_of_the_configuration_reach_the_points) {
 TEST(XNNPACKQuantizer, default_config_is_that_of_executorch) {
   const auto config = get_symmetric_quantization_config();
   EXPECT_EQ(config.input_activation, config.output_activation);
-  EXPECT_EQ(config.input_activation->mode, QuantizationMode::kAsymmetric);
+  EXPECT_EQ(config.input_activation->mode, QuantizationScheme::kAsymmetric);
   EXPECT_EQ(config.input_activation->observer, ObserverKind::kHistogram);
   EXPECT_EQ(config.input_activation->eps, 1.0 / 4096);
   EXPECT_EQ(config.weight->observer, ObserverKind::kMinMax);

@@ -1,0 +1,53 @@
+#include "compression/round_to_nearest.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "numerics/groups.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+Range channel_range(const at::Tensor& weight, int64_t axis) {
+  if (axis >= weight.dim()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("ch_axis is {}, but the weight has {} dimensions", axis, weight.dim()), "",
+                "give an existing axis");
+  }
+  std::vector<int64_t> others;
+  for (int64_t i = 0; i < weight.dim(); ++i) {
+    if (i != axis) others.push_back(i);
+  }
+  if (others.empty()) return {weight, weight};
+  return {at::amin(weight, others), at::amax(weight, others)};
+}
+
+Range range_of(const at::Tensor& weight, const QuantizationSpec& spec) {
+  if (spec.group_size > 0) return group_range(weight, spec.group_size, spec.group_axis);
+  if (spec.per_channel) return channel_range(weight, spec.ch_axis);
+  return {weight.min().reshape({1}), weight.max().reshape({1})};
+}
+
+}  // namespace
+
+CompressedWeight round_to_nearest(const at::Tensor& weight, const QuantizationSpec& spec) {
+  auto exact = spec;
+  exact.formula = QParamsFormula::kNncfCompression;
+  check_spec(exact, PointKind::kWeight, "round_to_nearest");
+  const auto values = weight.detach().to(at::kFloat);
+  const Range range = range_of(values, exact);
+  CompressedWeight result;
+  result.qparams = choose_qparams(range, exact, PointKind::kWeight);
+  if (format_info(spec.format).scale == ScaleFormat::kE4M3) {
+    // NNCF takes the codes from the scales before these are rounded to E4M3.
+    exact.format = Format::kFp4;
+    result.codes = quantize(values, choose_qparams(range, exact, PointKind::kWeight));
+  } else {
+    result.codes = quantize(values, result.qparams);
+  }
+  return result;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,59 @@
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "numerics/formulas.h"
+#include "numerics/scale_format.h"
+
+namespace tsquant {
+
+namespace {
+
+/// Smaller scales become this one, whatever their sign.
+at::Tensor not_too_small(const at::Tensor& scale) {
+  constexpr float kEps = std::numeric_limits<float>::epsilon();
+  return at::where(scale.abs() < kEps, at::full_like(scale, kEps), scale);
+}
+
+/// calculate_float_quantization_params
+QParams compressed_levels(const Range& range, const QuantizationSpec& spec) {
+  QParams result = empty_qparams(spec, range);
+  const auto largest = at::maximum(range.max.abs(), range.min.abs()).to(at::kFloat);
+  const auto stored = store_scale(not_too_small(shaped_parameters(largest / largest_level(spec), spec)),
+                                  format_info(spec.format).scale);
+  result.scale = stored.scale;
+  result.tensor_scale = stored.tensor_scale;
+  result.zero_point = at::zeros(result.scale.sizes(), at::kLong);
+  result.dtype = c10::kByte;
+  result.quant_min = 0;
+  result.quant_max = 255;
+  return result;
+}
+
+}  // namespace
+
+/// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale.
+QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
+  if (!format_info(spec.format).integer) return compressed_levels(range, spec);
+  const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;
+  const IntegerCodes codes = integer_codes(spec, symmetric);
+  const auto min = shaped_parameters(range.min.to(at::kFloat), spec);
+  const auto max = shaped_parameters(range.max.to(at::kFloat), spec);
+
+  QParams result = empty_qparams(spec, range);
+  result.dtype = codes.dtype;
+  result.quant_min = codes.low;
+  result.quant_max = codes.high;
+  if (symmetric) {
+    const auto below = min.abs();
+    result.scale = not_too_small(at::where(below >= max, below, -max) / largest_level(spec));
+    result.zero_point = at::zeros(result.scale.sizes(), at::kLong);
+  } else {
+    const auto low = static_cast<double>(codes.low), high = static_cast<double>(codes.high);
+    result.scale = not_too_small((max - min) / (high - low));
+    result.zero_point = (low - at::round(min / result.scale)).clamp(low, high).to(at::kLong);
+  }
+  return result;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,29 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "numerics/formulas.h"
+
+namespace tsquant {
+
+/// Source: UniformQuantizationObserverBase._calculate_qparams (1.13.1).
+QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec) {
+  const IntegerCodes codes = integer_codes(spec, /*is_signed=*/false);
+  const auto type = computed_in(range);
+  const auto low = range.min.to(type).clamp_max(0.0), high = range.max.to(type).clamp_min(0.0);
+  const double steps = static_cast<double>(codes.high - codes.low);
+  const double eps = std::max<double>(spec.eps, std::numeric_limits<float>::min());
+
+  if (spec.mode == QuantizationScheme::kSymmetric) {
+    const auto scale = (at::maximum(-low, high) / (steps / 2)).clamp_min(eps);
+    // Floor division, as Python's //: with explicit limits the middle of [0, 255] is 127.
+    const int64_t middle = codes.dtype == c10::kByte ? (codes.low + codes.high) / 2 : 0;
+    return integer_qparams(scale, at::full_like(scale, middle), codes, spec, range);
+  }
+  const auto scale = ((high - low) / steps).clamp_min(eps);
+  const auto zero_point = static_cast<double>(codes.low) - at::round(low / scale);
+  return integer_qparams(scale, zero_point, codes, spec, range);
+}
+
+}  // namespace tsquant

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "options/field.h"
+#include "tsquant/quantize.h"
+
+namespace tsquant {
+
+// One table per struct of options; adding an option is adding its field to the struct and its row here.
+
+template <>
+const Fields<QuantizationParameters>& fields();
+template <>
+const Fields<IgnoredScope>& fields();
+template <>
+const Fields<OpenVINOQuantizerOptions>& fields();
+
+template <>
+const Fields<StatisticsCollectorParameters>& fields();
+template <>
+const Fields<RangeEstimatorParameters>& fields();
+template <>
+const Fields<BiasCorrectionParameters>& fields();
+template <>
+const Fields<SmoothQuantParameters>& fields();
+template <>
+const Fields<QuantizePt2eOptions>& fields();
+
+template <>
+const Fields<AdvancedAccuracyRestorerParameters>& fields();
+template <>
+const Fields<AccuracyControlOptions>& fields();
+
+template <>
+const Fields<AdvancedQuantizationParameters>& fields();
+template <>
+const Fields<QuantizeOptions>& fields();
+
+/// Groups of flags in the program's help.
+constexpr const char* kQuantizerGroup = "Quantizer";
+constexpr const char* kAlgorithmsGroup = "Algorithms";
+constexpr const char* kResultGroup = "Result";
+constexpr const char* kStatisticsGroup = "Statistics files";
+constexpr const char* kAccuracyGroup = "Accuracy control";
+
+}  // namespace tsquant

@@ -162,7 +162,7 @@ TEST(RewritesOfARun, AccuracyControlDumpsItsFirstQuantization) {
   options.dump_dir = temp_dir() + "/dump";
   AccuracyControlOptions control;
   control.max_drop = 0.05;
-  control.advanced.ranking_subset_size = 20;
+  control.advanced_accuracy_restorer_parameters.ranking_subset_size = 20;
   OpenVINOQuantizer quantizer;
   const auto result = quantize_pt2e_with_accuracy_control(model, quantizer, pictures(24, 5), validation,
                                                           accuracy_and_outputs(labels), control, options);

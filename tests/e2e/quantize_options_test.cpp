@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "e2e/program.h"
 #include "support/support.h"
@@ -338,6 +339,43 @@ TEST_F(QuantizeOptions, ScalarArguments) {
       testing::tsquant({"evaluate", path("out.pt"), "--data", path("rows.pt"), "--inputs", "rows", "--scalar", "16000",
                         "--metric", "agreement", "--reference", path("linear.pt"), "--json", "-"});
   EXPECT_EQ(evaluated.code, 0) << evaluated.err;
+}
+
+TEST_F(QuantizeOptions, DumpedGraphs) {
+  const std::string folder = path("dump/graphs");
+  const std::string plain = (report({}), bytes_of(path("out.pt")));
+  const json dumped = report({"--dump-dir", folder});
+  EXPECT_TRUE(bytes_of(path("out.pt")) == plain) << "the result is the same";
+  EXPECT_NE(bytes_of(folder + "/000_captured.ir").find("graph("), std::string::npos);
+  size_t changed = 0;
+  std::string last;
+  for (const auto& rewrite : dumped.at("rewrites")) {
+    EXPECT_GE(rewrite.at("seconds").get<double>(), 0);
+    if (rewrite.at("name") == "insert_qdq") EXPECT_EQ(rewrite.at("phase"), "insertion");
+    if (rewrite.at("changed").get<bool>()) ++changed, last = rewrite.at("name");
+  }
+  std::set<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.insert(entry.path().filename().string());
+  EXPECT_EQ(files.size(), changed + 1);
+  EXPECT_NE(files.rbegin()->find("_" + last + ".ir"), std::string::npos) << *files.rbegin();
+
+  std::ofstream(path("config.json")) << R"({"compression": {"algorithm": "quantization"}})";
+  report({"--config", path("config.json"), "--dump-dir", path("dump/config")});
+  EXPECT_TRUE(std::filesystem::exists(path("dump/config/000_captured.ir")));
+
+  const auto refused = quantize({"--dump-dir", path("model.pt") + "/graphs"});
+  EXPECT_EQ(refused.code, 7);
+  EXPECT_NE(refused.err.find("cannot write the dumped graphs"), std::string::npos) << refused.err;
+}
+
+TEST_F(QuantizeOptions, WhatIsNeededCannotBeSkipped) {
+  const auto refused = quantize({"--skip-pass", "insert_qdq"});
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_NE(refused.err.find("insert_qdq cannot be left out"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("--skip-pass"), std::string::npos) << refused.err;
+  EXPECT_NE(refused.err.find("sink_dequantize"), std::string::npos) << "the ones that can be: " << refused.err;
+  const json less = report({"--form", "lowered", "--skip-pass", "sink_dequantize"});
+  for (const auto& rewrite : less.at("rewrites")) EXPECT_NE(rewrite.at("name"), "sink_dequantize");
 }
 
 TEST_F(QuantizeOptions, ConfigurationFiles) {

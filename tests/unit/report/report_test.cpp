@@ -21,6 +21,7 @@ Report example() {
   report.options["subset_size"] = "300";
   report.warnings = {"asked for 300 samples, got 12"};
   report.phases = {{"calibrate", 1.25, 1500000000}};
+  report.rewrites = {{"fold_batch_norm", "float", true, 0.5}};
   report.nodes = {
       {"conv/conv2d/0", "conv2d", "conv2d", true, "quantized", "reads quantized tensors", "quantized::conv2d"},
       {"conv/conv2d/1", "conv2d_1", "conv2d", false, "ignored", "named by a rule", ""},
@@ -64,8 +65,20 @@ TEST(Report, SurvivesJson) {
   EXPECT_EQ(copy.nodes.at(1).reason, "named by a rule");
   EXPECT_EQ(copy.quantizers.at(0).scale, (std::vector<double>{0.5, 0.25}));
   EXPECT_EQ(copy.phases.at(0).peak_bytes, 1500000000);
+  EXPECT_EQ(copy.rewrites.at(0).name, "fold_batch_norm");
+  EXPECT_EQ(copy.rewrites.at(0).phase, "float");
+  EXPECT_TRUE(copy.rewrites.at(0).changed);
+  EXPECT_EQ(copy.rewrites.at(0).seconds, 0.5);
   EXPECT_EQ(copy.options.at("subset_size"), "300");
   EXPECT_EQ(copy.engine, "onednn");
+}
+
+TEST(Report, OfAnEarlierVersionHasNoRewrites) {
+  std::string text = example().to_json();
+  const size_t begin = text.find("\"rewrites\""), end = text.find("\"nodes\"");
+  ASSERT_LT(begin, end);
+  text.erase(begin, end - begin);
+  EXPECT_TRUE(Report::from_json(text).rewrites.empty());
 }
 
 TEST(Report, ShortFormLeavesOutChannelLists) {

@@ -119,7 +119,7 @@ const std::map<std::string, std::string> kElsewhere{
     {"--statistics-path", "QuantizeOptions.StatisticsFiles"},
     {"--stats-out", "QuantizeOptions.StatisticsFiles"},
     {"--stats-in", "QuantizeOptions.StatisticsFiles"},
-    {"--dump-dir", "QuantizeOptions.DumpDir"},
+    {"--dump-dir", "QuantizeOptions.DumpedGraphs"},
     {"--ranking-subset-size", "AccuracyOptions"},
     {"--ranking-workers", "DamagedDemo"},
     {"--intermediate-dir", "DamagedDemo"},

@@ -72,14 +72,6 @@ HWY_INLINE hn::Vec<D32> nearest(D32 /*d*/, V v) {
 #endif
 }
 
-#else
-template <class D32, class V>
-HWY_INLINE hn::Vec<D32> nearest(D32 /*d*/, V v) {
-  return hn::NearestInt(v);
-}
-#endif
-
-#if TSQUANT_X86_VECTORS
 /// As store_codes for two vectors, in half the instructions: the lower bound is left to saturation. Two vectors packed
 /// into one are interleaved by 128 bits, which the last permutation undoes.
 template <typename T, class D, class V>

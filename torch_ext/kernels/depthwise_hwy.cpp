@@ -90,7 +90,7 @@ inline void plain_rows(const DepthwiseCall& c, int64_t begin, int64_t end) {
   }
 }
 
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128  // which compilers call vectors differs
 DepthwiseLoops depthwise_loops(int64_t) { return {0, plain_rows}; }
 #else
 

@@ -124,7 +124,7 @@ TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool
   // A run that changes attributes must work on its own copy of the module.
   const bool stateful = is_stateful(model);
   auto module = stateful ? model.module().deepcopy() : model.module();
-  impl_.reset(new Impl{std::move(module), torch::jit::Code(graph, "forward"), stateful});
+  impl_.reset(new Impl{module, torch::jit::Code(graph, "forward"), stateful});
 }
 
 TapRunner::~TapRunner() = default;

@@ -50,8 +50,8 @@ bool is_quantized_operator(const torch::jit::Node& node) {
 }
 
 Runnable load_runnable(const std::string& path) {
-  auto module = load_quantized(path);
-  return {path, std::move(module), read_extra_file(path, "tsquant_engine")};
+  const auto module = load_quantized(path);
+  return {path, module, read_extra_file(path, "tsquant_engine")};
 }
 
 c10::IValue Runnable::run(const Sample& sample) {

@@ -24,6 +24,11 @@ if(TSQUANT_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       "${CMAKE_COMMAND};-E;env;CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime;${TSQUANT_CCACHE}")
 endif()
 
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # ccache hands out precompiled headers of other checkouts, which Clang would refuse for the times of files.
+  add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
+endif()
+
 find_program(TSQUANT_MOLD mold)
 if(TSQUANT_MOLD)
   add_link_options(-fuse-ld=mold)

@@ -252,7 +252,7 @@ c10::optional<c10::IValue> constant_container(const Model& model, const Node* no
   if (node->kind() == c10::prim::TupleConstruct) return c10::IValue(c10::ivalue::Tuple::create(std::move(items)));
   c10::impl::GenericList list(node->output()->type()->expectRef<c10::ListType>().getElementType());
   for (const auto& item : items) list.push_back(item);
-  return c10::IValue(std::move(list));
+  return c10::IValue(list);
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 # Installs every Debian package that building, testing and the demo need.
 set -euo pipefail
 packages=(
-  g++ clang-14 cmake ninja-build ccache mold pkg-config
+  g++ clang-14 libclang-rt-14-dev cmake ninja-build ccache mold pkg-config
   libtorch-dev libgloo-dev libhwy-dev libopenblas0-pthread
   zlib1g-dev libjemalloc-dev libfmt-dev libgtest-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libvalijson-dev libopencv-dev

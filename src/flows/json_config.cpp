@@ -16,16 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-/// Sets `target` when the object has the key. The schema has checked types and names before.
-template <typename Target>
-void read(const json& object, const char* key, Target& target) {
-  if (object.contains(key)) target = object.at(key).get<Target>();
-}
-template <typename Value>
-void read(const json& object, const char* key, c10::optional<Value>& target) {
-  if (object.contains(key)) target = object.at(key).get<Value>();
-}
-
 /// Reads one configuration; keeps where it came from for messages.
 class ConfigReader {
  public:
@@ -65,14 +55,11 @@ class ConfigReader {
   void read_nncf(const json& compression) {
     auto& advanced = options_.advanced_parameters;
     const json own = compression.value("advanced_parameters", json::object());
-    for (const char* key : {"overflow_fix", "quantize_outputs"}) {
-      require_one(compression.contains(key), own.contains(key), fmt::format("compression.{}", key),
-                  fmt::format("advanced_parameters.{}", key));
+    for (const auto& row : fields<AdvancedQuantizationParameters>()) {
+      if (nncf_outer_keys().count(row.name) == 0 || !compression.contains(row.name)) continue;
+      require_one(true, own.contains(row.name), "compression." + row.name, "advanced_parameters." + row.name);
+      row.set(advanced, compression.at(row.name));
     }
-    if (compression.contains("overflow_fix")) {
-      ValueCodec<c10::optional<OverflowFix>>::read(compression.at("overflow_fix"), advanced.overflow_fix);
-    }
-    read(compression, "quantize_outputs", advanced.quantize_outputs);
     read_group(compression, "activations", advanced.activations_quantization_params);
     read_group(compression, "weights", advanced.weights_quantization_params);
     read_scopes(compression);
@@ -91,12 +78,10 @@ class ConfigReader {
     require_one(true, compression.value("advanced_parameters", json::object()).contains(own), "compression." + group,
                 "advanced_parameters." + own);
     const json& source = compression.at(group);
-    read(source, "bits", params.num_bits);
-    if (source.contains("mode")) {
-      ValueCodec<c10::optional<QuantizationScheme>>::read(source.at("mode"), params.mode);
+    for (const auto& row : fields<QuantizationParameters>()) {
+      const auto key = nncf_group_keys().find(row.name);
+      if (key != nncf_group_keys().end() && source.contains(key->second)) row.set(params, source.at(key->second));
     }
-    read(source, "signed", params.signedness_to_force);
-    read(source, "per_channel", params.per_channel);
   }
 
   /// Names, and patterns after "{re}". NNCF searches such a pattern anywhere in the name (common/utils/helpers.py,

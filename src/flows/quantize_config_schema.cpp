@@ -55,10 +55,8 @@ constexpr const char* kDefinitions = R"json({
   }
 })json";
 
-/// Fields of QuantizationParameters under the names of NNCF's configuration files.
 json group_schema() {
-  const std::map<std::string, std::string> names{
-      {"num_bits", "bits"}, {"mode", "mode"}, {"signedness_to_force", "signed"}, {"per_channel", "per_channel"}};
+  const auto& names = nncf_group_keys();
   json properties = json::object();
   for (const auto& row : fields<QuantizationParameters>()) {
     const auto name = names.find(row.name);
@@ -73,7 +71,7 @@ json make_schema() {
   const json target_device = keys.at("target_device");
   keys.erase("target_device");
   keys.update(json::parse(kNncfKeys));
-  for (const char* name : {"overflow_fix", "quantize_outputs"}) {  // NNCF's files have them outside as well
+  for (const auto& name : nncf_outer_keys()) {
     keys[name] = keys.at("advanced_parameters").at("properties").at(name);
   }
   compression["required"] = {"algorithm"};
@@ -87,6 +85,17 @@ json make_schema() {
 }
 
 }  // namespace
+
+const std::set<std::string>& nncf_outer_keys() {
+  static const std::set<std::string> keys{"overflow_fix", "quantize_outputs"};
+  return keys;
+}
+
+const std::map<std::string, std::string>& nncf_group_keys() {
+  static const std::map<std::string, std::string> keys{
+      {"num_bits", "bits"}, {"mode", "mode"}, {"signedness_to_force", "signed"}, {"per_channel", "per_channel"}};
+  return keys;
+}
 
 const json& quantize_config_schema() {
   static const json schema = make_schema();

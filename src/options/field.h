@@ -68,7 +68,8 @@ struct Field {
     for (Field& part : parts) part.unused = reason;
     return *this;
   }
-  /// Flags of the parts: "--weights-" before the names that end with "-", which stand for parts of several structs.
+  /// For a struct that stands in two places, as for weights and activations: `prefix` goes before the flags of its
+  /// parts, `subject` in the place of "{}" in their help.
   Field with_flag_prefix(const std::string& prefix, const std::string& subject) {
     for (Field& part : parts) {
       if (part.flag.name.empty()) continue;
@@ -112,7 +113,7 @@ Field<Struct> option(Value Struct::*member, std::string name, std::string help) 
   return field;
 }
 
-/// The JSON schema of an object with these fields, and no others, except those listed.
+/// The JSON schema of an object with these fields and no others.
 template <typename Struct>
 nlohmann::json object_schema(const Fields<Struct>& rows) {
   nlohmann::json properties = nlohmann::json::object();

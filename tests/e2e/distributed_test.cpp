@@ -9,18 +9,13 @@
 #include <fstream>
 #include <sstream>
 
+#include "support/files.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
 namespace {
 
 const std::string kProgram = std::string(TSQUANT_BIN_DIR) + "/distributed_calibration";
-
-std::string bytes_of(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
 
 /// A process with its standard error in a file.
 pid_t start(const std::vector<std::string>& arguments, const std::string& log) {

@@ -145,11 +145,6 @@ void write_large_model(const std::string& folder) {
   save_data(folder + "/rows.pt", at::randn({20000, 256}), at::zeros({20000}, c10::kLong));
 }
 
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
 std::vector<std::string> files_in(const std::string& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename());

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "support/files.h"
+
 namespace tsquant::testing {
 
 struct Outcome {
@@ -34,7 +36,6 @@ void write_small_model(const std::string& folder);
 /// folder/rows.pt.
 void write_large_model(const std::string& folder);
 
-std::string bytes_of(const std::string& path);
 std::vector<std::string> files_in(const std::string& folder);
 
 }  // namespace tsquant::testing

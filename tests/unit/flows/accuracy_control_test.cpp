@@ -9,6 +9,8 @@
 #include <set>
 #include <sstream>
 
+#include "support/files.h"
+#include "support/thrown_error.h"
 #include "unit/flows/damaged_net.h"
 
 namespace tsquant::testing {
@@ -37,17 +39,6 @@ struct Case {
   AccuracyControlResult run() { return run(accuracy_and_outputs(labels)); }
 };
 
-template <typename Call>
-Error error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
-
 const NodeRecord& node_of(const Report& report, const std::string& name) {
   for (const auto& node : report.nodes) {
     if (node.name == name) return node;
@@ -61,13 +52,6 @@ std::set<std::string> weights_of(const Report& report) {
     if (record.kind == "weight") nodes.insert(record.node);
   }
   return nodes;
-}
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 /// Validation whose full runs return these metrics in turn: float model, quantized model, then one per step.
@@ -337,7 +321,7 @@ TEST(AccuracyControl, IntermediateModelsAreWritten) {
   EXPECT_TRUE(best.run(sample).toTensor().equal(expected));
   EXPECT_FALSE(initial.run(sample).toTensor().equal(expected));
   setup.control.advanced_accuracy_restorer_parameters.intermediate_model_dir = folder + "/final.pt/below";
-  EXPECT_EQ(error_of([&] { setup.run(); }).code(), ErrorCode::kIo);
+  EXPECT_EQ(thrown_error([&] { setup.run(); }).code(), ErrorCode::kIo);
 }
 
 TEST(AccuracyControl, TheGivenModelIsReplacedWithoutACopy) {
@@ -381,7 +365,7 @@ TEST(AccuracyControl, ProgressCountsAndCancels) {
   EXPECT_EQ(phases, (std::set<std::string>{"calibrate", "rank", "restore"}));
   for (const std::string stop : {"rank", "restore"}) {
     setup.options.progress = [&](const std::string& phase, int64_t, int64_t) { return phase != stop; };
-    EXPECT_EQ(error_of([&] { setup.run(scripted({1.0, 0.5, 0.6, 0.7}, setup)); }).code(), ErrorCode::kCancelled);
+    EXPECT_EQ(thrown_error([&] { setup.run(scripted({1.0, 0.5, 0.6, 0.7}, setup)); }).code(), ErrorCode::kCancelled);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "flows/accuracy_control/ranker.h"
 #include "flows/accuracy_control/restorer.h"
 #include "flows/accuracy_control/tuner.h"
+#include "support/thrown_error.h"
 #include "tsquant/distributed.h"
 #include "tsquant/quantize.h"
 #include "tsquant/xnnpack_quantizer.h"
@@ -23,17 +24,6 @@ using Strings = std::vector<std::string>;
 using Indices = std::vector<int64_t>;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-template <typename Call>
-Error error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
 
 struct Attempt {
   Model model = Model::from(damaged_net(300));
@@ -48,7 +38,7 @@ struct Attempt {
     return quantize_pt2e_with_accuracy_control(model, quantizer, calibration, validation, function, control, options);
   }
   std::string message() {
-    const Error error = error_of([&] { (*this)(); });
+    const Error error = thrown_error([&] { (*this)(); });
     return std::string(to_string(error.code())) + ": " + error.what();
   }
 };
@@ -115,7 +105,7 @@ TEST(AccuracyOptions, CombinationsWithoutEffectAreRefused) {
   Attempt xnnpack;
   xnnpack.control.advanced_accuracy_restorer_parameters.convert_to_mixed_preset = true;
   const auto message = [](Attempt& run, Quantizer& quantizer) {
-    return std::string(error_of([&] {
+    return std::string(thrown_error([&] {
                          quantize_pt2e_with_accuracy_control(run.model, quantizer, run.calibration, run.validation,
                                                              run.function, run.control, run.options);
                        }).what());
@@ -350,7 +340,7 @@ TEST(Evaluator, NormalisedError) {
   EXPECT_DOUBLE_EQ(normalized_mse({t({3, 4}), t({1})}, {t({3, 5}), t({2})}), (1.0 / 25 + 1) / 2);
   EXPECT_EQ(normalized_mse({t({0})}, {t({0})}), 0);
   EXPECT_EQ(normalized_mse({t({0})}, {t({1})}), kInfinity);
-  EXPECT_EQ(error_of([&] { normalized_mse({t({1, 2})}, {t({1})}); }).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(thrown_error([&] { normalized_mse({t({1, 2})}, {t({1})}); }).code(), ErrorCode::kInvalidArgument);
 }
 
 TEST(Evaluator, LargestErrorsInOrder) {

@@ -7,6 +7,7 @@
 
 #include "graph/node_lists.h"
 #include "support/support.h"
+#include "support/thrown_error.h"
 
 namespace tsquant::testing {
 namespace {
@@ -57,17 +58,6 @@ const QuantizerRecord& activation(const Report& report, size_t index) {
     if (record.kind == "activation" && index-- == 0) return record;
   }
   throw std::out_of_range("no such activation");
-}
-
-template <typename Call>
-Error error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
 }
 
 TEST(QuantizePt2e, EveryFormIsCloseToTheFloatModel) {
@@ -319,39 +309,39 @@ TEST(QuantizePt2e, ReportSaysWhatHappenedToEveryOperator) {
 TEST(QuantizePt2e, BadArgumentsAreNamed) {
   QuantizePt2eOptions none;
   none.subset_size = 0;
-  auto error = error_of([&] { quantized(none); });
+  auto error = thrown_error([&] { quantized(none); });
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(error.place(), "subset_size");
 
-  error = error_of([] { quantized({}, net(), Dataset::from_tensors({})); });
+  error = thrown_error([] { quantized({}, net(), Dataset::from_tensors({})); });
   EXPECT_EQ(error.code(), ErrorCode::kDataset);
 
   QuantizePt2eOptions engine = with_form(OutputForm::kLowered);
   engine.engine = "warp";
-  error = error_of([&] { quantized(engine); });
+  error = thrown_error([&] { quantized(engine); });
   EXPECT_EQ(error.code(), ErrorCode::kBackendUnavailable);
   EXPECT_NE(error.advice().find("tsquant"), std::string::npos);
 
   engine = with_form(OutputForm::kReference);
   engine.engine = "tsquant";
-  EXPECT_EQ(error_of([&] { quantized(engine); }).place(), "engine");
+  EXPECT_EQ(thrown_error([&] { quantized(engine); }).place(), "engine");
 
   QuantizePt2eOptions passes;
   passes.skip_passes = {"no_such_pass"};
-  EXPECT_EQ(error_of([&] { quantized(passes); }).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(thrown_error([&] { quantized(passes); }).code(), ErrorCode::kInvalidArgument);
 
-  error = error_of([] { quantized({}, net(), Dataset::from_tensors({at::randn({1, 5, 12, 12})})); });
+  error = thrown_error([] { quantized({}, net(), Dataset::from_tensors({at::randn({1, 5, 12, 12})})); });
   EXPECT_EQ(error.code(), ErrorCode::kDataset);
   EXPECT_NE(error.message().find("channels"), std::string::npos) << error.what();
 
   auto bad = images();
   bad[2][0][0][0][0] = std::nan("");
-  EXPECT_EQ(error_of([&] { quantized({}, net(), Dataset::from_tensors(bad)); }).code(), ErrorCode::kCalibration);
+  EXPECT_EQ(thrown_error([&] { quantized({}, net(), Dataset::from_tensors(bad)); }).code(), ErrorCode::kCalibration);
 }
 
 TEST(QuantizePt2e, NothingToQuantizeIsAnErrorUnlessAllowed) {
   auto module = define("def forward(self, x):\n    return torch.relu(x)\n");
-  const auto error = error_of([&] { quantized({}, module); });
+  const auto error = thrown_error([&] { quantized({}, module); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
   EXPECT_NE(error.message().find("relu"), std::string::npos);
   QuantizePt2eOptions options;
@@ -372,7 +362,7 @@ TEST(QuantizePt2e, ProgressCountsAndCancels) {
   quantized(options);
   EXPECT_EQ(seen.back(), 8);
   options.progress = [](const std::string&, int64_t done, int64_t) { return done < 3; };
-  EXPECT_EQ(error_of([&] { quantized(options); }).code(), ErrorCode::kCancelled);
+  EXPECT_EQ(thrown_error([&] { quantized(options); }).code(), ErrorCode::kCancelled);
 }
 
 TEST(QuantizePt2e, TrainingModeIsSwitchedWithAWarningOrRefused) {
@@ -382,7 +372,7 @@ TEST(QuantizePt2e, TrainingModeIsSwitchedWithAWarningOrRefused) {
   ASSERT_EQ(model.warnings().size(), 1u);
   CaptureOptions refuse;
   refuse.training_mode = TrainingMode::kRefuse;
-  EXPECT_EQ(error_of([&] { Model::from(module, refuse); }).code(), ErrorCode::kUnsupportedModel);
+  EXPECT_EQ(thrown_error([&] { Model::from(module, refuse); }).code(), ErrorCode::kUnsupportedModel);
   EXPECT_TRUE(module.is_training()) << "the caller's module keeps its mode";
 }
 

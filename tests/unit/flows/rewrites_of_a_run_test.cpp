@@ -6,6 +6,8 @@
 
 #include "graph/node_lists.h"
 #include "passes/rewrite_registry.h"
+#include "support/files.h"
+#include "support/thrown_error.h"
 #include "unit/flows/damaged_net.h"
 #include "unit/flows/small_net.h"
 
@@ -22,24 +24,6 @@ QuantizedModel quantized(const QuantizePt2eOptions& options, Quantizer& quantize
 QuantizedModel quantized(const QuantizePt2eOptions& options) {
   OpenVINOQuantizer quantizer;
   return quantized(options, quantizer, net());
-}
-
-template <typename Call>
-Error error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
-}
-
-std::string text_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 const RewriteRecord* record_of(const Report& report, const std::string& name) {
@@ -103,7 +87,7 @@ TEST(RewritesOfARun, WhatTheResultNeedsCannotBeLeftOut) {
     options.skip_passes = {name};
     auto model = Model::from(net());
     OpenVINOQuantizer quantizer;
-    const Error error = error_of([&] { quantize_pt2e(model, quantizer, data, options); });
+    const Error error = thrown_error([&] { quantize_pt2e(model, quantizer, data, options); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_EQ(error.place(), "skip_passes");
     EXPECT_NE(error.message().find(name), std::string::npos) << error.what();
@@ -130,8 +114,8 @@ TEST(RewritesOfARun, DumpedGraphsChangeNothing) {
     expected.insert(std::string(3 - number.size(), '0') + number + "_" + record->name + ".ir");
   }
   EXPECT_EQ(written, expected);
-  EXPECT_EQ(text_of(options.dump_dir + "/" + *written.rbegin()), dumped.model.graph()->toString(false));
-  EXPECT_EQ(text_of(options.dump_dir + "/000_captured.ir").find("quantize"), std::string::npos);
+  EXPECT_EQ(bytes_of(options.dump_dir + "/" + *written.rbegin()), dumped.model.graph()->toString(false));
+  EXPECT_EQ(bytes_of(options.dump_dir + "/000_captured.ir").find("quantize"), std::string::npos);
 }
 
 TEST(RewritesOfARun, AFolderThatCannotBeWrittenIsRefusedBeforeTheDataAreRead) {
@@ -146,7 +130,7 @@ TEST(RewritesOfARun, AFolderThatCannotBeWrittenIsRefusedBeforeTheDataAreRead) {
   options.dump_dir = file + "/dump";
   auto model = Model::from(net());
   OpenVINOQuantizer quantizer;
-  const Error error = error_of([&] { quantize_pt2e(model, quantizer, data, options); });
+  const Error error = thrown_error([&] { quantize_pt2e(model, quantizer, data, options); });
   EXPECT_EQ(error.code(), ErrorCode::kIo);
   EXPECT_EQ(error.place(), options.dump_dir);
   EXPECT_NE(error.message().find("dumped graphs"), std::string::npos) << error.what();
@@ -173,7 +157,7 @@ TEST(RewritesOfARun, AccuracyControlDumpsItsFirstQuantization) {
     EXPECT_EQ(entry.path().filename().string().find("restore_biases"), std::string::npos) << entry.path();
   }
   const auto after = std::distance(all_rewrites().data(), find_rewrite("insert_qdq")) + 1;
-  const std::string first = text_of(options.dump_dir + "/0" + std::to_string(after) + "_insert_qdq.ir");
+  const std::string first = bytes_of(options.dump_dir + "/0" + std::to_string(after) + "_insert_qdq.ir");
   EXPECT_NE(first.find("aten::quantize_per_tensor"), std::string::npos);
 }
 
@@ -219,7 +203,7 @@ TEST(RewritesOfARun, AQuantizerAsksForRewritesAndHasItsOwn) {
 TEST(RewritesOfARun, AQuantizerCannotAskForAnything) {
   for (const char* name : {"decompose_everything", "insert_qdq", "fold_batch_norm"}) {
     Asking quantizer({name});
-    const Error error = error_of([&] { quantized({}, quantizer, with_number()); });
+    const Error error = thrown_error([&] { quantized({}, quantizer, with_number()); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_NE(error.message().find(name), std::string::npos) << error.what();
     EXPECT_NE(error.advice().find("decompose_attention, scalars_to_tensors"), std::string::npos) << error.what();

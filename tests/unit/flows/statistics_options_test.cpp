@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "support/files.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -37,12 +38,6 @@ std::vector<at::Tensor> images(int64_t count = 9) {
   std::vector<at::Tensor> tensors;
   for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({1, 3, 12, 12}) * (1 + 0.2 * i));
   return tensors;
-}
-
-std::string bytes_of(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
 }
 
 /// Quantizes and returns the bytes of the written file.

@@ -5,6 +5,7 @@
 #include "graph/node_lists.h"
 #include "lowering/lowering.h"
 #include "support/support.h"
+#include "support/thrown_error.h"
 
 namespace tsquant::testing {
 namespace {
@@ -72,17 +73,6 @@ at::Tensor output_after_saving(const Model& model) {
   const std::string path = temp_dir() + "/stripped.pt";
   model.save(path);
   return output(Model::load(path));
-}
-
-template <typename Call>
-Error error_of(const Call& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "");
 }
 
 at::Tensor tensor_of(const Model& model, const std::string& name) { return model.module().attr(name).toTensor(); }
@@ -174,7 +164,7 @@ TEST(Strip, Fp8WeightsCanBeAppliedButNotMadeNative) {
   OpenVINOQuantizerOptions options;
   options.mode = QuantizationMode::kFP8E4M3;
   auto model = quantized(OutputForm::kDecomposed, true, options);
-  const auto error = error_of([&] { strip(model); });
+  const auto error = thrown_error([&] { strip(model); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
   EXPECT_NE(error.message().find("tsquant::quantize_fp8"), std::string::npos) << error.what();
   const auto result = strip(model, true, StripFormat::kInPlace);
@@ -185,7 +175,7 @@ TEST(Strip, Fp8WeightsCanBeAppliedButNotMadeNative) {
 TEST(Strip, LoweredModelsAreRefused) {
   auto model = quantized(OutputForm::kLowered);
   for (const auto format : {StripFormat::kNative, StripFormat::kDq, StripFormat::kInPlace}) {
-    const auto error = error_of([&] { strip(model, true, format); });
+    const auto error = thrown_error([&] { strip(model, true, format); });
     EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
     EXPECT_NE(error.message().find(" is an integer kernel, from which no quantizer can be stripped"), std::string::npos)
         << error.what();
@@ -272,7 +262,7 @@ TEST(Strip, WarningsNameOperatorsAndNotValuesOfTheGraph) {
 
 TEST(Strip, IntegerKernelsAreNamedAsOperators) {
   auto lowered = quantized_net(OutputForm::kLowered);
-  const auto error = error_of([&] { strip(lowered.model, true, StripFormat::kNative); });
+  const auto error = thrown_error([&] { strip(lowered.model, true, StripFormat::kNative); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
   EXPECT_EQ(error.place().find('%'), std::string::npos) << error.what();
   EXPECT_EQ(error.place(), "/conv2d/0") << error.what();
@@ -297,7 +287,7 @@ def forward(self, x):
     return torch.linear(x, torch.fake_quantize_per_tensor_affine(self.w, 0.001, 0, -32768, 32767))
 )",
                                  {{"w", at::randn({4, 4})}}));
-  const auto error = error_of([&] { strip(wide, true, StripFormat::kDq); });
+  const auto error = thrown_error([&] { strip(wide, true, StripFormat::kDq); });
   EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
   EXPECT_EQ(error.place(), "w");
   EXPECT_NE(error.message().find("codes from -32768 to 32767"), std::string::npos) << error.what();

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "support/files.h"
 #include "support/support.h"
 #include "tsquant/error.h"
 
@@ -17,13 +18,6 @@ torch::jit::Module scaled() {
   module.define("def twice(self, x):\n    return x * 2\n");
   module.register_attribute("label", c10::StringType::get(), "seven");
   return module;
-}
-
-std::string bytes_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 TEST(Model, OtherMethodsAndAttributesSurviveSaving) {

@@ -8,9 +8,18 @@
 #include <string>
 #include <vector>
 
+#include "tsquant/compression_parameters.h"
 #include "tsquant/quantization_spec.h"
 
 namespace tsquant {
+
+/// What weight compression may do with a weight besides what its spec says (compress_pt2e.h).
+struct CompressionChoice {
+  bool ratio_defining = false;                            ///< counts for `ratio`: mixed precision may give it `backup`
+  c10::optional<QuantizationSpec> backup = c10::nullopt;  ///< the other precision; none: the weight stays as it is
+  /// When the group size of the spec does not divide the axis. kAdjust is for whoever annotates: nothing is left to do.
+  GroupSizeFallbackMode fallback = GroupSizeFallbackMode::kError;
+};
 
 /// One quantizer and the place where it stands.
 struct QuantizationPoint {
@@ -22,6 +31,8 @@ struct QuantizationPoint {
   QuantizationSpec spec;                     ///<
   std::vector<std::string> quantized_nodes;  ///< operators that asked for this quantizer
   std::string reason;                        ///< why it was placed, for people
+  /// Weights that are compressed alone, without activations: set by quantizers for compress_pt2e.
+  c10::optional<CompressionChoice> compression = c10::nullopt;
 };
 
 /// A remark on an operator without a quantizer of its own: why it stays in float, why a point was dropped, or (code

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "tsquant/compression_parameters.h"
 #include "tsquant/quantizer.h"
 
 namespace tsquant {
@@ -64,6 +65,20 @@ struct FP8QuantizationParameters {
   }
 };
 
+/// Compress weights instead of quantizing weights and activations: what nncf.compress_weights decides for each weight.
+/// For compress_pt2e; quantize_pt2e refuses such a quantizer. Unset fields: what CompressWeightsMode says.
+struct WeightsOnlyOptions {
+  CompressWeightsMode mode = CompressWeightsMode::kInt8Asym;
+  /// Neighbours along the reduced axis that share a scale; -1: the whole channel.
+  c10::optional<int64_t> group_size = c10::nullopt;
+  /// The primary precision for embeddings and the last matrix multiplication too; modes of 8 bits compress them always.
+  bool all_layers = false;
+  c10::optional<BackupMode> backup_mode = c10::nullopt;
+  GroupSizeFallbackMode group_size_fallback_mode = GroupSizeFallbackMode::kError;
+  int64_t min_adjusted_group_size = 32;  ///< smallest size that GroupSizeFallbackMode::kAdjust may choose
+  std::vector<float> codebook = {};      ///< levels of kCodebook, strictly ascending
+};
+
 /// Options of OpenVINOQuantizer; the names and defaults are those of nncf.experimental.torch.fx.OpenVINOQuantizer.
 struct OpenVINOQuantizerOptions {
   /// Quantize weights and activations to this floating-point format. None: 8-bit integers.
@@ -82,6 +97,8 @@ struct OpenVINOQuantizerOptions {
   QuantizationParameters activations_quantization_params = {};
   QuantizationParameters weights_quantization_params = {};
   QuantizerPropagationRule quantizer_propagation_rule = QuantizerPropagationRule::kMergeAllInOne;
+  /// Set: annotate weights only. No other option but ignored_scope may then differ from its default.
+  c10::optional<WeightsOnlyOptions> weights_only = c10::nullopt;
 };
 
 /// Places quantizers as NNCF does for OpenVINO: hardware table, fusion patterns, propagation solver, unified scales.

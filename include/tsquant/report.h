@@ -32,6 +32,24 @@ struct QuantizerRecord {
   int64_t non_finite = 0;   ///< values that were NaN or infinite during calibration
 };
 
+/// One weight that was, or could have been, compressed.
+struct WeightRecord {
+  std::string name;  ///< state-dict name; that of the operator for constants
+  std::string node;  ///< the operator that reads it first
+  std::vector<int64_t> shape;
+  std::string format;       ///< "int4_sym", "int8_asym", "nf4"; "float" when it stayed as it was
+  int64_t group_size = -1;  ///< values that share a scale; -1: a channel
+  bool ratio_defining = false;
+  double score = 0;  ///< of the sensitivity metric; 0 when none was asked for
+  int64_t float_bytes = 0, compressed_bytes = 0;
+  /// Relative error of the layer's output on the calibration data, of plain rounding and of the result; without data
+  /// the relative error of the weight, after only. Negative: not measured.
+  double error_before = -1, error_after = -1;
+  double damping = 0;                   ///< GPTQ: what was added to the Hessian, relative to its mean diagonal
+  std::vector<std::string> algorithms;  ///< what was applied, in order
+  std::vector<std::string> remarks;     ///< what was skipped or replaced, and why
+};
+
 struct PhaseRecord {
   std::string name;
   double seconds = 0;
@@ -51,6 +69,7 @@ struct Report {
   std::string version, form, engine;
   std::vector<NodeRecord> nodes;
   std::vector<QuantizerRecord> quantizers;
+  std::vector<WeightRecord> weights;  ///< weight compression, in the order of the graph
   std::vector<PhaseRecord> phases;
   std::vector<RewriteRecord> rewrites;  ///< in the order in which they ran
   std::vector<std::string> warnings;

@@ -104,8 +104,26 @@ const Fields<OpenVINOQuantizerOptions>& fields() {
           .on_flag({"--propagation-rule", kQuantizerGroup})
           .recorded()
           .deciding(),
+      option(&O::weights_only, "weights_only", "Compress weights alone").recorded("none").deciding(),
   };
   return table;
 }
+
+nlohmann::json ValueCodec<WeightsOnlyOptions>::write(const WeightsOnlyOptions& options) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& row : fields<WeightsOnlyOptions>()) {
+    auto value = row.get(options);
+    if (!value.is_null()) json[row.name] = std::move(value);
+  }
+  return json;
+}
+
+void ValueCodec<WeightsOnlyOptions>::read(const nlohmann::json& json, WeightsOnlyOptions& options) {
+  for (const auto& row : fields<WeightsOnlyOptions>()) {
+    if (json.contains(row.name)) row.set(options, json.at(row.name));
+  }
+}
+
+nlohmann::json ValueCodec<WeightsOnlyOptions>::schema() { return object_schema(fields<WeightsOnlyOptions>()); }
 
 }  // namespace tsquant

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "options/field.h"
+#include "tsquant/compress_weights.h"
 #include "tsquant/quantize.h"
 
 namespace tsquant {
@@ -35,8 +36,28 @@ const Fields<AdvancedQuantizationParameters>& fields();
 template <>
 const Fields<QuantizeOptions>& fields();
 
+template <>
+const Fields<AdvancedAWQParameters>& fields();
+template <>
+const Fields<AdvancedScaleEstimationParameters>& fields();
+template <>
+const Fields<AdvancedGPTQParameters>& fields();
+template <>
+const Fields<AdvancedLoraCorrectionParameters>& fields();
+template <>
+const Fields<AdaptiveCodebookParameters>& fields();
+template <>
+const Fields<AdvancedCompressionParameters>& fields();
+template <>
+const Fields<WeightsOnlyOptions>& fields();
+template <>
+const Fields<CompressPt2eOptions>& fields();
+template <>
+const Fields<CompressWeightsOptions>& fields();
+
 /// Groups of flags in the program's help.
 constexpr const char* kQuantizerGroup = "Quantizer";
+constexpr const char* kPrecisionGroup = "Precision";
 constexpr const char* kAlgorithmsGroup = "Algorithms";
 constexpr const char* kResultGroup = "Result";
 constexpr const char* kStatisticsGroup = "Statistics files";

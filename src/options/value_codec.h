@@ -42,6 +42,11 @@ struct ValueCodec<std::vector<std::string>> : PlainCodec<std::vector<std::string
   static nlohmann::json schema() { return {{"type", "array"}, {"items", {{"type", "string"}}}}; }
 };
 
+template <>
+struct ValueCodec<std::vector<float>> : PlainCodec<std::vector<float>> {
+  static nlohmann::json schema() { return {{"type", "array"}, {"items", {{"type", "number"}}}}; }
+};
+
 template <typename Enum>
 struct ValueCodec<Enum, std::enable_if_t<std::is_enum<Enum>::value>> {
   static nlohmann::json write(const Enum& value) { return word_of(words<Enum>(), value); }
@@ -81,6 +86,14 @@ template <>
 struct ValueCodec<std::map<std::string, std::string>> {
   static nlohmann::json write(const std::map<std::string, std::string>& entries) { return entries; }
   static void read(const nlohmann::json& json, std::map<std::string, std::string>& entries);
+  static nlohmann::json schema();
+};
+
+/// An object with the rows of its table.
+template <>
+struct ValueCodec<WeightsOnlyOptions> {
+  static nlohmann::json write(const WeightsOnlyOptions& options);
+  static void read(const nlohmann::json& json, WeightsOnlyOptions& options);
   static nlohmann::json schema();
 };
 

@@ -122,6 +122,80 @@ const Words<RestoreMode>& words() {
                                         {"only_activations", RestoreMode::kOnlyActivations}};
   return table;
 }
+template <>
+const Words<CompressWeightsMode>& words() {
+  using Mode = CompressWeightsMode;
+  static const Words<Mode> table{{"int8_asym", Mode::kInt8Asym},
+                                 {"int8_sym", Mode::kInt8Sym},
+                                 {"int8", Mode::kInt8},
+                                 {"int4_sym", Mode::kInt4Sym},
+                                 {"int4_asym", Mode::kInt4Asym},
+                                 {"int3_sym", Mode::kInt3Sym},
+                                 {"int3_asym", Mode::kInt3Asym},
+                                 {"int2_sym", Mode::kInt2Sym},
+                                 {"int2_asym", Mode::kInt2Asym},
+                                 {"nf4", Mode::kNf4},
+                                 {"e2m1", Mode::kE2M1},
+                                 {"fp4", Mode::kFp4},
+                                 {"fp8_e4m3", Mode::kFp8E4M3},
+                                 {"mxfp4", Mode::kMxFp4},
+                                 {"mxfp8_e4m3", Mode::kMxFp8E4M3},
+                                 {"nvfp4", Mode::kNvFp4},
+                                 {"codebook", Mode::kCodebook},
+                                 {"adaptive_codebook", Mode::kAdaptiveCodebook},
+                                 {"cb4", Mode::kCb4}};
+  return table;
+}
+
+template <>
+const Words<BackupMode>& words() {
+  static const Words<BackupMode> table{{"none", BackupMode::kNone},
+                                       {"int8_sym", BackupMode::kInt8Sym},
+                                       {"int8_asym", BackupMode::kInt8Asym},
+                                       {"fp8_e4m3", BackupMode::kFp8E4M3},
+                                       {"mxfp8_e4m3", BackupMode::kMxFp8E4M3}};
+  return table;
+}
+
+template <>
+const Words<SensitivityMetric>& words() {
+  using Metric = SensitivityMetric;
+  static const Words<Metric> table{{"weight_quantization_error", Metric::kWeightQuantizationError},
+                                   {"hessian_input_activation", Metric::kHessianInputActivation},
+                                   {"mean_activation_variance", Metric::kMeanActivationVariance},
+                                   {"max_activation_variance", Metric::kMaxActivationVariance},
+                                   {"mean_activation_magnitude", Metric::kMeanActivationMagnitude}};
+  return table;
+}
+
+template <>
+const Words<CompressionFormat>& words() {
+  static const Words<CompressionFormat> table{{"dequantize", CompressionFormat::kDQ},
+                                              {"fake_quantize", CompressionFormat::kFQ},
+                                              {"fake_quantize_with_lora", CompressionFormat::kFQLora}};
+  return table;
+}
+
+template <>
+const Words<GroupSizeFallbackMode>& words() {
+  static const Words<GroupSizeFallbackMode> table{{"error", GroupSizeFallbackMode::kError},
+                                                  {"ignore", GroupSizeFallbackMode::kIgnore},
+                                                  {"adjust", GroupSizeFallbackMode::kAdjust}};
+  return table;
+}
+
+template <>
+const Words<CompressionQuality>& words() {
+  static const Words<CompressionQuality> table{{"nncf", CompressionQuality::kNncf},
+                                               {"best", CompressionQuality::kBest}};
+  return table;
+}
+
+template <>
+const Words<Format>& words() {
+  static const Words<Format> table{{"f8e4m3", Format::kF8E4M3}, {"f8e5m2", Format::kF8E5M2}};
+  return table;
+}
 
 const Words<RangeEstimatorParameters>& range_estimator_words() {
   using Set = RangeEstimatorParameters;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "tsquant/compress_weights.h"
 #include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize_with_accuracy_control.h"
 #include "tsquant/range_estimator.h"
@@ -49,6 +50,21 @@ template <>
 const Words<DropType>& words();
 template <>
 const Words<RestoreMode>& words();
+template <>
+const Words<CompressWeightsMode>& words();
+template <>
+const Words<BackupMode>& words();
+template <>
+const Words<SensitivityMetric>& words();
+template <>
+const Words<CompressionFormat>& words();
+template <>
+const Words<GroupSizeFallbackMode>& words();
+template <>
+const Words<CompressionQuality>& words();
+/// Formats of one byte, to which adaptive codebooks round their levels.
+template <>
+const Words<Format>& words();
 
 /// The ready-made sets of RangeEstimatorParameters: "minmax", "mean_minmax", ...
 const Words<RangeEstimatorParameters>& range_estimator_words();

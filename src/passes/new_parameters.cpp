@@ -171,14 +171,29 @@ void NewParameters::store(const at::Tensor& tensor, const std::vector<AttributeS
     stored_ = split(free.front().path);
     return;
   }
-  auto owner = model_.module()._ivalue();
-  for (const auto& name : home.owner) owner = owner->getAttr(name).toObject();
   if (home.name.empty()) home.name = wish;
-  std::string name = home.name;
-  for (int number = 1; !may_hold(owner, name, tensor); ++number) name = home.name + "_" + std::to_string(number);
+  store_as(tensor, home.owner, home.name);
+}
+
+void NewParameters::store_as(const at::Tensor& tensor, const std::vector<std::string>& module,
+                             const std::string& wish) {
+  auto owner = model_.module()._ivalue();
+  for (const auto& name : module) owner = owner->getAttr(name).toObject();
+  std::string name = wish;
+  for (int number = 1; !may_hold(owner, name, tensor); ++number) name = wish + "_" + std::to_string(number);
   set(owner, name, tensor);
-  stored_ = home.owner;
+  stored_ = module;
   stored_.push_back(name);
+}
+
+void NewParameters::store_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source,
+                                 const std::string& suffix) {
+  stored_.clear();
+  constant_ = tensor;
+  if (!source) return;
+  auto path = split(source->path);
+  path.pop_back();
+  store_as(tensor, path, source->name + suffix);
 }
 
 void NewParameters::attach(Node* user, size_t index) {

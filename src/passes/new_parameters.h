@@ -25,6 +25,9 @@ class NewParameters {
   /// @param wish name where the sources tell none
   void store(const at::Tensor& tensor, const std::vector<AttributeSlot>& sources, const std::string& wish);
 
+  /// Keeps `tensor` in the module that holds `source`, as its name with `suffix` (and a number when that is taken).
+  void store_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source, const std::string& suffix);
+
   /// Lets input `index` of `user` read what was stored last.
   void attach(torch::jit::Node* user, size_t index);
 
@@ -36,6 +39,7 @@ class NewParameters {
   void forget_reader(const torch::jit::Node* attribute);
   bool is_free(const AttributeSlot& slot) const;
   bool may_hold(const ObjectPtr& owner, const std::string& name, const at::Tensor& tensor) const;
+  void store_as(const at::Tensor& tensor, const std::vector<std::string>& module, const std::string& wish);
   void set(const ObjectPtr& owner, const std::string& name, const at::Tensor& tensor);
 
   Model& model_;

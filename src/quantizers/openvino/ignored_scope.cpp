@@ -16,8 +16,8 @@ namespace {
 
 class ScopeMatcher {
  public:
-  ScopeMatcher(const GraphView& view, const IgnoredScope& scope)
-      : view_(view), scope_(scope), ignored_(view.nodes().size(), false) {}
+  ScopeMatcher(const GraphView& view, const IgnoredScope& scope, bool weights)
+      : view_(view), scope_(scope), weights_(weights), ignored_(view.nodes().size(), false) {}
 
   std::vector<bool> run() {
     for (const auto& name : scope_.names) match_name(name);
@@ -46,7 +46,8 @@ class ScopeMatcher {
   void match_name(const std::string& name) {
     const ViewNode* node = view_.find(name);
     if (node) {
-      if (node->kind != NodeKind::kOperator && scope_.validate) refuse_tensor(*node);
+      const bool may_stay = node->kind == NodeKind::kOperator || (weights_ && node->kind == NodeKind::kParameter);
+      if (!may_stay && scope_.validate) refuse_tensor(*node);
       ignored_[node->id] = true;
     } else if (scope_.validate) {
       refuse("name", name, view_.nearest_names(name));
@@ -176,13 +177,14 @@ class ScopeMatcher {
 
   const GraphView& view_;
   const IgnoredScope& scope_;
+  bool weights_;
   std::vector<bool> ignored_;
 };
 
 }  // namespace
 
-std::vector<bool> match_ignored_scope(const GraphView& view, const IgnoredScope& scope) {
-  return ScopeMatcher(view, scope).run();
+std::vector<bool> match_ignored_scope(const GraphView& view, const IgnoredScope& scope, bool weights) {
+  return ScopeMatcher(view, scope, weights).run();
 }
 
 }  // namespace tsquant::openvino

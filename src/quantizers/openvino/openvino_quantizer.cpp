@@ -7,12 +7,14 @@
 #include "options/option_text.h"
 #include "options/tables.h"
 #include "passes/decompose_attention.h"
+#include "quantizers/openvino/compression_modes.h"
 #include "quantizers/openvino/fused_groups.h"
 #include "quantizers/openvino/ignored_scope.h"
 #include "quantizers/openvino/recurrent.h"
 #include "quantizers/openvino/resolved_options.h"
 #include "quantizers/openvino/spectrogram_magnitudes.h"
 #include "quantizers/openvino/view_adapter.h"
+#include "quantizers/openvino/weights_only.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -80,9 +82,21 @@ void explain_whole_attention(const GraphView& view, Annotations& annotations) {
   }
 }
 
+/// Only the ignored scope means something beside weights_only.
+void check_weights_only(const OpenVINOQuantizerOptions& options) {
+  if (!options.weights_only) return;
+  for (const auto& row : fields<OpenVINOQuantizerOptions>()) {
+    if (row.name == "weights_only" || row.name == "ignored_scope" || row.get(options) == row.default_value) continue;
+    throw Error(ErrorCode::kInvalidArgument, row.name + " is set beside weights_only, which compresses weights alone",
+                row.name, "leave one of them out");
+  }
+  openvino::check_weights_only(*options.weights_only);
+}
+
 }  // namespace
 
 OpenVINOQuantizer::OpenVINOQuantizer(OpenVINOQuantizerOptions options) : options_(std::move(options)) {
+  check_weights_only(options_);
   check_mode(options_);
   check_overflow_fix(options_);
   check_bits(options_.activations_quantization_params.num_bits, "activations_quantization_params");
@@ -112,6 +126,10 @@ std::unique_ptr<Quantizer> OpenVINOQuantizer::with_option(const std::string& opt
 std::vector<std::string> OpenVINOQuantizer::rewrites_for_annotation() const { return {"decompose_attention"}; }
 
 Annotations OpenVINOQuantizer::annotate(const GraphView& view) const {
+  if (options_.weights_only) {
+    return openvino::annotate_weights(view, *options_.weights_only,
+                                      openvino::match_ignored_scope(view, options_.ignored_scope, /*weights=*/true));
+  }
   const auto resolved = openvino::resolved_options(options_);
   const auto ignored = openvino::match_ignored_scope(view, options_.ignored_scope);
   const auto spectra = openvino::find_spectra(view);

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tsquant/compression_parameters.h"
+#include "tsquant/dataset.h"
+#include "tsquant/model.h"
+#include "tsquant/output_form.h"
+#include "tsquant/progress.h"
+#include "tsquant/quantize_pt2e.h"
+#include "tsquant/quantizer.h"
+#include "tsquant/report.h"
+
+namespace tsquant {
+
+/// Which algorithms choose codes and scales.
+enum class CompressionQuality {
+  kNncf,  ///< NNCF's, as the options awq, scale_estimation, gptq and lora_correction say
+  kBest,  ///< this library's: searched scales; with data also GPTQ in the order of the inputs' importance, coordinate
+          ///< descent with refitted scales, and biases that make up for the mean error that is left
+};
+
+/// Options of compress_pt2e; the first eight are those of nncf.experimental.torch.fx.compress_pt2e.
+struct CompressPt2eOptions {
+  c10::optional<Dataset> dataset = c10::nullopt;  ///< calibration samples, for whatever looks at activations
+  bool awq = false;               ///< scale input channels, by data where there are any (AdvancedAWQParameters)
+  bool scale_estimation = false;  ///< needs data (AdvancedScaleEstimationParameters)
+  bool gptq = false;              ///< needs data (AdvancedGPTQParameters)
+  bool lora_correction = false;   ///< needs data (AdvancedLoraCorrectionParameters)
+  int64_t subset_size = 128;      ///< samples whose statistics are collected; algorithms pick their own number of them
+  /// Share of the parameters of ratio-defining weights in the primary precision, 0 to 1; the others, those with the
+  /// highest sensitivity, get the backup precision.
+  double ratio = 1;
+  /// None: kMaxActivationVariance with data, else kWeightQuantizationError. Of no effect when ratio is 1.
+  c10::optional<SensitivityMetric> sensitivity_metric = c10::nullopt;
+  AdvancedCompressionParameters advanced_parameters = {};
+
+  CompressionQuality quality = CompressionQuality::kNncf;
+  /// kReference: plain operators that unpack codes, for LibTorch and Python without a library and for OpenVINO's
+  /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes.
+  OutputForm form = OutputForm::kReference;
+  bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
+  std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions
+  std::string dump_dir = "";                  ///< folder for the graph after each rewrite, as in QuantizePt2eOptions
+  Progress progress = {};                     ///< phases "statistics" (samples) and "compress" (weights)
+};
+
+/// A compressed model and what was done to it. Report::weights has a record for every weight.
+struct CompressedModel {
+  Model model;
+  Report report;
+  c10::optional<Sample> probe;  ///< the first calibration sample, for the check after saving
+  /// Writes the archive with the report; reloads it and, where there is a sample, compares its output bit for bit
+  /// before the file takes its name. @throws Error kIo, kInternal
+  void save(const std::string& path) const;
+};
+
+/// Weight compression (nncf.experimental.torch.fx.compress_pt2e): weights become codes of 8 and less bits, activations
+/// stay as they are.
+///
+/// The quantizer decides which weights, precisions, groups and axes: OpenVINOQuantizer with `weights_only`, or any
+/// other one whose points are all weights.
+///
+/// ```cpp
+/// auto model = tsquant::Model::load("model.pt");
+/// tsquant::OpenVINOQuantizerOptions what;
+/// what.weights_only = tsquant::WeightsOnlyOptions{tsquant::CompressWeightsMode::kInt4Sym, /*group_size=*/64};
+/// tsquant::OpenVINOQuantizer quantizer(what);
+/// tsquant::compress_pt2e(model, quantizer).save("model_int4.pt");
+/// ```
+/// @throws Error kInvalidArgument: options that contradict each other (compress_weights.h lists them), a quantizer of
+///         activations, group sizes that do not divide (GroupSizeFallbackMode::kError; the message lists all weights);
+///         kUnsupportedModel: there is nothing to compress; kDataset, kCalibration: data that do not fit, weights or
+///         activations with NaN or infinite values; kCancelled
+CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options = {});
+
+}  // namespace tsquant

@@ -1,0 +1,207 @@
+#include "tsquant/compress_pt2e.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "compression/round_to_nearest.h"
+#include "compression/scale_search.h"
+#include "evaluation/compare.h"
+#include "flows/bitwise_equal.h"
+#include "flows/build_report.h"
+#include "flows/check_supported.h"
+#include "flows/compression/check_compression.h"
+#include "flows/compression/group_size_fallback.h"
+#include "flows/compression/weight_layers.h"
+#include "flows/phase_clock.h"
+#include "graph/write_model.h"
+#include "lowering/compressed/decompression_chain.h"
+#include "lowering/lowering.h"
+#include "options/option_text.h"
+#include "options/tables.h"
+#include "passes/graph_dumps.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/transform_model.h"
+#include "run/single_thread_guard.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+/// Everything on the way from the float model to the compressed one.
+struct Compression {
+  const CompressPt2eOptions& options;
+  Model model;
+  c10::optional<Sample> first;
+  Report report;
+  std::unique_ptr<GraphView> view;
+  Annotations annotations;
+  std::vector<WeightLayer> layers;
+};
+
+RewriteOptions rewrite_options(const Compression& c) {
+  RewriteOptions rewrites;
+  rewrites.skip = c.options.skip_passes;
+  // A weight is compressed as it is: codes of folded ones would be those of another model.
+  rewrites.skip.emplace_back("fold_batch_norm");
+  rewrites.sample = c.first ? &*c.first : nullptr;
+  rewrites.dump_dir = c.options.dump_dir;
+  return rewrites;
+}
+
+void record_options(Compression& c, const Quantizer& quantizer) {
+  Report& report = c.report;
+  report.version = TSQUANT_VERSION;
+  report.form = word_of(words<OutputForm>(), c.options.form);
+  const QuantizerDescription description = quantizer.describe();
+  report.options = recorded_options(c.options);
+  report.options.insert(description.options.begin(), description.options.end());
+  report.options["quantizer"] = description.name;
+  report.options["data_length"] = !c.options.dataset                ? "none"
+                                  : c.options.dataset->get_length() ? std::to_string(*c.options.dataset->get_length())
+                                                                    : "unknown";
+}
+
+void annotate(Compression& c, const Quantizer& quantizer) {
+  const ShapeTable shapes = c.first ? record_shapes(c.model, *c.first) : ShapeTable();
+  c.view = std::make_unique<GraphView>(c.model, shapes);
+  c.annotations = quantizer.annotate(*c.view);
+  quantizer.validate(*c.view, c.annotations);
+  check_annotations(c.annotations, c.options);
+  if (c.annotations.points.empty()) {
+    throw Error(
+        ErrorCode::kUnsupportedModel, "no weight of this model can be compressed", "forward",
+        "see `tsquant inspect`; weights of matrix multiplications, embeddings, convolutions and recurrent layers "
+        "can");
+  }
+  c.layers = find_weight_layers(c.model, *c.view, c.annotations);
+}
+
+CompressedWeight compress(const WeightLayer& layer, CompressionQuality quality) {
+  try {
+    if (quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8) {
+      return search_scales(layer.weight, layer.spec);
+    }
+    return round_to_nearest(layer.weight, layer.spec);
+  } catch (const Error& error) {
+    throw Error(error.code(), error.message(), layer.name, error.advice());
+  }
+}
+
+/// What stays of the float weight's size in its values: ||W - Q|| / ||W||, squared.
+double relative_error(const at::Tensor& weight, const at::Tensor& value) {
+  const auto w = weight.to(at::kFloat);
+  const double size = w.square().sum(at::kDouble).item<double>();
+  const double error = (w - value.to(at::kFloat)).square().sum(at::kDouble).item<double>();
+  return size > 0 ? error / size : 0;
+}
+
+void describe_float(WeightLayer& layer) {
+  layer.record.format = "float";
+  layer.record.compressed_bytes = layer.record.float_bytes;
+}
+
+void describe(WeightLayer& layer, const StoredWeight& stored) {
+  WeightRecord& record = layer.record;
+  record.format = precision_name(layer.spec);
+  record.group_size = layer.spec.group_size > 0 ? layer.spec.group_size : -1;
+  record.compressed_bytes = stored.bytes();
+  record.error_after = relative_error(layer.weight, decompressed_value(stored));
+}
+
+void report_progress(const Compression& c, size_t done) {
+  if (!c.options.progress) return;
+  if (c.options.progress("compress", static_cast<int64_t>(done), static_cast<int64_t>(c.layers.size()))) return;
+  throw Error(ErrorCode::kCancelled, "cancelled while weights were compressed");
+}
+
+/// One weight after the other, the largest first: its float tensor is given up before the next one is read.
+bool insert_weights(Compression& c, Model& model) {
+  std::vector<size_t> order(c.layers.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return c.layers[a].record.float_bytes > c.layers[b].record.float_bytes; });
+  NewParameters parameters(model);
+  size_t done = 0;
+  bool changed = false;
+  for (const size_t index : order) {
+    WeightLayer& layer = c.layers[index];
+    if (layer.in_float) {
+      describe_float(layer);
+    } else {
+      const auto stored =
+          store_weight(compress(layer, c.options.quality), layer.weight.sizes(), layer.weight.scalar_type());
+      insert_decompression(model, parameters, layer.uses, stored);
+      describe(layer, stored);
+      changed = true;
+    }
+    layer.weight = at::Tensor();
+    report_progress(c, ++done);
+  }
+  return changed;
+}
+
+void finish(RewriteRunner& runner) {
+  runner.run("stamp_value_names", stamp_value_names);
+  runner.run("make_constants_printable", make_constants_printable);
+  runner.run("drop_unread", drop_unread);
+}
+
+void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
+  Report& report = c.report;
+  clock.start("passes");
+  report.float_bytes = stored_bytes(c.model);
+  if (!c.options.dump_dir.empty()) start_dumps(c.options.dump_dir, c.model);
+  RewriteRunner runner(c.model, rewrite_options(c));
+  runner.run_passes(RewritePhase::kFloat);
+  transform_model(runner, quantizer);
+
+  clock.start("annotate");
+  annotate(c, quantizer);
+  apply_group_size_fallback(c.layers);
+
+  clock.start("compress");
+  runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
+  finish(runner);
+  clock.stop();
+
+  for (auto& layer : c.layers) report.weights.push_back(layer.record);
+  const auto& captured = c.model.warnings();
+  report.warnings.insert(report.warnings.end(), captured.begin(), captured.end());
+  report.quantized_bytes = stored_bytes(c.model);
+  report.rewrites = runner.records();
+}
+
+}  // namespace
+
+CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options) {
+  check_compress_pt2e(options);
+  require_float(model);
+  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}};
+  if (options.dataset) {
+    if (options.dataset->count(1) == 0) {
+      throw Error(ErrorCode::kDataset, "the calibration data set is empty", "dataset", "give at least one sample");
+    }
+    c.first = options.dataset->get(0);
+  }
+  record_options(c, quantizer);
+  PhaseClock clock(c.report);
+  name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
+  return {std::move(c.model), std::move(c.report), std::move(c.first)};
+}
+
+void CompressedModel::save(const std::string& path) const {
+  OutputFile file(path, "model");
+  write_model(model, {{"tsquant_report.json", report.to_json(/*per_channel=*/false)}, {"tsquant_form", report.form}},
+              file);
+  const Model reloaded = Model::load(file.staged_path());
+  if (probe && !bitwise_equal(model.run(*probe), reloaded.run(*probe))) {
+    throw Error(ErrorCode::kInternal, "the saved model computes something else than the model in memory", file.path(),
+                "please report this with the model");
+  }
+  file.commit();
+}
+
+}  // namespace tsquant

@@ -1,0 +1,70 @@
+#include "flows/compression/weight_layers.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <unordered_set>
+
+#include "graph/params.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+std::vector<ParameterUse> all_uses(const GraphView& view, const ViewNode& parameter) {
+  std::vector<ParameterUse> uses;
+  for (const int64_t id : parameter.out_edges) {
+    const ViewEdge& edge = view.edge(id);
+    if (edge.use.user) uses.emplace_back(edge.use.user, edge.use.offset);
+  }
+  return uses;
+}
+
+}  // namespace
+
+std::string precision_name(const QuantizationSpec& spec) {
+  const FormatInfo& info = format_info(spec.format);
+  if (!info.integer) return info.name;
+  return fmt::format("{}_{}", info.name, spec.mode == QuantizationScheme::kSymmetric ? "sym" : "asym");
+}
+
+void use_backup(WeightLayer& layer) {
+  if (layer.point->compression && layer.point->compression->backup) {
+    layer.spec = *layer.point->compression->backup;
+  } else {
+    layer.in_float = true;
+  }
+}
+
+std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView& view, const Annotations& annotations) {
+  const ParamIndex params(model);
+  std::vector<WeightLayer> layers;
+  std::unordered_set<int64_t> seen;
+  for (const auto& point : annotations.points) {
+    WeightLayer layer;
+    layer.point = &point;
+    layer.node = view.find(point.node);
+    const ViewEdge* edge = layer.node && point.input_port ? view.input_edge(*layer.node, *point.input_port) : nullptr;
+    const auto parameter = edge ? params.find(edge->value) : c10::nullopt;
+    if (!parameter || !edge->use.user) {
+      throw Error(ErrorCode::kInvalidArgument, "a weight point names a tensor that is no parameter", point.node,
+                  "annotate weights that are parameters, buffers or constants");
+    }
+    if (!seen.insert(edge->from).second) continue;  // one tensor is compressed once
+    const ViewNode& source = view.node(edge->from);
+    layer.name = parameter->name.empty() ? source.name : parameter->name;
+    layer.weight = parameter->tensor.detach();
+    layer.uses = all_uses(view, source);
+    layer.spec = point.spec;
+    layer.record.name = layer.name;
+    layer.record.node = point.node;
+    layer.record.shape = layer.weight.sizes().vec();
+    layer.record.ratio_defining = layer.ratio_defining();
+    layer.record.float_bytes = static_cast<int64_t>(layer.weight.nbytes());
+    layers.push_back(std::move(layer));
+  }
+  return layers;
+}
+
+}  // namespace tsquant

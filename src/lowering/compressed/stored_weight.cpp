@@ -1,0 +1,146 @@
+#include "lowering/compressed/stored_weight.h"
+
+#include <ATen/ATen.h>
+
+#include "numerics/formats.h"
+#include "numerics/groups.h"
+#include "numerics/pack.h"
+
+namespace tsquant {
+
+namespace {
+
+/// By code. Codes that the format does not have stand for its last level, or 0.
+at::Tensor level_table(const QParams& q) {
+  const FormatInfo& info = format_info(q.format);
+  if (info.integer) return {};
+  CodeOptions options;
+  options.codebook = q.codebook;
+  const auto codes = at::arange(int64_t{1} << info.bits, at::kByte);
+  return at::nan_to_num(decode(codes, q.format, options), q.codebook.empty() ? 0 : q.codebook.back());
+}
+
+/// The levels before the first one that is repeated.
+std::vector<float> codebook_of(const at::Tensor& table) {
+  const auto levels = table.contiguous();
+  const float* begin = levels.data_ptr<float>();
+  int64_t count = 1;
+  while (count < levels.numel() && begin[count] > begin[count - 1]) ++count;
+  return {begin, begin + count};
+}
+
+/// The axis of the weight that is split into groups.
+int64_t group_axis_of(const StoredWeight& stored) {
+  const auto fits = [&](size_t axis) {
+    for (size_t i = 0; i < stored.groups.size(); ++i) {
+      if (stored.scale.size(static_cast<int64_t>(i)) != (i == axis + 1 ? 1 : stored.groups[i])) return false;
+    }
+    return stored.groups[axis] * stored.groups[axis + 1] == stored.shape[axis];
+  };
+  size_t axis = stored.shape.size() - 1;
+  while (axis > 0 && !fits(axis)) --axis;
+  return static_cast<int64_t>(axis);
+}
+
+/// The shape that `scale` of the parameters has when it broadcasts.
+std::vector<int64_t> broadcast_shape(const QParams& q, int64_t dims) {
+  std::vector<int64_t> shape(static_cast<size_t>(dims), 1);
+  if (q.per_channel) shape[static_cast<size_t>(q.axis)] = q.scale.numel();
+  return shape;
+}
+
+/// float16 as NNCF stores it; what float16 would make infinite or zero stays float32.
+at::Tensor stored_scale(const at::Tensor& scale) {
+  const auto half = scale.to(at::kHalf);
+  const auto back = half.to(at::kFloat);
+  const bool fits = at::isfinite(back).all().item<bool>() && !((back == 0) & (scale != 0)).any().item<bool>();
+  return fits ? half : scale;
+}
+
+}  // namespace
+
+int64_t StoredWeight::bytes() const {
+  int64_t sum = 0;
+  for (const auto& tensor : {codes, scale, zero_point, table}) {
+    if (tensor.defined()) sum += static_cast<int64_t>(tensor.nbytes());
+  }
+  return sum;
+}
+
+StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape, c10::ScalarType dtype) {
+  const QParams& q = weight.qparams;
+  StoredWeight stored;
+  stored.format = q.format;
+  stored.is_signed = format_info(q.format).integer && weight.codes.scalar_type() == c10::kChar;
+  stored.shape = shape.vec();
+  stored.dtype = dtype;
+  stored.groups = stored.shape;
+  at::Tensor scale = q.scale.to(at::kFloat);
+  if (q.tensor_scale.defined()) scale = scale * q.tensor_scale;
+  if (q.group_size > 0) {
+    const Groups groups(weight.codes, q.group_size, q.group_axis);
+    stored.groups = groups.split(weight.codes).sizes().vec();
+    scale = groups.broadcast(scale);
+  } else {
+    scale = scale.reshape(broadcast_shape(q, weight.codes.dim()));
+  }
+  stored.scale = stored_scale(scale).contiguous();
+  const bool keeps_bytes = format_info(q.format).bits == 8;
+  stored.codes = keeps_bytes ? weight.codes.contiguous() : pack(weight.codes, q.format);
+  stored.table = level_table(q);
+  if (format_info(q.format).integer && !stored.is_signed) {
+    const auto zero_points = q.zero_point.to(at::kByte).reshape({-1});
+    stored.zero_point = keeps_bytes ? zero_points : pack(zero_points, q.format);
+  }
+  return stored;
+}
+
+CompressedWeight restore_weight(const StoredWeight& stored) {
+  CompressedWeight weight;
+  QParams& q = weight.qparams;
+  q.format = stored.format;
+  q.formula = QParamsFormula::kNncfCompression;
+  q.dtype = stored.is_signed ? c10::kChar : c10::kByte;
+  const FormatInfo& info = format_info(stored.format);
+  const int64_t levels = int64_t{1} << (info.integer ? info.bits : 8);
+  q.quant_min = stored.is_signed ? -levels / 2 : 0;
+  q.quant_max = q.quant_min + levels - 1;
+  const auto scale = stored.scale.to(at::kFloat);
+  const auto dims = static_cast<int64_t>(stored.shape.size());
+  if (stored.groups != stored.shape) {
+    q.group_axis = group_axis_of(stored);
+    q.group_size = stored.groups[static_cast<size_t>(q.group_axis) + 1];
+    q.scale = scale.squeeze(q.group_axis + 1);
+  } else {
+    q.per_channel = scale.numel() > 1;
+    for (int64_t i = 0; i < dims; ++i) {
+      if (scale.size(i) > 1) q.axis = i;
+    }
+    q.scale = scale.reshape({-1});
+  }
+  weight.codes = info.bits == 8 ? stored.codes : unpack(stored.codes, stored.format, stored.shape.back(), q.dtype);
+  q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
+  if (stored.zero_point.defined()) {
+    const auto zero_points =
+        info.bits == 8 ? stored.zero_point : unpack(stored.zero_point, stored.format, q.scale.numel(), c10::kByte);
+    q.zero_point = zero_points.to(at::kLong).reshape(q.scale.sizes());
+  }
+  const bool own_levels = q.format == Format::kCodebook4 || q.format == Format::kCodebook8;
+  if (own_levels) q.codebook = codebook_of(stored.table);
+  return weight;
+}
+
+at::Tensor decompressed_value(const StoredWeight& stored) {
+  const CompressedWeight weight = restore_weight(stored);
+  const auto codes = weight.codes.reshape(stored.groups);
+  at::Tensor x;
+  if (stored.table.defined()) {
+    x = at::take(stored.table, codes.to(at::kLong));
+  } else {
+    x = codes.to(at::kHalf);
+    if (stored.zero_point.defined()) x = x - weight.qparams.zero_point.reshape(stored.scale.sizes()).to(at::kHalf);
+  }
+  return (x * stored.scale).reshape(stored.shape).to(stored.dtype);
+}
+
+}  // namespace tsquant

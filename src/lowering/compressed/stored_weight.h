@@ -1,0 +1,36 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "compression/compressed_weight.h"
+
+namespace tsquant {
+
+/// A compressed weight as the tensors that a file holds.
+///
+/// Integers: value = (code - zero_point) * scale; other formats: table[code] * scale.
+struct StoredWeight {
+  Format format = Format::kInt8;
+  bool is_signed = true;        ///< integers without zero points: codes are stored less the lowest one (int8: as int8)
+  std::vector<int64_t> shape;   ///< of the weight
+  std::vector<int64_t> groups;  ///< shape in which `scale` broadcasts over the values; equal to `shape` without groups
+  at::Tensor codes;             ///< packed rows (numerics/pack.h), [..., bytes]
+  at::Tensor scale;             ///< float16, or float32 where float16 cannot hold one of them
+  at::Tensor zero_point;        ///< all in one packed row; undefined without
+  at::Tensor table;             ///< float32 [2^bits], the levels by code; undefined for integers
+  c10::ScalarType dtype = c10::kFloat;  ///< of the weight that readers see
+
+  int64_t bytes() const;
+};
+
+/// @param shape,dtype of the float weight
+StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape, c10::ScalarType dtype);
+
+/// The codes and parameters again: the same but for scales, which have the precision of the file.
+CompressedWeight restore_weight(const StoredWeight& stored);
+
+/// What readers get: the levels times the scale, rounded to the scale's type and then to that of the weight.
+at::Tensor decompressed_value(const StoredWeight& stored);
+
+}  // namespace tsquant

@@ -6,7 +6,8 @@ namespace tsquant {
 
 /// LibTorch chooses between its own convolution and oneDNN's by the size of the batch and the number of threads, and
 /// the two round differently. Statistics, and so the files that tsquant writes, must depend on neither, so what is
-/// measured runs oneDNN's convolution always; its bits are the same for any batch and number of threads.
+/// measured runs oneDNN's convolution always; its bits are the same for any number of threads, and on the
+/// processors that were tried for any batch.
 ///
 /// The same holds for linear layers: OpenBLAS rounds a row of a large matrix differently from that row alone. They run
 /// as 1x1 convolutions over an image of all rows (deterministic_linear.cpp), which is also several times faster.

@@ -40,14 +40,15 @@ bool subtracts_half(const Model& model, const Value* value) {
   return half && half->isInt();
 }
 
-/// How many bits codes have whose rows of `row` values take `bytes`.
-int bits_of(int64_t row, int64_t bytes) {
-  for (int bits = 1; bits <= 8; ++bits) {
-    int64_t size = 0;
-    for (const int width : {8, 4, 2, 1}) size += (bits & width) != 0 ? (row * width + 7) / 8 : 0;
-    if (size == bytes && bits >= 2) return bits;
-  }
-  return 0;
+/// How many bits the codes have that these operators unpack; 0 when they are none of ours.
+int unpacked_bits(const Model& model, const Value* value) {
+  if (param_of(model, value)) return 8;
+  const Node* node = value->node();
+  if (node->inputs().empty()) return 0;
+  if (is_op(value, "aten::add")) return unpacked_bits(model, node->input(0)) + unpacked_bits(model, node->input(1));
+  if (!is_op(value, "aten::stack")) return unpacked_bits(model, node->input(0));
+  const auto parts = static_cast<int>(node->input(0)->node()->inputs().size());
+  return parts > 0 ? 8 / parts : 0;
 }
 
 /// The format whose levels the table holds; a codebook when no other one does.
@@ -104,8 +105,8 @@ c10::optional<StoredWeight> read_parts(const Model& model, const Value* weight) 
     stored.groups = shape->toIntVector();
   }
   if (stored.shape.empty()) stored.shape = stored.groups;
-  const int bits = bits_of(stored.shape.back(), codes->size(-1));
-  if (bits == 0 || stored.codes.dim() != static_cast<int64_t>(stored.shape.size())) return c10::nullopt;
+  const int bits = unpacked_bits(model, integers);
+  if (bits < 2 || bits > 8 || stored.codes.dim() != static_cast<int64_t>(stored.shape.size())) return c10::nullopt;
   const bool table = stored.table.defined();
   stored.format = table ? format_of_table(stored.table) : integer_format(bits);
   stored.is_signed = !table && (bits == 8 ? codes->scalar_type() == c10::kChar : subtracts_half(model, integers));

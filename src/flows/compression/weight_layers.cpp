@@ -5,6 +5,7 @@
 
 #include <unordered_set>
 
+#include "graph/op_table.h"
 #include "graph/params.h"
 #include "tsquant/error.h"
 
@@ -21,7 +22,32 @@ std::vector<ParameterUse> all_uses(const GraphView& view, const ViewNode& parame
   return uses;
 }
 
+/// The other factor of a matrix multiplication. Its channels are those that the product sums over.
+void find_activation(const GraphView& view, const ParamIndex& params, const ViewEdge& weight, WeightLayer& layer) {
+  const std::string& metatype = layer.node->op->metatype;
+  const int64_t port = weight.input_port;
+  int64_t other = 0;
+  bool left = false;  // the weight is the left factor
+  if (metatype == "PTMatMulMetatype") {
+    left = port == 0;
+    other = 1 - port;
+  } else if (metatype == "PTAddmmMetatype") {
+    left = port == 1;
+    other = 3 - port;
+  } else if (metatype != "PTLinearMetatype") {
+    return;
+  }
+  const ViewEdge* activation = view.input_edge(*layer.node, other);
+  if (!activation || !activation->use.user || params.find(activation->value)) return;
+  layer.activation = activation;
+  layer.channel_axis = left ? -2 : -1;
+}
+
 }  // namespace
+
+bool WeightLayer::is_embedding() const {
+  return node->op->metatype == "PTEmbeddingMetatype" || node->op->metatype == "PTAtenEmbeddingMetatype";
+}
 
 std::string precision_name(const QuantizationSpec& spec) {
   const FormatInfo& info = format_info(spec.format);
@@ -57,6 +83,7 @@ std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView&
     layer.weight = parameter->tensor.detach();
     layer.uses = all_uses(view, source);
     layer.spec = point.spec;
+    find_activation(view, params, *edge, layer);
     layer.record.name = layer.name;
     layer.record.node = point.node;
     layer.record.shape = layer.weight.sizes().vec();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 
 namespace tsquant {
 
+class LayerInputs;
+
 /// A weight on its way through compression.
 struct WeightLayer {
   const QuantizationPoint* point = nullptr;
@@ -20,8 +23,16 @@ struct WeightLayer {
   std::vector<ParameterUse> uses;  ///< every place that reads it
   QuantizationSpec spec;           ///< the precision that holds at present
   bool in_float = false;           ///< it stays as it is
+  /// Matrix multiplications of an activation: where it comes in, and its axis that is summed over.
+  const ViewEdge* activation = nullptr;
+  int64_t channel_axis = -1;
+  std::shared_ptr<LayerInputs> inputs;             ///< what the data showed; null without data
+  c10::optional<CompressedWeight> compressed;      ///< when an algorithm has chosen the codes already
   WeightRecord record;
 
+  /// A matrix multiplication, which data-aware algorithms understand.
+  bool is_matrix() const { return activation != nullptr && weight.dim() == 2; }
+  bool is_embedding() const;
   bool ratio_defining() const { return point->compression && point->compression->ratio_defining; }
   /// In the precision that the annotation asks for first, not in the backup.
   bool in_primary() const { return ratio_defining() && !in_float && spec == point->spec; }

@@ -1,0 +1,118 @@
+#include "flows/compression/layer_inputs.h"
+
+#include <ATen/ATen.h>
+
+#include <map>
+
+#include "calibration/calibrator.h"
+#include "calibration/statistics_cache.h"
+#include "observers/saved_state.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+/// Adds one sample: t = (t + sum x^2) / numel(x), and the sums of the rest.
+void add_sample(InputStatistics& total, const double* one) {
+  ++total.samples;
+  total.hessian_trace = total.hessian_trace / one[4] + one[0];
+  total.mean_variance += one[1];
+  total.max_variance += one[2];
+  total.mean_magnitude += one[3];
+}
+
+}  // namespace
+
+std::vector<at::Tensor> LayerInputs::summary(const at::Tensor& x) const {
+  if (x.numel() == 0 || x.dim() == 0) {
+    return {counter_tensor(0, 0, 0), at::empty({0}), at::empty({0}, at::kLong), at::zeros({5}, at::kDouble)};
+  }
+  LayerSamples sample;
+  sample.add(x, channel_axis_);
+  const auto channels_last = x.transpose(channel_axis_, -1);
+  InputStatistics one;
+  one.add(channels_last.dim() == 1 ? channels_last.unsqueeze(0) : channels_last);
+  return {counter_tensor(1, 0, 0), sample.means().reshape({-1}), at::tensor(sample.rows(), at::kLong),
+          at::tensor({one.hessian_trace, one.mean_variance, one.max_variance, one.mean_magnitude,
+                      static_cast<double>(x.numel())},
+                     at::kDouble)};
+}
+
+void LayerInputs::replay(const std::vector<at::Tensor>& summary) {
+  if (summary.at(0).data_ptr<int64_t>()[0] == 0) return;
+  ++batches_;
+  means_.push_back(summary.at(1).clone());
+  rows_.push_back(summary.at(2).item<int64_t>());
+  add_sample(statistics_, summary.at(3).contiguous().data_ptr<double>());
+}
+
+void LayerInputs::merge(const Observer& other) {
+  const auto& that = dynamic_cast<const LayerInputs&>(other);
+  means_.insert(means_.end(), that.means_.begin(), that.means_.end());
+  rows_.insert(rows_.end(), that.rows_.begin(), that.rows_.end());
+  statistics_.samples += that.statistics_.samples;
+  statistics_.hessian_trace += that.statistics_.hessian_trace;
+  statistics_.mean_variance += that.statistics_.mean_variance;
+  statistics_.max_variance += that.statistics_.max_variance;
+  statistics_.mean_magnitude += that.statistics_.mean_magnitude;
+  add_counters(other);
+}
+
+Range LayerInputs::range() const {
+  if (means_.empty()) throw Error(ErrorCode::kCalibration, "no inputs were collected");
+  const auto means = at::stack(means_);
+  return {means.amin(0), means.amax(0)};
+}
+
+std::vector<at::Tensor> LayerInputs::state() const {
+  const auto& s = statistics_;
+  return {counters(), means_.empty() ? at::empty({0, 0}) : at::stack(means_), at::tensor(rows_, at::kLong),
+          at::tensor({s.hessian_trace, s.mean_variance, s.max_variance, s.mean_magnitude}, at::kDouble)};
+}
+
+void LayerInputs::set_state(const std::vector<at::Tensor>& state) {
+  const SavedState saved(state, 4);
+  const at::Tensor counts = saved.counters(0), means = saved.at(1, at::kFloat, 2), rows = saved.at(2, at::kLong, 1),
+                   sums = saved.at(3, at::kDouble, 1);
+  require_saved(means.size(0) == rows.numel() && sums.numel() == 4 && are_counts(rows) && are_counts(sums) &&
+                    counts.data_ptr<int64_t>()[0] == rows.numel() && at::isfinite(means).all().item<bool>(),
+                "the inputs of a layer are wrong");
+  set_counters(counts);
+  means_ = means.numel() == 0 ? std::vector<at::Tensor>() : means.unbind(0);
+  rows_.assign(rows.data_ptr<int64_t>(), rows.data_ptr<int64_t>() + rows.numel());
+  const double* values = sums.data_ptr<double>();
+  statistics_ = {static_cast<int64_t>(rows_.size()), values[0], values[1], values[2], values[3]};
+}
+
+LayerSamples LayerInputs::samples() const {
+  if (means_.empty()) return {};
+  return {at::stack(means_), rows_};
+}
+
+void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
+                          const CompressPt2eOptions& options, Report& report) {
+  CalibrationOptions calibration;
+  calibration.subset_size = options.subset_size;
+  calibration.progress = options.progress;
+  calibration.collection = "layer inputs";
+  const std::string& path = options.advanced_parameters.statistics_path;
+  if (!path.empty()) {
+    calibration.cache = std::make_shared<StatisticsCache>(StatisticsCache::Paths{"", "", path}, nullptr);
+  }
+  std::map<std::pair<const torch::jit::Value*, int64_t>, std::shared_ptr<LayerInputs>> shared;
+  for (WeightLayer& layer : layers) {
+    if (!layer.activation) continue;
+    auto& inputs = shared[{layer.activation->value, layer.channel_axis}];
+    if (!inputs) {
+      inputs = std::make_shared<LayerInputs>(layer.channel_axis);
+      calibration.extra_taps.push_back({{layer.activation->value, layer.activation->use}, inputs.get(), layer.node->name});
+    }
+    layer.inputs = inputs;
+  }
+  const StatTable stats = calibrate(model, view, {}, *options.dataset, calibration);
+  report.samples = stats.samples;
+  report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
+}
+
+}  // namespace tsquant

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "compression/layer_samples.h"
+#include "compression/sensitivity.h"
+#include "flows/compression/weight_layers.h"
+#include "observers/replayable.h"
+#include "tsquant/compress_pt2e.h"
+#include "tsquant/observer.h"
+
+namespace tsquant {
+
+/// What the metrics of sensitivity and the algorithms of NNCF know of the inputs of a layer.
+class LayerInputs : public Observer, public Replayable {
+ public:
+  /// @param channel_axis of the inputs: that which the layer sums over
+  explicit LayerInputs(int64_t channel_axis) : channel_axis_(channel_axis) {}
+
+  void observe(const at::Tensor& x) override { replay(summary(x)); }
+  void merge(const Observer& other) override;
+  Range range() const override;
+  /// counters, means float32 [samples, channels], rows int64 [samples], the sums of the metrics float64 [4]
+  std::vector<at::Tensor> state() const override;
+  void set_state(const std::vector<at::Tensor>& state) override;
+  /// counters, the means of one sample, its rows, its metrics with the number of values
+  std::vector<at::Tensor> summary(const at::Tensor& x) const override;
+  void replay(const std::vector<at::Tensor>& summary) override;
+
+  LayerSamples samples() const;
+  const InputStatistics& statistics() const { return statistics_; }
+
+ private:
+  int64_t channel_axis_;
+  std::vector<at::Tensor> means_;
+  std::vector<int64_t> rows_;
+  InputStatistics statistics_;
+};
+
+/// Runs the data once and gives every matrix multiplication whose other factor is an activation its inputs; layers that
+/// read one tensor share them.
+/// @throws Error as calibrate
+void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
+                          const CompressPt2eOptions& options, Report& report);
+
+}  // namespace tsquant

@@ -1,0 +1,52 @@
+#include "flows/compression/mixed_precision.h"
+
+#include "compression/sensitivity.h"
+#include "flows/compression/layer_inputs.h"
+
+namespace tsquant {
+
+namespace {
+
+/// The axis of the weight that the layer's outputs number.
+int64_t output_axis(const WeightLayer& layer) {
+  if (layer.spec.group_size == 0) return layer.spec.ch_axis;
+  const int64_t dims = layer.weight.dim();
+  const int64_t summed = layer.spec.group_axis < 0 ? layer.spec.group_axis + dims : layer.spec.group_axis;
+  return summed == dims - 1 ? dims - 2 : dims - 1;
+}
+
+double score_of(const WeightLayer& layer, SensitivityMetric metric) {
+  if (metric == SensitivityMetric::kWeightQuantizationError) {
+    return sensitivity(layer.weight, output_axis(layer), metric);
+  }
+  const bool measured = layer.inputs && layer.inputs->statistics().samples > 0;
+  return measured ? sensitivity(layer.weight, output_axis(layer), metric, &layer.inputs->statistics())
+                  : kLowestSensitivity;
+}
+
+}  // namespace
+
+SensitivityMetric metric_of(const CompressPt2eOptions& options) {
+  if (options.sensitivity_metric) return *options.sensitivity_metric;
+  return options.dataset ? SensitivityMetric::kMaxActivationVariance : SensitivityMetric::kWeightQuantizationError;
+}
+
+void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+  if (options.ratio == 1) return;
+  std::vector<WeightLayer*> candidates;
+  std::vector<double> scores;
+  std::vector<int64_t> sizes;
+  for (WeightLayer& layer : layers) {
+    if (!layer.ratio_defining() || layer.in_float) continue;
+    layer.record.score = score_of(layer, metric_of(options));
+    candidates.push_back(&layer);
+    scores.push_back(layer.record.score);
+    sizes.push_back(layer.weight.numel());
+  }
+  const auto primary = assign_precision(scores, sizes, options.ratio);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (!primary[i]) use_backup(*candidates[i]);
+  }
+}
+
+}  // namespace tsquant

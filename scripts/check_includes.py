@@ -34,6 +34,7 @@ PUBLIC = {
     "output_form.h": "base",
     "progress.h": "base",
     "algorithm_parameters.h": "base",
+    "compression_parameters.h": "base",
     "data_source.h": "base",
     "dataset.h": "base",
     "range_estimator.h": "base",

@@ -109,7 +109,7 @@ struct AdaptiveCodebookParameters {
   /// One codebook for all weights whose names are equal but for characters that are no letters (the same layer of all
   /// blocks); needs one scale per channel.
   bool across_blocks = false;
-  int64_t num_elements = 16;  ///< levels, 2 to 16; a given `codebook` must have as many
+  int64_t num_elements = 16;  ///< levels, 2 to 256; a given `codebook` must have as many
 };
 
 /// NNCF's name.

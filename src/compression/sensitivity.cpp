@@ -1,0 +1,114 @@
+#include "compression/sensitivity.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "compression/round_to_nearest.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+constexpr double kErrorEps = std::numeric_limits<float>::epsilon();
+
+/// Difference that 8-bit codes make, float64, one row per output channel.
+at::Tensor int8_difference(const at::Tensor& weight, int64_t ch_axis) {
+  QuantizationSpec spec;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.per_channel = true;
+  spec.ch_axis = ch_axis;
+  const auto w = weight.detach().to(at::kFloat);
+  const auto difference = decompress(round_to_nearest(w, spec)).to(at::kDouble) - w.to(at::kDouble);
+  return difference.movedim(ch_axis, 0).reshape({w.size(ch_axis), -1});
+}
+
+}  // namespace
+
+void InputStatistics::add(const at::Tensor& inputs) {
+  if (inputs.dim() < 2 || !inputs.is_floating_point()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("inputs of type {} and {} dimensions have no rows and channels",
+                            c10::toString(inputs.scalar_type()), inputs.dim()),
+                "", "use the metric weight_quantization_error");
+  }
+  if (inputs.numel() == 0) return;
+  const auto x = inputs.detach().to(at::kDouble);
+  const auto variance = at::var(x, {-2}, /*unbiased=*/false);
+  const double square = x.square().sum().item<double>();
+  if (!std::isfinite(square)) {
+    throw Error(ErrorCode::kCalibration, "the inputs of a layer have NaN or infinite values", "",
+                "check the calibration data and the model's outputs for them");
+  }
+  ++samples;
+  hessian_trace = (hessian_trace + square) / static_cast<double>(x.numel());
+  mean_variance += variance.mean().item<double>();
+  max_variance += variance.max().item<double>();
+  mean_magnitude += x.abs().amax({-2}).mean().item<double>();
+}
+
+double InputStatistics::factor(SensitivityMetric metric) const {
+  if (metric == SensitivityMetric::kWeightQuantizationError) return 1;
+  if (samples == 0) {
+    throw Error(ErrorCode::kCalibration, "no inputs of a layer were collected", "", "give calibration data");
+  }
+  const auto count = static_cast<double>(samples);
+  switch (metric) {
+    case SensitivityMetric::kHessianInputActivation:
+      return 2 * hessian_trace / count;
+    case SensitivityMetric::kMeanActivationVariance:
+      return mean_variance / count;
+    case SensitivityMetric::kMaxActivationVariance:
+      return max_variance / count;
+    case SensitivityMetric::kMeanActivationMagnitude:
+      return mean_magnitude / count;
+    case SensitivityMetric::kWeightQuantizationError:
+      break;
+  }
+  return 1;
+}
+
+double sensitivity(const at::Tensor& weight, int64_t ch_axis, SensitivityMetric metric,
+                   const InputStatistics* statistics) {
+  if (metric != SensitivityMetric::kWeightQuantizationError && statistics == nullptr) {
+    throw Error(ErrorCode::kInvalidArgument, "this sensitivity metric needs statistics of the layer's inputs",
+                "sensitivity_metric", "give a data set, or choose weight_quantization_error");
+  }
+  const double inputs = statistics == nullptr ? 1 : statistics->factor(metric);
+  const auto difference = int8_difference(weight, ch_axis);
+  if (metric == SensitivityMetric::kHessianInputActivation) {
+    return std::sqrt(difference.square().sum().item<double>()) * inputs;
+  }
+  return inputs / (difference.square().mean(1).max().item<double>() + kErrorEps);
+}
+
+std::vector<bool> assign_precision(const std::vector<double>& scores, const std::vector<int64_t>& sizes, double ratio) {
+  if (!(ratio >= 0 && ratio <= 1)) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("ratio is {}", ratio), "ratio", "give a number from 0 to 1");
+  }
+  const bool has_nan = std::any_of(scores.begin(), scores.end(), [](double score) { return std::isnan(score); });
+  if (scores.size() != sizes.size() || has_nan) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("{} scores{} for {} weights", scores.size(),
+                                                         has_nan ? ", NaN among them," : "", sizes.size()));
+  }
+  std::vector<bool> primary(scores.size(), ratio == 1);
+  if (ratio == 1) return primary;
+  std::vector<size_t> order(scores.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });
+  const auto total = static_cast<double>(std::accumulate(sizes.begin(), sizes.end(), int64_t{0}));
+  int64_t taken = 0;
+  for (const size_t i : order) {
+    taken += sizes[i];
+    if (static_cast<double>(taken) / total >= ratio) break;
+    primary[i] = true;
+  }
+  return primary;
+}
+
+}  // namespace tsquant

@@ -84,9 +84,15 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
   Segment segment;
   auto graph = std::make_shared<Graph>();
   std::unordered_map<const Value*, Value*> copies;
-  // Constants are copied into each part that reads them; other values from before come in as arguments.
-  const auto import = [&](Value* value) {
+  const auto map = [&](Value* value) { return copies.at(value); };
+  // Constants and attribute reads are copied into each part that needs them; other values from before are arguments.
+  const std::function<void(Value*)> import = [&](Value* value) {
     if (copies.count(value)) return;
+    if (value->node()->kind() == c10::prim::GetAttr) {
+      import(value->node()->input());
+      copies[value] = graph->insertNode(graph->createClone(value->node(), map))->output();
+      return;
+    }
     if (value->node()->kind() == c10::prim::Constant) {
       copies[value] = graph->insertNode(graph->createClone(value->node(), [](Value* v) { return v; }))->output();
       return;
@@ -94,7 +100,6 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
     segment.inputs.push_back(value);
     copies[value] = graph->addInput()->copyMetadata(value);
   };
-  const auto map = [&](Value* value) { return copies.at(value); };
   const Block* top = model_.graph()->block();
   for (size_t i = begin; i < end; ++i) {
     for_each_input(nodes_[i], [&](Value* value) {
@@ -104,7 +109,7 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
     for (size_t o = 0; o < copy->outputs().size(); ++o) copies[nodes_[i]->output(o)] = copy->output(o);
   }
   for (size_t i = begin; i < end; ++i) {
-    if (nodes_[i]->kind() == c10::prim::Constant) continue;
+    if (nodes_[i]->kind() == c10::prim::Constant || nodes_[i]->kind() == c10::prim::GetAttr) continue;
     for (Value* output : nodes_[i]->outputs()) {
       if (last_use_.at(output) >= end || output == kept || nodes_[i] == layers_[current_])
         segment.outputs.push_back(output);
@@ -116,13 +121,7 @@ LayerwiseRun::Segment LayerwiseRun::make_segment(size_t begin, size_t end, const
   return segment;
 }
 
-void LayerwiseRun::advance(size_t index, size_t input,
-                           const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) {
-  current_ = index;
-  const Node* layer = layers_.at(index);
-  const size_t end = positions_.at(layer) + 1;
-  const Value* wanted = layer->input(input);
-  const Segment segment = make_segment(done_, end, wanted);
+void LayerwiseRun::run_segment(const Segment& segment, size_t end, const std::function<void(const State&)>& visit) {
   const auto run_sample = [&](int64_t sample, Turn& turn) {
     at::NoGradGuard no_grad_on_this_thread;
     State& state = samples_[static_cast<size_t>(sample)];
@@ -130,13 +129,31 @@ void LayerwiseRun::advance(size_t index, size_t input,
     for (const Value* value : segment.inputs) stack.push_back(state.at(value));
     torch::jit::InterpreterState(*segment.code).run(stack);
     for (size_t i = 0; i < segment.outputs.size(); ++i) state[segment.outputs[i]] = std::move(stack[i]);
-    turn.in_order(0, false, [&] { visit(state.at(wanted).toTensor(), state.at(layer->output()).toTensor()); });
+    turn.in_order(0, false, [&] { visit(state); });
     for (size_t i = done_; i < end; ++i) {
       for (const Value* value : dying_[i]) state.erase(value);
     }
   };
   run_samples(static_cast<int64_t>(samples_.size()), /*independent=*/true, run_sample, [](int64_t) {});
   done_ = end;
+}
+
+void LayerwiseRun::advance(size_t index, size_t input,
+                           const std::function<void(const at::Tensor&, const at::Tensor&)>& visit) {
+  current_ = index;
+  const Node* layer = layers_.at(index);
+  const size_t end = positions_.at(layer) + 1;
+  const Value* wanted = layer->input(input);
+  run_segment(make_segment(done_, end, wanted), end,
+              [&](const State& state) { visit(state.at(wanted).toTensor(), state.at(layer->output()).toTensor()); });
+}
+
+void LayerwiseRun::advance_before(size_t index, size_t input, const std::function<void(const at::Tensor&)>& visit) {
+  current_ = index;
+  const Node* layer = layers_.at(index);
+  const size_t end = positions_.at(layer);
+  const Value* wanted = layer->input(input);
+  run_segment(make_segment(done_, end, wanted), end, [&](const State& state) { visit(state.at(wanted).toTensor()); });
 }
 
 void LayerwiseRun::add_to_results(const at::Tensor& shift, int64_t axis) {

@@ -36,6 +36,11 @@ class LayerwiseRun {
   void advance(size_t index, size_t input,
                const std::function<void(const at::Tensor& input, const at::Tensor& result)>& visit);
 
+  /// Runs all samples up to, but not including, layer `index`: its weight may be changed before it runs. Weights that
+  /// the model reads are read anew by each part.
+  /// @param visit called per sample with input `input` of the layer
+  void advance_before(size_t index, size_t input, const std::function<void(const at::Tensor& input)>& visit);
+
   /// Adds one value per channel to the results of the layer that was advanced to last.
   /// @param axis channel axis of the results; negative counts from the end
   void add_to_results(const at::Tensor& shift, int64_t axis);
@@ -45,6 +50,7 @@ class LayerwiseRun {
   using State = std::unordered_map<const torch::jit::Value*, c10::IValue>;
 
   Segment make_segment(size_t begin, size_t end, const torch::jit::Value* kept) const;
+  void run_segment(const Segment& segment, size_t end, const std::function<void(const State& state)>& visit);
   void note_last_use(const torch::jit::Value* value, size_t made);
 
   const Model& model_;

@@ -1,6 +1,6 @@
 // The same model, data and options give the same file for any number of threads, and quantizers that differ by no more
-// than float rounding for any batch size where the statistics are taken per item: on some processors LibTorch rounds the
-// products of attention differently in a batch. Needs the kit.
+// than float rounding for any batch size where the statistics are taken per item: on some processors LibTorch rounds
+// the products of attention differently in a batch. Needs the kit.
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
@@ -118,7 +118,8 @@ void expect_close(const Result& a, const Result& b, const std::string& what) {
     }
   }
   const at::Tensor output = a.output.toTensor();
-  EXPECT_LE((output - b.output.toTensor()).abs().max().item<double>(), 1e-2 * output.abs().max().item<double>()) << what;
+  EXPECT_LE((output - b.output.toTensor()).abs().max().item<double>(), 1e-2 * output.abs().max().item<double>())
+      << what;
 }
 
 TEST_F(KitDeterminism, BatchesDoNotChangeStatisticsPerItem) {

@@ -5,14 +5,16 @@
 #include <algorithm>
 #include <numeric>
 
-#include "compression/round_to_nearest.h"
-#include "compression/scale_search.h"
 #include "evaluation/compare.h"
 #include "flows/bitwise_equal.h"
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
+#include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
+#include "flows/compression/compress_layer.h"
 #include "flows/compression/group_size_fallback.h"
+#include "flows/compression/layer_inputs.h"
+#include "flows/compression/mixed_precision.h"
 #include "flows/compression/weight_layers.h"
 #include "flows/phase_clock.h"
 #include "graph/write_model.h"
@@ -79,17 +81,6 @@ void annotate(Compression& c, const Quantizer& quantizer) {
   c.layers = find_weight_layers(c.model, *c.view, c.annotations);
 }
 
-CompressedWeight compress(const WeightLayer& layer, CompressionQuality quality) {
-  try {
-    if (quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8) {
-      return search_scales(layer.weight, layer.spec);
-    }
-    return round_to_nearest(layer.weight, layer.spec);
-  } catch (const Error& error) {
-    throw Error(error.code(), error.message(), layer.name, error.advice());
-  }
-}
-
 /// What stays of the float weight's size in its values: ||W - Q|| / ||W||, squared.
 double relative_error(const at::Tensor& weight, const at::Tensor& value) {
   const auto w = weight.to(at::kFloat);
@@ -108,7 +99,16 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
   record.format = precision_name(layer.spec);
   record.group_size = layer.spec.group_size > 0 ? layer.spec.group_size : -1;
   record.compressed_bytes = stored.bytes();
-  record.error_after = relative_error(layer.weight, decompressed_value(stored));
+  if (record.error_after < 0) record.error_after = relative_error(layer.weight, decompressed_value(stored));
+}
+
+/// NNCF collects the statistics of all algorithms when they are kept in files.
+bool needs_layer_inputs(const Compression& c) {
+  const auto& o = c.options;
+  if (!o.dataset) return false;
+  const bool metric = o.ratio != 1 && metric_of(o) != SensitivityMetric::kWeightQuantizationError;
+  const bool awq = o.awq && o.advanced_parameters.awq_params.prefer_data_aware_scaling;
+  return metric || awq || o.scale_estimation || o.lora_correction || !o.advanced_parameters.statistics_path.empty();
 }
 
 void report_progress(const Compression& c, size_t done) {
@@ -131,10 +131,11 @@ bool insert_weights(Compression& c, Model& model) {
     if (layer.in_float) {
       describe_float(layer);
     } else {
-      const auto stored =
-          store_weight(compress(layer, c.options.quality), layer.weight.sizes(), layer.weight.scalar_type());
+      const CompressedWeight compressed = compress_layer(layer, c.options);
+      const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
       insert_decompression(model, parameters, layer.uses, stored);
       describe(layer, stored);
+      if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
       changed = true;
     }
     layer.weight = at::Tensor();
@@ -160,8 +161,23 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
 
   clock.start("annotate");
   annotate(c, quantizer);
+  if (needs_layer_inputs(c)) {
+    clock.start("statistics");
+    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.report);
+  }
+  clock.start("mixed_precision");
+  assign_mixed_precision(c.layers, c.options);
   apply_group_size_fallback(c.layers);
-
+  if (c.options.awq) {
+    clock.start("awq");
+    runner.run("scale_channels",
+               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options); });
+  }
+  if (c.options.gptq) {
+    clock.start("gptq");
+    runner.run("round_layer_by_layer",
+               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options); });
+  }
   clock.start("compress");
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
   finish(runner);

@@ -90,6 +90,12 @@ LayerSamples LayerInputs::samples() const {
   return {at::stack(means_), rows_};
 }
 
+LayerSamples samples_of(const WeightLayer& layer) {
+  if (!layer.inputs) return {};
+  const LayerSamples samples = layer.inputs->samples();
+  return layer.awq_scale.defined() ? samples.divided(layer.awq_scale) : samples;
+}
+
 void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
                           const CompressPt2eOptions& options, Report& report) {
   CalibrationOptions calibration;
@@ -106,7 +112,8 @@ void collect_layer_inputs(const Model& model, const GraphView& view, std::vector
     auto& inputs = shared[{layer.activation->value, layer.channel_axis}];
     if (!inputs) {
       inputs = std::make_shared<LayerInputs>(layer.channel_axis);
-      calibration.extra_taps.push_back({{layer.activation->value, layer.activation->use}, inputs.get(), layer.node->name});
+      calibration.extra_taps.push_back(
+          {{layer.activation->value, layer.activation->use}, inputs.get(), layer.node->name});
     }
     layer.inputs = inputs;
   }

@@ -38,6 +38,9 @@ class LayerInputs : public Observer, public Replayable {
   InputStatistics statistics_;
 };
 
+/// What was measured, as the layer is given it now; without samples when it was not measured.
+LayerSamples samples_of(const WeightLayer& layer);
+
 /// Runs the data once and gives every matrix multiplication whose other factor is an activation its inputs; layers that
 /// read one tensor share them.
 /// @throws Error as calibrate

@@ -81,6 +81,7 @@ std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView&
     const ViewNode& source = view.node(edge->from);
     layer.name = parameter->name.empty() ? source.name : parameter->name;
     layer.weight = parameter->tensor.detach();
+    layer.slot = params.slot(edge->value);
     layer.uses = all_uses(view, source);
     layer.spec = point.spec;
     find_activation(view, params, *edge, layer);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "compression/compressed_weight.h"
+#include "graph/params.h"
 #include "graph/shared_weight.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
@@ -17,22 +18,26 @@ class LayerInputs;
 /// A weight on its way through compression.
 struct WeightLayer {
   const QuantizationPoint* point = nullptr;
-  const ViewNode* node = nullptr;  ///< the operator that reads it first
-  std::string name;                ///< state-dict name, or that of the constant
-  at::Tensor weight;               ///< float; given up once it is compressed
-  std::vector<ParameterUse> uses;  ///< every place that reads it
-  QuantizationSpec spec;           ///< the precision that holds at present
-  bool in_float = false;           ///< it stays as it is
+  const ViewNode* node = nullptr;     ///< the operator that reads it first
+  std::string name;                   ///< state-dict name, or that of the constant
+  at::Tensor weight;                  ///< float; given up once it is compressed
+  std::vector<ParameterUse> uses;     ///< every place that reads it
+  c10::optional<AttributeSlot> slot;  ///< where the weight is kept; none for constants
+  QuantizationSpec spec;              ///< the precision that holds at present
+  bool in_float = false;              ///< it stays as it is
   /// Matrix multiplications of an activation: where it comes in, and its axis that is summed over.
   const ViewEdge* activation = nullptr;
   int64_t channel_axis = -1;
-  std::shared_ptr<LayerInputs> inputs;             ///< what the data showed; null without data
-  c10::optional<CompressedWeight> compressed;      ///< when an algorithm has chosen the codes already
+  at::Tensor awq_scale;                        ///< that the inputs were divided by since they were measured
+  std::shared_ptr<LayerInputs> inputs;         ///< what the data showed; null without data
+  c10::optional<CompressedWeight> compressed;  ///< when an algorithm has chosen the codes already
   WeightRecord record;
 
   /// A matrix multiplication, which data-aware algorithms understand.
   bool is_matrix() const { return activation != nullptr && weight.dim() == 2; }
   bool is_embedding() const;
+  /// A matrix in the primary precision with 4 or less bits: what NNCF's data-aware algorithms work on.
+  bool takes_algorithms() const { return is_matrix() && in_primary() && format_info(spec.format).bits <= 4; }
   bool ratio_defining() const { return point->compression && point->compression->ratio_defining; }
   /// In the precision that the annotation asks for first, not in the backup.
   bool in_primary() const { return ratio_defining() && !in_float && spec == point->spec; }

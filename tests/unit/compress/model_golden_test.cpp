@@ -29,14 +29,16 @@ struct Golden {
   std::map<std::string, at::Tensor> arrays;
 
   explicit Golden(std::string path) : folder(std::move(path)) {
-    std::ifstream file(folder + "/index.json");
+    std::ifstream file(folder + "/index_models.json");
     index = json::parse(file);
     for (const auto& entry : read_numpy_file(folder + "/models.npz")) arrays[entry.name] = entry.tensor;
   }
 };
 
 const Golden& golden() {
-  static const Golden data(testing::data_file("compression/models"));
+  // TSQUANT_GOLDENS: the folder of all models, instead of those that the tests carry.
+  const char* all = std::getenv("TSQUANT_GOLDENS");
+  static const Golden data(all ? std::string(all) : testing::data_file("compression/models"));
   return data;
 }
 

@@ -1,0 +1,144 @@
+#include "flows/compression/apply_awq.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <set>
+
+#include "compression/awq_scale.h"
+#include "flows/compression/layer_inputs.h"
+#include "graph/op_table.h"
+#include "graph/params.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+bool is_activation_function(const ViewNode& node) {
+  static const std::set<std::string> kinds{
+      "PTRELUMetatype", "PTHardTanhMetatype", "PTELUMetatype",  "PTPRELUMetatype",       "PTLeakyRELUMetatype",
+      "PTGELUMetatype", "PTSigmoidMetatype",  "PTSILUMetatype", "PTHardSigmoidMetatype", "PTHardSwishMetatype",
+      "PTSELUMetatype", "PTRELU6Metatype",    "PTTanhMetatype"};
+  return node.op && kinds.count(node.op->metatype) > 0;
+}
+
+/// What stands in front of a layer.
+struct AwqMatch {
+  bool found = false;
+  WeightLayer* before = nullptr;  ///< a linear layer whose outputs can be divided; null: a multiply is inserted
+};
+
+class AwqMatcher {
+ public:
+  AwqMatcher(const GraphView& view, std::vector<WeightLayer>& layers) : view_(view), layers_(layers) {}
+
+  AwqMatch match(const WeightLayer& layer) const {
+    const ViewNode& producer = view_.node(layer.activation->from);
+    if (is_activation_function(producer)) return {true, nullptr};
+    if (!producer.op || producer.op->metatype != "PTMulMetatype") return {};
+    AwqMatch result;
+    for (const int64_t id : producer.in_edges) {
+      const ViewNode& factor = view_.node(view_.edge(id).from);
+      if (is_activation_function(factor)) result.found = true;
+      WeightLayer* linear = linear_layer(factor);
+      if (!linear || !feeds_alone(factor, producer)) continue;
+      result.found = true;
+      if (!result.before) result.before = linear;
+    }
+    return result;
+  }
+
+ private:
+  WeightLayer* linear_layer(const ViewNode& node) const {
+    for (WeightLayer& layer : layers_) {
+      if (layer.node == &node && layer.is_matrix() && layer.uses.size() == 1 && !has_bias(layer)) return &layer;
+    }
+    return nullptr;
+  }
+
+  static bool has_bias(const WeightLayer& layer) {
+    if (layer.node->op->metatype != "PTLinearMetatype") return layer.node->op->metatype == "PTAddmmMetatype";
+    return layer.node->in_edges.size() > 2;
+  }
+
+  /// Nothing else sees the values that would be divided.
+  bool feeds_alone(const ViewNode& linear, const ViewNode& product) const {
+    return linear.out_edges.size() == 1 && product.out_edges.size() == 1 && linear.value &&
+           linear.value->uses().size() == 1 && product.value && product.value->uses().size() == 1;
+  }
+
+  const GraphView& view_;
+  std::vector<WeightLayer>& layers_;
+};
+
+/// The axis of a weight matrix that its outputs number, and `scale` along one of its axes.
+int64_t axis_of_outputs(const WeightLayer& layer) {
+  if (layer.spec.group_size == 0) return layer.spec.ch_axis;
+  return layer.spec.group_axis == 0 ? 1 : 0;
+}
+
+void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
+  const at::Tensor stored = weight.to(layer.weight.scalar_type()).contiguous();
+  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, stored);
+  layer.weight = stored;
+}
+
+at::Tensor along(const at::Tensor& scale, int64_t axis) { return axis == 0 ? scale.unsqueeze(1) : scale.unsqueeze(0); }
+
+void insert_multiply(WeightLayer& layer, const at::Tensor& factor) {
+  Node* user = layer.activation->use.user;
+  const size_t offset = layer.activation->use.offset;
+  auto* graph = user->owningGraph();
+  torch::jit::WithInsertPoint guard(user);
+  Value* constant = graph->insertConstant(factor.to(layer.weight.scalar_type()));
+  Node* multiply = graph->insertNode(graph->create(c10::aten::mul, {user->input(offset), constant}, 1));
+  multiply->output()->setType(c10::TensorType::get());
+  user->replaceInput(offset, multiply->output());
+}
+
+}  // namespace
+
+bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
+               const CompressPt2eOptions& options) {
+  const AwqMatcher matcher(view, layers);
+  const auto& parameters = options.advanced_parameters.awq_params;
+  bool changed = false;
+  for (WeightLayer& layer : layers) {
+    if (!layer.takes_algorithms()) continue;
+    const AwqMatch match = matcher.match(layer);
+    if (!match.found || layer.uses.size() != 1 || layer.channel_axis != -1) {
+      layer.record.remarks.emplace_back("awq: no activation function or product in front, plain scales");
+      continue;
+    }
+    const LayerSamples samples = samples_of(layer);
+    const bool data = parameters.prefer_data_aware_scaling && samples.size() > 0;
+    at::Tensor smallest;
+    if (match.before && data && match.before->inputs) {
+      const int64_t outputs = axis_of_outputs(*match.before);
+      const auto& before = match.before->weight;
+      smallest = smallest_awq_scale(outputs == 0 ? before : before.t(), samples_of(*match.before));
+    }
+    const AwqScale found = awq_scale(layer.weight, layer.spec, data ? &samples : nullptr, parameters, smallest);
+    if (!found.scale.defined()) {
+      layer.record.remarks.emplace_back("awq: no scale is better than none");
+      continue;
+    }
+    const at::Tensor inverse = at::reciprocal(found.scale);
+    set_weight(model, layer, layer.weight.to(at::kFloat) * along(found.scale, 1 - axis_of_outputs(layer)));
+    if (match.before) {
+      WeightLayer& before = *match.before;
+      set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, axis_of_outputs(before)));
+    } else {
+      insert_multiply(layer, inverse);
+    }
+    layer.awq_scale = found.scale;
+    layer.record.algorithms.emplace_back(data ? "awq" : "awq (data-free)");
+    changed = true;
+  }
+  return changed;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,134 @@
+#include "flows/compression/compress_layer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "compression/gptq.h"
+#include "compression/hessian.h"
+#include "compression/lora_correction.h"
+#include "compression/round_to_nearest.h"
+#include "compression/scale_estimation.h"
+#include "compression/scale_search.h"
+#include "flows/compression/layer_by_layer.h"
+#include "flows/compression/layer_inputs.h"
+#include "graph/params.h"
+#include "lowering/compressed/decompression_chain.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+void note_error(WeightRecord& record, const LayerError& error) {
+  if (record.error_before < 0) record.error_before = error.before;
+  record.error_after = error.after;
+}
+
+void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, const CompressPt2eOptions& options) {
+  const auto& advanced = options.advanced_parameters;
+  if (inputs.empty()) {
+    layer.record.remarks.emplace_back("gptq: no sample reached it, plain rounding");
+    return;
+  }
+  const auto hessian = hessian_of(inputs, advanced.gptq_params.subset_size);
+  GptqWeight result;
+  if (options.scale_estimation) {
+    LayerSamples samples;
+    for (const auto& x : inputs) samples.add(x);
+    result = gptq_with_scale_estimation(layer.weight, layer.spec, hessian, samples, advanced.gptq_params,
+                                        scale_estimation_in_gptq(advanced.scale_estimation_params));
+  } else {
+    result = gptq(layer.weight, layer.spec, hessian, advanced.gptq_params);
+  }
+  layer.compressed = result.weight;
+  layer.record.damping = result.damp_percent;
+  layer.record.algorithms.emplace_back(options.scale_estimation ? "gptq with scale estimation" : "gptq");
+  note_error(layer.record, result.error);
+}
+
+CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options) {
+  if (layer.compressed) return *layer.compressed;
+  const LayerSamples samples =
+      options.scale_estimation && layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
+  if (samples.size() > 0) {
+    const auto estimated =
+        estimate_scales(layer.weight, layer.spec, samples, options.advanced_parameters.scale_estimation_params);
+    layer.record.algorithms.emplace_back("scale estimation");
+    note_error(layer.record, estimated.error);
+    return estimated.weight;
+  }
+  if (options.quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8) {
+    layer.record.algorithms.emplace_back("scale search");
+    return search_scales(layer.weight, layer.spec);
+  }
+  return round_to_nearest(layer.weight, layer.spec);
+}
+
+/// %x -> aten::linear(%x, %matrix)
+Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
+                     const at::Tensor& matrix, const c10::optional<CompressedWeight>& codes, c10::ScalarType dtype,
+                     Model& model) {
+  auto& graph = *x->owningGraph();
+  Value* none = graph.insertConstant(c10::IValue());
+  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, graph.inputs().at(0), none}, 1));
+  product->output()->setType(c10::TensorType::get());
+  parameters.store_beside(matrix.to(dtype).contiguous(), slot, suffix);
+  parameters.attach(product, 1);
+  if (codes) insert_decompression(model, parameters, {{product, 1}}, store_weight(*codes, matrix.sizes(), dtype));
+  return product;
+}
+
+}  // namespace
+
+bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+  compress_layer_by_layer(
+      model, layers, options, options.advanced_parameters.gptq_params.subset_size,
+      [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) { choose_by_gptq(layer, inputs, options); });
+  return true;
+}
+
+CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options) {
+  try {
+    return compress_unnamed(layer, options);
+  } catch (const Error& error) {
+    throw Error(error.code(), error.message(), layer.name, error.advice());
+  }
+}
+
+void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
+                           const CompressedWeight& compressed, const CompressPt2eOptions& options) {
+  const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
+  if (samples.size() == 0) return;
+  if (layer.channel_axis != -1 || layer.uses.size() != 1) {
+    layer.record.remarks.emplace_back("lora_correction: its input is transposed or its weight shared");
+    return;
+  }
+  const auto& wanted = options.advanced_parameters.lora_correction_params;
+  const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
+  if (adapters.a.size(0) < wanted.adapter_rank) {
+    layer.record.remarks.push_back(fmt::format("lora_correction: rank {}, the weight has no more", adapters.a.size(0)));
+  }
+  Node* node = layer.activation->use.user;
+  const auto slot = layer.slot;
+  torch::jit::WithInsertPoint guard(node->next());
+  const auto dtype = layer.weight.scalar_type();
+  Value* x = node->input(layer.activation->use.offset);
+  Node* down = insert_product(parameters, slot, "_lora_A", x, adapters.a, adapters.a_codes, dtype, model);
+  Node* up = insert_product(parameters, slot, "_lora_B", down->output(), adapters.b, adapters.b_codes, dtype, model);
+  auto& graph = *node->owningGraph();
+  Node* sum = graph.insertNode(
+      graph.create(c10::aten::add, {node->output(), up->output(), graph.insertConstant(int64_t{1})}, 1));
+  sum->output()->setType(c10::TensorType::get());
+  node->output()->replaceAllUsesAfterNodeWith(sum, sum->output());
+  layer.record.algorithms.emplace_back("lora correction");
+  note_error(layer.record, adapters.error);
+  for (const auto& matrix : {adapters.a, adapters.b}) {
+    layer.record.compressed_bytes +=
+        wanted.use_int8_adapters ? matrix.numel() : matrix.numel() * static_cast<int64_t>(layer.weight.itemsize());
+  }
+}
+
+}  // namespace tsquant

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "flows/compression/weight_layers.h"
+#include "tsquant/compress_pt2e.h"
+
+namespace tsquant {
+
+/// Chooses the codes of matrices one after the other, in the order in which the model runs: the inputs of each come
+/// from the model in which those before have their codes already. All samples go through the model together, once.
+///
+/// A model whose layers stand in branches or loops, or that keeps state, cannot be cut: there the inputs of all layers
+/// are those of the float model, and a remark says so.
+/// @param choose fills layer.compressed; given the inputs of every sample, in their order
+/// @throws Error as TapRunner and what `choose` throws, with the layer's name
+void compress_layer_by_layer(
+    Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t subset_size,
+    const std::function<void(WeightLayer& layer, const std::vector<at::Tensor>& inputs)>& choose);
+
+}  // namespace tsquant

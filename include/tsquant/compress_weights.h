@@ -29,7 +29,9 @@ struct CompressWeightsOptions {
 
   CompressionQuality quality = CompressionQuality::kNncf;
   OutputForm form = OutputForm::kReference;  ///< of kDQ: kReference or kLowered, see CompressPt2eOptions
-  bool do_copy = true;                       ///< false: edit the given model in place instead of a copy
+  /// True: decide only. The report says what each weight would get; the model stays as it is.
+  bool dry_run = false;
+  bool do_copy = true;  ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};
   std::string dump_dir = "";
   Progress progress = {};

@@ -59,6 +59,7 @@ const Names& all_names() {
     add_names<QuantizePt2eOptions>(options);
     add_names<OpenVINOQuantizerOptions>(options);
     add_names<AccuracyControlOptions>(options);
+    add_names<CompressWeightsOptions>(options);
     std::stable_sort(options.begin(), options.end(),
                      [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
     Names all = kPhrases;

@@ -50,6 +50,8 @@ ordered_json all_options() {
   describe(fields<OpenVINOQuantizerOptions>(), "OpenVINOQuantizerOptions", list);
   describe(fields<AccuracyControlOptions>(), "AccuracyControlOptions", list);
   describe(fields<QuantizeOptions>(), "QuantizeOptions", list);
+  describe(fields<CompressWeightsOptions>(), "CompressWeightsOptions", list);
+  describe(fields<CompressPt2eOptions>(), "CompressPt2eOptions", list);
   return list;
 }
 

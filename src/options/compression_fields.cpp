@@ -59,6 +59,8 @@ Fields<O> common_rows() {
           .recorded(),
       option(&O::form, "form", "Plain operators that unpack codes (reference), or fused ones (lowered)")
           .on_flag({"--form", kResultGroup}),
+      option(&O::dry_run, "dry_run", "Decide only: print which weight would get which precision")
+          .on_flag({"--dry-run", kResultGroup, "", {}, true}),
       option(&O::skip_passes, "skip_passes", "Leave out this rewrite of the graph; repeat it")
           .on_flag({"--skip-pass", kResultGroup})
           .recorded(""),

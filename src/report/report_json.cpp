@@ -32,6 +32,23 @@ ordered_json quantizer_json(const QuantizerRecord& q, bool per_channel) {
           {"non_finite", q.non_finite}};
 }
 
+ordered_json weight_json(const WeightRecord& w) {
+  return {{"name", w.name},
+          {"node", w.node},
+          {"shape", w.shape},
+          {"format", w.format},
+          {"group_size", w.group_size},
+          {"ratio_defining", w.ratio_defining},
+          {"score", w.score},
+          {"float_bytes", w.float_bytes},
+          {"compressed_bytes", w.compressed_bytes},
+          {"error_before", w.error_before},
+          {"error_after", w.error_after},
+          {"damping", w.damping},
+          {"algorithms", w.algorithms},
+          {"remarks", w.remarks}};
+}
+
 /// JSON has no NaN or infinity: they are written as null and read back as NaN.
 double number_or_nan(const ordered_json& value) { return value.is_number() ? value.get<double>() : std::nan(""); }
 
@@ -65,6 +82,25 @@ QuantizerRecord quantizer_from(const ordered_json& json) {
   return q;
 }
 
+WeightRecord weight_from(const ordered_json& json) {
+  WeightRecord w;
+  w.name = json.at("name");
+  w.node = json.at("node");
+  w.shape = json.at("shape").get<std::vector<int64_t>>();
+  w.format = json.at("format");
+  w.group_size = json.at("group_size");
+  w.ratio_defining = json.at("ratio_defining");
+  w.score = number_or_nan(json.at("score"));
+  w.float_bytes = json.at("float_bytes");
+  w.compressed_bytes = json.at("compressed_bytes");
+  w.error_before = number_or_nan(json.at("error_before"));
+  w.error_after = number_or_nan(json.at("error_after"));
+  w.damping = number_or_nan(json.at("damping"));
+  w.algorithms = json.at("algorithms").get<std::vector<std::string>>();
+  w.remarks = json.at("remarks").get<std::vector<std::string>>();
+  return w;
+}
+
 Report report_from(const ordered_json& json) {
   Report report;
   report.version = json.at("version");
@@ -85,6 +121,7 @@ Report report_from(const ordered_json& json) {
   }
   for (const auto& node : json.at("nodes")) report.nodes.push_back(node_from(node));
   for (const auto& quantizer : json.at("quantizers")) report.quantizers.push_back(quantizer_from(quantizer));
+  for (const auto& weight : json.value("weights", ordered_json::array())) report.weights.push_back(weight_from(weight));
   return report;
 }
 
@@ -115,6 +152,8 @@ std::string Report::to_json(bool per_channel) const {
   }
   for (const auto& node : nodes) json["nodes"].push_back(node_json(node));
   for (const auto& quantizer : quantizers) json["quantizers"].push_back(quantizer_json(quantizer, per_channel));
+  if (!weights.empty()) json["weights"] = ordered_json::array();
+  for (const auto& weight : weights) json["weights"].push_back(weight_json(weight));
   return json.dump(per_channel ? 1 : -1, ' ', false, ordered_json::error_handler_t::replace);
 }
 

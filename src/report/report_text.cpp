@@ -82,6 +82,80 @@ std::string kernel_table(const Report& report) {
   return "\n" + table.text();
 }
 
+int64_t count_values(const WeightRecord& weight) {
+  int64_t count = 1;
+  for (const int64_t size : weight.shape) count *= size;
+  return count;
+}
+
+/// One precision of compressed weights, as a row of NNCF's table.
+struct PrecisionShare {
+  int64_t values = 0, layers = 0, ratio_values = 0, ratio_layers = 0;
+};
+
+std::string share_text(int64_t part, int64_t whole, int64_t layers, int64_t all_layers) {
+  const double percent = whole > 0 ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
+  return fmt::format("{:.0f}% ({} / {})", percent, layers, all_layers);
+}
+
+/// Bits of a format's name, for the order of rows: "int4_sym" 4, "float" last.
+int bits_of_name(const std::string& format) {
+  if (format == "float") return 0;
+  const size_t digit = format.find_first_of("0123456789");
+  return format == "e2m1" || digit == std::string::npos ? 4 : format[digit] - '0';
+}
+
+std::string weight_table(const Report& report) {
+  std::map<std::pair<int, std::string>, PrecisionShare> shares;
+  PrecisionShare all;
+  for (const auto& weight : report.weights) {
+    const std::string group = weight.group_size > 0      ? fmt::format(", group size {}", weight.group_size)
+                              : weight.format == "float" ? ""
+                                                         : ", per channel";
+    auto& share = shares[{-bits_of_name(weight.format), weight.format + group}];
+    for (PrecisionShare* sum : {&share, &all}) {
+      sum->values += count_values(weight);
+      ++sum->layers;
+      sum->ratio_values += weight.ratio_defining ? count_values(weight) : 0;
+      sum->ratio_layers += weight.ratio_defining;
+    }
+  }
+  TextTable table({"precision", "% of all parameters (layers)", "% of ratio-defining parameters (layers)"});
+  for (const auto& [key, share] : shares) {
+    table.add({key.second, share_text(share.values, all.values, share.layers, all.layers),
+               share_text(share.ratio_values, all.ratio_values, share.ratio_layers, all.ratio_layers)});
+  }
+  return table.text();
+}
+
+/// What was skipped or replaced, each reason once.
+std::string weight_remarks(const Report& report) {
+  std::map<std::string, int64_t> counts;
+  for (const auto& weight : report.weights) {
+    for (const auto& remark : weight.remarks) ++counts[remark];
+  }
+  std::string text;
+  for (const auto& [remark, count] : counts) text += fmt::format("{} weights: {}\n", count, remark);
+  return text;
+}
+
+std::string footer(const Report& report) {
+  std::string text;
+  if (report.float_bytes > 0) {
+    text += fmt::format("tensors {} -> {} ({:.3f}x)\n", human_bytes(report.float_bytes),
+                        human_bytes(report.quantized_bytes),
+                        static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
+  }
+  std::vector<std::string> phases;
+  for (const auto& phase : report.phases) phases.push_back(fmt::format("{} {:.2f} s", phase.name, phase.seconds));
+  if (!phases.empty()) {
+    text += fmt::format("time: {}; peak memory {}\n", fmt::join(phases, ", "),
+                        human_bytes(report.phases.back().peak_bytes));
+  }
+  for (const auto& warning : report.warnings) text += "warning: " + warning + "\n";
+  return text;
+}
+
 std::string totals(const Report& report) {
   int64_t total = 0, fused = 0, moves = 0, not_reached = 0;
   for (const auto& node : report.nodes) {
@@ -98,19 +172,7 @@ std::string totals(const Report& report) {
   }
   text += fmt::format("form {}{}, {} calibration samples\n", report.form,
                       report.engine.empty() ? "" : ", engine " + report.engine, report.samples);
-  if (report.float_bytes > 0) {
-    text += fmt::format("tensors {} -> {} ({:.3f}x)\n", human_bytes(report.float_bytes),
-                        human_bytes(report.quantized_bytes),
-                        static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
-  }
-  std::vector<std::string> phases;
-  for (const auto& phase : report.phases) phases.push_back(fmt::format("{} {:.2f} s", phase.name, phase.seconds));
-  if (!phases.empty()) {
-    text += fmt::format("time: {}; peak memory {}\n", fmt::join(phases, ", "),
-                        human_bytes(report.phases.back().peak_bytes));
-  }
-  for (const auto& warning : report.warnings) text += "warning: " + warning + "\n";
-  return text;
+  return text + footer(report);
 }
 
 }  // namespace
@@ -119,6 +181,10 @@ int64_t Report::quantized_count() const {
   return std::count_if(nodes.begin(), nodes.end(), [](const NodeRecord& node) { return node.quantized; });
 }
 
-std::string Report::summary() const { return operator_table(*this) + kernel_table(*this) + totals(*this); }
+std::string Report::summary() const {
+  if (weights.empty()) return operator_table(*this) + kernel_table(*this) + totals(*this);
+  return fmt::format("{}\nform {}, {} calibration samples\n{}{}", weight_table(*this), form, samples,
+                     weight_remarks(*this), footer(*this));
+}
 
 }  // namespace tsquant

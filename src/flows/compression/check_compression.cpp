@@ -163,22 +163,26 @@ void check_compress_pt2e(const CompressPt2eOptions& options) {
 }
 
 void check_annotations(const Annotations& annotations, const CompressPt2eOptions& options) {
-  bool any_ratio_defining = false;
+  bool has_choice = false;
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kWeight) {
       refuse("the quantizer annotates activations", point.node,
              "use quantize_pt2e, or a quantizer of weights alone (OpenVINOQuantizerOptions::weights_only)");
     }
-    any_ratio_defining |= point.compression && point.compression->ratio_defining;
+    has_choice |= point.compression.has_value();
   }
-  if (any_ratio_defining || annotations.points.empty()) return;
-  if (options.ratio != 1) {
-    refuse("ratio is set, but the quantizer lets no weight have another precision", "ratio",
-           "leave it out, or give the quantizer a mode of less than 8 bits");
-  }
+  if (has_choice || annotations.points.empty()) return;
+  const std::string advice = "leave it out, or give the quantizer a mode of less than 8 bits";
+  if (options.ratio != 1) refuse("the quantizer gives all weights one precision, but ratio is set", "ratio", advice);
   if (options.sensitivity_metric) {
-    refuse("sensitivity_metric is set, but the quantizer lets no weight have another precision", "sensitivity_metric",
-           "leave it out");
+    refuse("the quantizer gives all weights one precision, but a metric is set", "sensitivity_metric", advice);
+  }
+  const std::pair<bool, const char*> algorithms[] = {{options.awq, "awq"},
+                                                     {options.scale_estimation, "scale_estimation"},
+                                                     {options.gptq, "gptq"},
+                                                     {options.lora_correction, "lora_correction"}};
+  for (const auto& [is_on, name] : algorithms) {
+    if (is_on) refuse(fmt::format("the quantizer gives all weights one precision, but {} is set", name), name, advice);
   }
 }
 

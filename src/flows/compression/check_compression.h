@@ -20,8 +20,8 @@ WeightsOnlyOptions weights_only_options(const CompressWeightsOptions& options);
 void check_compress_pt2e(const CompressPt2eOptions& options);
 
 /// What the annotations and the options must have in common.
-/// @throws Error kInvalidArgument: activation points, options about ratio-defining weights when there are none, an
-///         algorithm that a format does not go with
+/// @throws Error kInvalidArgument: activation points, options about weights in a primary precision when no point has a
+///         choice of precisions
 void check_annotations(const Annotations& annotations, const CompressPt2eOptions& options);
 
 }  // namespace tsquant

@@ -89,17 +89,46 @@ double relative_error(const at::Tensor& weight, const at::Tensor& value) {
   return size > 0 ? error / size : 0;
 }
 
-void describe_float(WeightLayer& layer) {
-  layer.record.format = "float";
-  layer.record.compressed_bytes = layer.record.float_bytes;
+void describe_precision(WeightLayer& layer) {
+  layer.record.format = layer.in_float ? "float" : precision_name(layer.spec);
+  layer.record.group_size = !layer.in_float && layer.spec.group_size > 0 ? layer.spec.group_size : -1;
 }
 
 void describe(WeightLayer& layer, const StoredWeight& stored) {
   WeightRecord& record = layer.record;
-  record.format = precision_name(layer.spec);
-  record.group_size = layer.spec.group_size > 0 ? layer.spec.group_size : -1;
+  describe_precision(layer);
   record.compressed_bytes = stored.bytes();
   if (record.error_after < 0) record.error_after = relative_error(layer.weight, decompressed_value(stored));
+}
+
+/// Bytes of the codes, scales and zero points that a weight would have.
+int64_t planned_bytes(const WeightLayer& layer) {
+  const QuantizationSpec& spec = layer.spec;
+  const int64_t values = layer.weight.numel(), axis = spec.per_channel ? spec.ch_axis : 0;
+  const int64_t scales = spec.group_size > 0 ? values / spec.group_size
+                         : spec.per_channel  ? layer.weight.size(axis)
+                                             : 1;
+  const int64_t bits = format_info(spec.format).bits;
+  const bool zero_points = format_info(spec.format).integer && spec.mode == QuantizationScheme::kAsymmetric;
+  return (values * bits + 7) / 8 + scales * 2 + (zero_points ? (scales * bits + 7) / 8 : 0);
+}
+
+/// The report of a dry run.
+void describe_plan(Compression& c) {
+  Report& report = c.report;
+  report.quantized_bytes = report.float_bytes;
+  for (WeightLayer& layer : c.layers) {
+    describe_precision(layer);
+    layer.record.compressed_bytes = layer.in_float ? layer.record.float_bytes : planned_bytes(layer);
+    report.quantized_bytes += layer.record.compressed_bytes - layer.record.float_bytes;
+    report.weights.push_back(layer.record);
+  }
+}
+
+void require_compressed(const std::vector<WeightLayer>& layers) {
+  if (std::any_of(layers.begin(), layers.end(), [](const WeightLayer& layer) { return !layer.in_float; })) return;
+  throw Error(ErrorCode::kUnsupportedModel, "no weight is left to compress: all of them stay in float", "forward",
+              "choose another backup_mode, ratio or group_size");
 }
 
 /// NNCF collects the statistics of all algorithms when they are kept in files.
@@ -129,7 +158,8 @@ bool insert_weights(Compression& c, Model& model) {
   for (const size_t index : order) {
     WeightLayer& layer = c.layers[index];
     if (layer.in_float) {
-      describe_float(layer);
+      describe_precision(layer);
+      layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
       const CompressedWeight compressed = compress_layer(layer, c.options);
       const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
@@ -166,8 +196,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.report);
   }
   clock.start("mixed_precision");
-  assign_mixed_precision(c.layers, c.options);
+  assign_mixed_precision(c.layers, c.options, report);
   apply_group_size_fallback(c.layers);
+  require_compressed(c.layers);
+  if (c.options.dry_run) return describe_plan(c);
   if (c.options.awq) {
     clock.start("awq");
     runner.run("scale_channels",

@@ -31,7 +31,7 @@ SensitivityMetric metric_of(const CompressPt2eOptions& options) {
   return options.dataset ? SensitivityMetric::kMaxActivationVariance : SensitivityMetric::kWeightQuantizationError;
 }
 
-void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, Report& report) {
   if (options.ratio == 1) return;
   std::vector<WeightLayer*> candidates;
   std::vector<double> scores;
@@ -42,6 +42,10 @@ void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2e
     candidates.push_back(&layer);
     scores.push_back(layer.record.score);
     sizes.push_back(layer.weight.numel());
+  }
+  if (candidates.empty()) {
+    report.warnings.emplace_back("ratio has no effect: no weight counts for it");
+    return;
   }
   const auto primary = assign_precision(scores, sizes, options.ratio);
   for (size_t i = 0; i < candidates.size(); ++i) {

@@ -13,6 +13,6 @@ SensitivityMetric metric_of(const CompressPt2eOptions& options);
 /// With a ratio below 1: gives the most sensitive ratio-defining weights their backup precision and fills
 /// WeightRecord::score. Source: nncf mixed_precision.py.
 /// @param layers with their inputs when the metric needs data
-void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options);
+void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, Report& report);
 
 }  // namespace tsquant

@@ -164,7 +164,7 @@ class WeightAnnotator {
       return;
     }
     point.id = next_id_++;
-    point.compression = std::move(choice);
+    if (!is_int8(options_.mode)) point.compression = std::move(choice);
     annotations_.points.push_back(std::move(point));
   }
 

@@ -128,7 +128,8 @@ class ModelGolden : public ::testing::TestWithParam<std::string> {
   }
 
   void expect_scores(const CompressedModel& compressed) const {
-    for (const auto& [name, score] : result_.value("sensitivity_scores", json::object()).items()) {
+    const json scores = result_.value("sensitivity_scores", json::object());
+    for (const auto& [name, score] : scores.items()) {
       for (const auto& record : compressed.report.weights) {
         if (record.name != name || score.is_null()) continue;
         EXPECT_NEAR(record.score, score.get<double>(), 1e-4 * std::abs(score.get<double>()) + 1e-12) << name;
@@ -139,6 +140,7 @@ class ModelGolden : public ::testing::TestWithParam<std::string> {
   void expect_tensors(const CompressedModel& compressed) const {
     const auto stored = stored_weights(compressed.model);
     for (const auto& [name, decompressor] : result_.at("assignment").items()) {
+      if (!result_.at("arrays").contains(name + "/packed")) continue;
       const auto found = stored.find(name);
       ASSERT_NE(found, stored.end()) << name;
       const StoredWeight& ours = found->second;
@@ -165,6 +167,10 @@ TEST_P(ModelGolden, EqualsNncf) {
     const auto error = testing::thrown_error([&] { compress(); });
     EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
     EXPECT_TRUE(has(error.what(), "group size")) << error.what();
+    return;
+  }
+  if (result_.at("assignment").empty()) {  // where NNCF returns the float model
+    EXPECT_EQ(testing::thrown_error([&] { compress(); }).code(), ErrorCode::kUnsupportedModel);
     return;
   }
   const auto compressed = compress();

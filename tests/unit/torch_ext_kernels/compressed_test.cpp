@@ -1,0 +1,139 @@
+// The loops of compressed weights and their operator, for every instruction set.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "kernels/compressed_dot.h"
+#include "kernels/compressed_loops.h"
+#include "targets.h"
+#include "unit/torch_ext_ops/compressed_weight.h"
+
+namespace tsquant::testing {
+namespace {
+
+class CompressedLoops : public EveryTarget {
+ protected:
+  std::mt19937 random{3};
+};
+INSTANTIATE_TEST_SUITE_P(Targets, CompressedLoops, all_targets(), target_name);
+
+TEST_P(CompressedLoops, UnpackAnyPartOfARow) {
+  for (int bits = 2; bits <= 8; ++bits) {
+    const Format format = integer_format(bits);
+    for (const int64_t n : {1, 8, 31, 63, 64, 65, 128, 129, 259, 515}) {
+      const auto codes = at::randint(0, 1 << bits, {n}, at::kByte);
+      const auto packed = pack(codes, format);
+      const auto* bytes = packed.data_ptr<uint8_t>();
+      for (const bool at_end : {false, true}) {
+        const GuardedBytes from({bytes, bytes + packed.numel()}, at_end);
+        for (int64_t begin = 0; begin < n; begin += begin < 64 ? 8 : 64) {
+          for (const int64_t count : {n - begin, (n - begin) / 2, std::min<int64_t>(n - begin, 5)}) {
+            const GuardedBytes to(static_cast<size_t>(count), at_end);
+            kernels::unpack_codes(from.data(), n, bits, begin, count, 3, to.data());
+            for (int64_t i = 0; i < count; ++i) {
+              const int expected = codes[begin + i].item<int>() - (bits == 8 ? 0 : 3);
+              ASSERT_EQ(to.data()[i], expected & 255)
+                  << bits << " bits, " << n << " codes from " << begin << " at " << i;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(CompressedLoops, HalvesAreThoseOfLibTorch) {
+  const auto bits = at::arange(1 << 16).to(at::kInt);
+  const auto halves = bits.to(at::kShort).view(at::kHalf);
+  auto floats = at::empty({1 << 16});
+  kernels::halves_to_floats(reinterpret_cast<const uint16_t*>(halves.data_ptr<at::Half>()), floats.numel(),
+                            floats.data_ptr<float>());
+  EXPECT_TRUE(identical(floats, halves.to(at::kFloat)));
+}
+
+TEST_P(CompressedLoops, InputsAreArrangedAsCodesAppear) {
+  for (const int bits : {2, 3, 4, 8}) {
+    const kernels::DotFormat format(bits, kernels::LevelKind::kSigned, nullptr);
+    std::vector<bool> seen(static_cast<size_t>(format.step()), false);
+    for (int p = 0; p < format.step(); ++p) seen.at(static_cast<size_t>(format.element_at(p))) = true;
+    EXPECT_EQ(std::count(seen.begin(), seen.end(), false), 0) << bits << " bits";
+    const auto x = at::randn({format.step() + 5});
+    auto arranged = at::full({2 * format.step()}, NAN);
+    kernels::arrange_inputs(format, x.data_ptr<float>(), x.numel(), arranged.data_ptr<float>());
+    EXPECT_EQ((arranged != 0).sum().item<int64_t>(), x.numel());
+    for (int p = 0; p < format.step(); ++p) EXPECT_TRUE(arranged[p].equal(x[format.element_at(p)]));
+  }
+}
+
+TEST_P(CompressedLoops, RowsAreReadToTheirEndsOnly) {
+  alignas(64) uint8_t scratch[1024];
+  for (const int bits : {2, 3, 4, 8}) {
+    const kernels::DotFormat format(bits, kernels::LevelKind::kSigned, nullptr);
+    for (const int64_t n : {int64_t{1}, int64_t{100}, format.step(), 3 * format.step()}) {
+      const auto codes = random_bytes(packed_size(n, integer_format(bits)), random);
+      std::vector<float> x(static_cast<size_t>(format.padded(n)), 0.0F), sums(2);
+      alignas(16) float scales[64];
+      std::fill_n(scales, 64, 1.0F);
+      std::fill_n(x.begin(), n, 1.0F);
+      for (const bool at_end : {false, true}) {
+        const GuardedBytes guarded(codes, at_end);
+        kernels::DotRow row;
+        row.codes = guarded.data();
+        row.n = n;
+        row.scales = scales;
+        kernels::dot_row(format, row, x.data(), 0, 1, scratch, sums.data() + (at_end ? 1 : 0));
+      }
+      EXPECT_EQ(sums[0], sums[1]);
+    }
+  }
+}
+
+/// Every format in every form that rows have: whole steps, a rest, groups of blocks, other groups.
+std::vector<StoredWeight> weights() {
+  at::manual_seed(21);
+  std::vector<StoredWeight> weights;
+  for (const FormatRow& row : formats()) {
+    for (const bool asymmetric : {false, true}) {
+      if (asymmetric && !row.info.integer) continue;
+      for (const auto& [size, group] :
+           std::vector<std::pair<int64_t, int64_t>>{{256, -1}, {77, -1}, {384, 32}, {288, 96}, {80, 16}}) {
+        weights.push_back(store(row, 5, size, {asymmetric, group}));
+      }
+    }
+  }
+  return weights;
+}
+
+std::vector<at::Tensor> products(const std::vector<StoredWeight>& all) {
+  at::manual_seed(22);
+  std::vector<at::Tensor> results;
+  for (const StoredWeight& w : all) {
+    for (const int64_t inputs : {1, 3, 20}) {
+      const auto x = at::randn({inputs, w.size});
+      results.push_back(linear(x, w));
+      EXPECT_TRUE(is_product(results.back(), x, w)) << w.format << " " << w.size << " " << w.group_size;
+    }
+  }
+  return results;
+}
+
+TEST(CompressedTargets, GiveTheSameBitsAsTheirLike) {
+  const auto all = weights();
+  std::map<bool, std::vector<at::Tensor>> first;  // by whether there is a fused multiply-add
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    kernels::limit_isa(isa);
+    const auto results = products(all);
+    kernels::limit_isa(c10::nullopt);
+    const bool fused = isa >= kernels::Isa::kAvx2;
+    if (first[fused].empty()) {
+      first[fused] = results;
+      continue;
+    }
+    for (size_t i = 0; i < results.size(); ++i) {
+      EXPECT_TRUE(identical(results[i], first[fused][i])) << kernels::isa_name(isa) << " " << all[i / 3].format;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tsquant::testing

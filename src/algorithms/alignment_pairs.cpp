@@ -2,33 +2,20 @@
 
 #include <algorithm>
 
-#include "graph/op_table.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 
 namespace tsquant {
 
 namespace {
 
-constexpr size_t kBias = 2, kStride = 3, kPadding = 4, kDilation = 5;
-
-bool is_convolution(const ViewNode& node) {
-  if (node.kind != NodeKind::kOperator || !node.op) return false;
-  return node.type == "conv1d" || node.type == "conv2d" || node.type == "conv3d";
-}
-
-bool all_equal(const Model& model, const torch::jit::Value* value, int64_t wanted) {
-  const auto list = constant_of(model, value);
-  if (!list) return false;
-  if (list->isString()) return wanted == 0 && list->toStringRef() == "valid";
-  if (list->isInt()) return list->toInt() == wanted;
-  if (!list->isIntList()) return false;
-  const auto items = list->toIntVector();
-  return std::all_of(items.begin(), items.end(), [wanted](int64_t item) { return item == wanted; });
+bool all_equal(const std::vector<int64_t>& list, int64_t wanted) {
+  return std::all_of(list.begin(), list.end(), [wanted](int64_t item) { return item == wanted; });
 }
 
 class PairFinder {
  public:
-  PairFinder(const Model& model, const GraphView& view) : model_(model), view_(view), params_(model) {}
+  PairFinder(const Model& model, const GraphView& view) : model_(model), view_(view), scope_(model) {}
 
   std::vector<AlignmentPair> run() const {
     std::vector<AlignmentPair> pairs;
@@ -44,34 +31,24 @@ class PairFinder {
   c10::optional<at::Tensor> own_weight(const ViewNode& node) const {
     const ViewEdge* edge = view_.input_edge(node, 1);
     if (!edge || edge->use.user != node.node || view_.node(edge->from).out_edges.size() != 1) return c10::nullopt;
-    const auto weight = params_.find(edge->value);
+    const auto weight = param_of(model_, edge->value);
     if (!weight || !weight->tensor.is_floating_point() || weight->tensor.dim() < 2) return c10::nullopt;
     return weight->tensor;
   }
 
-  bool has_known_bias(const ViewNode& node) const {
-    if (node.node->inputs().size() <= kBias) return false;
-    const torch::jit::Value* bias = node.node->input(kBias);
-    if (params_.find(bias)) return true;
-    const auto constant = constant_of(model_, bias);
-    return constant && constant->isNone();
+  bool is_layer(const ViewNode& node) const {
+    return node.kind == NodeKind::kOperator && layer_kind(node.node) == LayerKind::kConvolution && own_weight(node) &&
+           optional_param_of(model_, node.node->input(WeightedLayer::kBias));
   }
-
-  bool is_layer(const ViewNode& node) const { return is_convolution(node) && own_weight(node) && has_known_bias(node); }
 
   bool is_consumer(const ViewNode& node) const {
     if (!is_layer(node)) return false;
-    const auto* inputs = node.node;
-    if (!all_equal(model_, inputs->input(kStride), 1) || !all_equal(model_, inputs->input(kPadding), 0) ||
-        !all_equal(model_, inputs->input(kDilation), 1)) {
-      return false;
-    }
-    const bool general =
-        inputs->kind() == c10::Symbol::aten("_convolution") || inputs->kind() == c10::aten::convolution;
-    return all_equal(model_, inputs->input(general ? 8 : 6), 1);
+    const auto geometry = kernel_geometry(model_, node.node, *own_weight(node));
+    return geometry && geometry->groups == 1 && !geometry->same && all_equal(geometry->padding, 0) &&
+           all_equal(geometry->stride, 1) && all_equal(geometry->dilation, 1);
   }
 
-  int64_t channel_axis(const ViewNode& node) const { return 1 - own_weight(node)->dim(); }
+  int64_t channel_axis(const ViewNode& node) const { return weighted_layer(model_, node.node)->channel_axis(); }
 
   bool is_read_once(const ViewNode& node) const {
     return node.out_edges.size() == 1 && node.value && node.value->uses().size() == 1;
@@ -86,7 +63,7 @@ class PairFinder {
     const auto alpha = constant_of(model_, call->input(2));
     if (!alpha || !alpha->isInt() || alpha->toInt() != 1) return false;
     for (size_t i = 0; i < 2; ++i) {
-      const auto constant = params_.find(call->input(i));
+      const auto constant = param_of(model_, call->input(i));
       const ViewNode* other = view_.producer(call->input(1 - i));
       if (!constant || !other || !is_layer(*other)) continue;
       const auto weight = own_weight(*other);
@@ -116,7 +93,7 @@ class PairFinder {
 
   const Model& model_;
   const GraphView& view_;
-  const ParamIndex params_;
+  const ParamScope scope_;
 };
 
 }  // namespace

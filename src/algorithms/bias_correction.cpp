@@ -39,7 +39,7 @@ double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
 }
 
 at::Tensor own_bias(const Model& model, const BiasLayer& layer) {
-  const auto bias = param_of(model, layer.node->input(layer.bias));
+  const auto bias = param_of(model, layer.node->input(WeightedLayer::kBias));
   return bias ? bias->tensor : at::Tensor();
 }
 
@@ -112,7 +112,7 @@ class ShiftMeter {
       return target_.float_output->mean() - output_->mean();
     }
     if (input_->batches() == 0) return {};
-    const auto weight = param_of(model_, target_.layer.node->input(target_.layer.weight))->tensor;
+    const auto weight = param_of(model_, target_.layer.node->input(WeightedLayer::kWeight))->tensor;
     return mean_weight_error(*input_, weight, *target_.qparams).to(c10::kFloat);
   }
 
@@ -141,7 +141,7 @@ class Correction {
     for (const auto& layer : layers) {
       const auto copy = copies.find(layer.name);
       const auto found = qparams.find(layer.point);
-      const auto weight = param_of(model, layer.node->input(layer.weight));
+      const auto weight = param_of(model, layer.node->input(WeightedLayer::kWeight));
       if (copy == copies.end() || found == qparams.end() || !weight) continue;
       Target target{layer, std::move(copy->second), &found->second, {}, nullptr, own_bias(model, layer), {}};
       if (parameters.reference != BiasReference::kSimulated) {
@@ -196,7 +196,7 @@ class Correction {
     for (size_t i = 0; i < targets_.size(); ++i) {
       const Target& target = targets_[i];
       ShiftMeter meter(target, model_);
-      layerwise.advance(i, target.running.input,
+      layerwise.advance(i, WeightedLayer::kInput,
                         [&](const auto& input, const auto& result) { meter.see(input, result); });
       const at::Tensor shift = correct(target, meter.shift());
       if (shift.defined()) layerwise.add_to_results(shift, target.layer.axis);
@@ -231,7 +231,7 @@ class Correction {
       const auto bias = wanted ? own_bias(model_, target.layer) : target.own_bias;
       const auto present = own_bias(running_, target.running);
       if (!bias.defined() && !present.defined()) continue;
-      write_bias(running_, target.running, bias.defined() ? bias : at::zeros_like(present));
+      set_bias(running_, target.running.node, bias.defined() ? bias : at::zeros_like(present));
     }
   }
 

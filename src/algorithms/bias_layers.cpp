@@ -6,7 +6,6 @@
 #include <cmath>
 #include <set>
 
-#include "algorithms/kernel_geometry.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
 
@@ -16,20 +15,11 @@ namespace {
 
 constexpr double kSmallestShift = 0.5;
 
-bool is_none(const torch::jit::Value* value) { return value->type()->kind() == c10::TypeKind::NoneType; }
-
-/// Fills the places of the bias; false when the layer cannot be corrected.
-bool find_bias(const Model& model, const GraphView& view, const ViewNode& node, bool all_nodes, BiasLayer& layer) {
-  if (const ViewEdge* edge = view.input_edge(node, node.op->bias_port)) {
-    layer.bias = edge->use.offset;
-    return edge->use.user == layer.node && param_of(model, edge->value);
-  }
-  if (!all_nodes || !layer.node->maybeSchema()) return false;
-  const auto index = layer.node->schema().argumentIndexWithName("bias");
-  if (!index || !is_none(layer.node->input(*index))) return false;
-  layer.bias = static_cast<size_t>(*index);
-  layer.has_bias = false;
-  return true;
+/// Whether the layer's bias can be corrected.
+bool find_bias(const Model& model, bool all_nodes, BiasLayer& layer) {
+  const auto bias = optional_param_of(model, layer.node->input(WeightedLayer::kBias));
+  layer.has_bias = bias && bias->defined();
+  return bias && (layer.has_bias || all_nodes);
 }
 
 }  // namespace
@@ -41,21 +31,19 @@ std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& vie
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kWeight || !point.input_port) continue;
     const ViewNode* node = view.find(point.node);
-    if (!node || !node->op || node->op->bias_port < 0 || node->op->output_channel_axis == -100) continue;
+    if (!node || !node->op || !node->node || layer_kind(node->node) == LayerKind::kNone) continue;
     const ViewEdge* input = view.input_edge(*node, 0);
     const ViewEdge* weight = view.input_edge(*node, *point.input_port);
     if (!input || !weight || input->use.user != node->node || weight->use.user != node->node) continue;
-    if (param_of(model, input->value)) continue;
+    if (weight->use.offset != WeightedLayer::kWeight || param_of(model, input->value)) continue;
     BiasLayer layer;
     layer.name = node->name;
     layer.node = node->node;
-    layer.input = input->use.offset;
-    layer.weight = weight->use.offset;
     layer.point = point.id;
     layer.axis = node->op->output_channel_axis;
     layer.input_tap = {input->value, input->use};
     layer.output_tap = {node->value, {nullptr, 0}};
-    if (find_bias(model, view, *node, all_nodes, layer)) layers.emplace(node->id, std::move(layer));
+    if (find_bias(model, all_nodes, layer)) layers.emplace(node->id, std::move(layer));
   }
   std::map<std::string, int64_t> input_points;
   for (const auto& point : annotations.points) {
@@ -72,9 +60,9 @@ std::vector<BiasLayer> find_bias_layers(const Model& model, const GraphView& vie
 }
 
 at::Tensor bias_of(const Model& model, const BiasLayer& layer, int64_t channels) {
-  const auto bias = param_of(model, layer.node->input(layer.bias));
+  const auto bias = param_of(model, layer.node->input(WeightedLayer::kBias));
   if (bias) return bias->tensor;
-  return at::zeros({channels}, param_of(model, layer.node->input(layer.weight))->tensor.options());
+  return at::zeros({channels}, param_of(model, layer.node->input(WeightedLayer::kWeight))->tensor.options());
 }
 
 at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight, const QParams& qparams) {
@@ -98,7 +86,7 @@ at::Tensor mean_weight_error(const KernelMean& inputs, const at::Tensor& weight,
 }
 
 at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QParams& qparams) {
-  const auto weight = param_of(model, layer.node->input(layer.weight));
+  const auto weight = param_of(model, layer.node->input(WeightedLayer::kWeight));
   return dequantize(quantize(weight->tensor, qparams), qparams);
 }
 
@@ -107,22 +95,12 @@ at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QPara
   const bool as_nncf = parameters.reference == BiasReference::kCollected;
   const double smallest = parameters.smallest_shift.value_or(as_nncf ? 0 : kSmallestShift);
   const auto input = layer.input_point ? qparams.find(*layer.input_point) : qparams.end();
-  const at::Tensor weight = param_of(model, layer.node->input(layer.weight))->tensor;
+  const at::Tensor weight = param_of(model, layer.node->input(WeightedLayer::kWeight))->tensor;
   const auto geometry = kernel_geometry(model, layer.node, weight);
   if (smallest == 0 || input == qparams.end() || !geometry) return shift;
   const double step = std::sqrt(input->second.scale.to(at::kDouble).square().mean().item<double>());
-  // [output channels, all that one of them reads]
-  const at::Tensor rows = geometry->transposed
-                              ? weight.unflatten(0, {geometry->groups, -1}).transpose(1, 2).flatten(0, 1).flatten(1)
-                              : weight.flatten(1);
-  const at::Tensor noise = rows.norm(2, 1).to(at::kDouble) * (step / std::sqrt(12.0));
+  const at::Tensor noise = geometry->rows(weight).norm(2, 1).to(at::kDouble) * (step / std::sqrt(12.0));
   return at::where(shift.to(at::kDouble).abs() < smallest * noise.view_as(shift), at::zeros_like(shift), shift);
-}
-
-void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias) {
-  if (layer.has_bias) return set_param(model, layer.node, layer.bias, bias);
-  torch::jit::WithInsertPoint guard(layer.node);
-  layer.node->replaceInput(layer.bias, layer.node->owningGraph()->insertConstant(bias.detach()));
 }
 
 BiasRecord correct_bias(Model& model, const BiasLayer& layer, const QParamTable& qparams,
@@ -135,7 +113,7 @@ BiasRecord correct_bias(Model& model, const BiasLayer& layer, const QParamTable&
   const bool accepted = limited ? magnitude < *threshold : at::isfinite(shift).all().item<bool>();
   if (record.noise || !accepted) return record;
   const at::Tensor bias = bias_of(model, layer, shift.numel());
-  write_bias(model, layer, bias + shift.to(bias.scalar_type()).view_as(bias));
+  set_bias(model, layer.node, bias + shift.to(bias.scalar_type()).view_as(bias));
   record.corrected = true;
   record.added = shift;
   return record;

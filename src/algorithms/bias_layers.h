@@ -5,6 +5,7 @@
 
 #include "algorithms/kernel_mean.h"
 #include "calibration/calibrator.h"
+#include "graph/weighted_layer.h"
 #include "tsquant/algorithm_parameters.h"
 #include "tsquant/graph_view.h"
 
@@ -14,7 +15,6 @@ namespace tsquant {
 struct BiasLayer {
   std::string name;  ///< stable name
   torch::jit::Node* node = nullptr;
-  size_t input = 0, weight = 0, bias = 0;  ///< inputs of `node`
   bool has_bias = true;
   int64_t point = 0;                   ///< the weight's quantizer
   c10::optional<int64_t> input_point;  ///< the input's quantizer, when it has one
@@ -50,9 +50,6 @@ at::Tensor quantized_weight(const Model& model, const BiasLayer& layer, const QP
 /// stays in float make no such noise.
 at::Tensor without_noise(const Model& model, const BiasLayer& layer, const QParamTable& qparams,
                          const BiasCorrectionParameters& parameters, const at::Tensor& shift);
-
-/// Writes the layer's bias; a layer that has none gets one.
-void write_bias(Model& model, const BiasLayer& layer, const at::Tensor& bias);
 
 /// Adds what is left of a shift without its noise to the layer's bias, when the magnitude is below the threshold. A
 /// layer that had no bias gets one whenever the shift is finite: there is nothing to compare the shift with.

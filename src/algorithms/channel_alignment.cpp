@@ -7,12 +7,13 @@
 
 #include "algorithms/alignment_pairs.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 
 namespace tsquant {
 
 namespace {
 
-constexpr size_t kWeight = 1, kBias = 2;
+constexpr size_t kWeight = WeightedLayer::kWeight, kBias = WeightedLayer::kBias;
 constexpr double kQuantile = 1e-4;
 constexpr double kSmallestFactor = 1e-2, kLargestFactor = 1e2;
 
@@ -60,10 +61,7 @@ at::Tensor bias_of(const Model& model, const ViewNode& node) {
 }
 
 void write_bias(Model& model, const ViewNode& node, const at::Tensor& value) {
-  const auto dtype = tensor_of(model, node, kWeight).scalar_type();
-  if (param_of(model, node.node->input(kBias))) return write(model, node, kBias, value, dtype);
-  torch::jit::WithInsertPoint guard(node.node);
-  node.node->replaceInput(kBias, node.node->owningGraph()->insertConstant(value.to(dtype)));
+  set_bias(model, node.node, value.to(tensor_of(model, node, kWeight).scalar_type()));
 }
 
 /// Producer: lower by `shift`, divide by `factor`. An added constant takes the shift, as the bias that it is.

@@ -61,7 +61,7 @@ FastBiasCorrection::FastBiasCorrection(const Model& model, const GraphView& view
   for (auto& layer : find_bias_layers(model, view, annotations, parameters.apply_for_all_nodes)) {
     auto collected = std::make_shared<Collected>();
     if (parameters.reference.value_or(BiasReference::kSimulated) == BiasReference::kSimulated) {
-      const auto weight = param_of(model, layer.node->input(layer.weight));
+      const auto weight = param_of(model, layer.node->input(WeightedLayer::kWeight));
       const auto geometry = weight ? kernel_geometry(model, layer.node, weight->tensor) : c10::nullopt;
       if (!geometry) continue;
       collected->kernel_mean = std::make_unique<KernelMean>(*geometry);
@@ -87,7 +87,7 @@ std::vector<ExtraTap> FastBiasCorrection::taps() {
 
 at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& collected, const QParams& qparams) const {
   const BiasLayer& layer = collected.layer;
-  const auto weight = param_of(model, layer.node->input(layer.weight));
+  const auto weight = param_of(model, layer.node->input(WeightedLayer::kWeight));
   if (!weight) return {};
   if (collected.kernel_mean) {
     const auto& inputs = *collected.kernel_mean;
@@ -98,7 +98,8 @@ at::Tensor FastBiasCorrection::shift_of(const Model& model, const Collected& col
   const auto input = filled(collected.input_mean->first_shape(), collected.input_mean->mean(), layer.axis);
   const auto bias = bias_of(model, layer, expected.numel()).to(input.dtype());
   const auto used = quantized_weight(model, layer, qparams).to(input.dtype());
-  const auto output = run_alone(model, layer.node, {{layer.input, input}, {layer.weight, used}, {layer.bias, bias}});
+  using L = WeightedLayer;
+  const auto output = run_alone(model, layer.node, {{L::kInput, input}, {L::kWeight, used}, {L::kBias, bias}});
   return output.defined() ? expected - mean_per_channel(output, layer.axis).to(c10::kFloat) : output;
 }
 

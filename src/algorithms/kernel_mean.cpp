@@ -174,26 +174,18 @@ void KernelMean::set_state(const std::vector<at::Tensor>& state) {
 }
 
 at::Tensor KernelMean::response(const at::Tensor& weight) const {
-  const at::Tensor dense = weight.to(c10::kFloat).contiguous();
-  const int64_t groups = geometry_.groups;
-  const int64_t in = geometry_.transposed ? dense.size(0) / groups : dense.size(1);  // per group
-  const int64_t out = geometry_.transposed ? dense.size(1) : dense.size(0) / groups;
-  const int64_t kernel = dense.numel() / (dense.size(0) * dense.size(1));
-  if (batches_ == 0 || sum_.numel() != groups * in * kernel) {
+  const at::Tensor rows = geometry_.rows(weight.to(c10::kFloat)).contiguous();
+  const int64_t channels = rows.size(0), reads = rows.size(1), per_group = channels / geometry_.groups;
+  if (batches_ == 0 || sum_.numel() != geometry_.groups * reads) {
     throw Error(ErrorCode::kCalibration, "the collected input means do not fit a weight");
   }
-  auto result = at::zeros({groups * out}, c10::kDouble);
-  const float* w = dense.data_ptr<float>();
-  const double* mean = sum_.data_ptr<double>();
-  for (int64_t g = 0; g < groups; ++g) {
-    for (int64_t o = 0; o < out; ++o) {
-      double sum = 0;
-      for (int64_t i = 0; i < in; ++i) {
-        const int64_t row = geometry_.transposed ? (g * in + i) * out + o : (g * out + o) * in + i;
-        for (int64_t k = 0; k < kernel; ++k) sum += w[row * kernel + k] * mean[(g * in + i) * kernel + k];
-      }
-      result.data_ptr<double>()[g * out + o] = sum / static_cast<double>(weight_);
-    }
+  auto result = at::zeros({channels}, c10::kDouble);
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    const float* row = rows.data_ptr<float>() + channel * reads;
+    const double* mean = sum_.data_ptr<double>() + channel / per_group * reads;
+    double sum = 0;
+    for (int64_t i = 0; i < reads; ++i) sum += row[i] * mean[i];
+    result.data_ptr<double>()[channel] = sum / static_cast<double>(weight_);
   }
   return result;
 }

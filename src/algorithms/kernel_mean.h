@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "algorithms/kernel_geometry.h"
+#include "graph/kernel_geometry.h"
 #include "observers/replayable.h"
 #include "tsquant/observer.h"
 

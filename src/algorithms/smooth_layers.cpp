@@ -11,27 +11,20 @@
 #include "graph/op_table.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
+#include "graph/weighted_layer.h"
 
 namespace tsquant {
 
 namespace {
 
-bool is_convolution(const std::string& metatype) {
-  return metatype == "PTConv1dMetatype" || metatype == "PTConv2dMetatype" || metatype == "PTConv3dMetatype";
-}
-
-int64_t groups_of(const Model& model, const torch::jit::Node* node) {
-  const auto kind = node->kind();
-  const size_t position = kind == c10::Symbol::aten("_convolution") || kind == c10::aten::convolution ? 8 : 6;
-  const auto groups = node->inputs().size() > position ? constant_of(model, node->input(position)) : c10::nullopt;
-  return groups && groups->isInt() ? groups->toInt() : 1;
-}
+/// The operator table has a row of its own for them.
+bool is_depthwise(const ViewNode& node) { return node.op != &find_op(node.type); }
 
 class Finder {
  public:
   Finder(const Model& model, const GraphView& view, const SmoothQuantParameters& parameters,
          std::vector<std::string>& warnings)
-      : model_(model), view_(view), params_(model), parameters_(parameters), warnings_(warnings) {}
+      : model_(model), view_(view), scope_(model), parameters_(parameters), warnings_(warnings) {}
 
   std::vector<SmoothGroup> run() {
     for (const auto& node : view_.nodes()) {
@@ -47,24 +40,23 @@ class Finder {
   using GroupKey = std::tuple<const torch::jit::Value*, int64_t, int64_t>;
 
   void add(const ViewNode& node) {
+    const auto read = weighted_layer(model_, node.node);
+    if (!read || read->kind == LayerKind::kTransposedConvolution || is_depthwise(node)) return;
+    const bool convolution = read->kind == LayerKind::kConvolution;
     SmoothLayer layer;
     layer.node = &node;
-    const bool convolution = is_convolution(node.op->metatype);
-    if (!convolution && node.op->metatype != "PTLinearMetatype") return;
     layer.alpha = convolution ? parameters_.convolution : parameters_.matmul;
     if (layer.alpha < 0) return;
     layer.input = view_.input_edge(node, 0);
     layer.weight = view_.input_edge(node, 1);
     if (!layer.input || !layer.weight || layer.weight->use.user != node.node) return;
-    const auto weight = params_.find(layer.weight->value);
+    const auto weight = param_of(model_, layer.weight->value);
     const ViewNode& producer = view_.node(layer.input->from);
     if (!weight || !weight->tensor.is_floating_point() || producer.kind == NodeKind::kParameter) return;
     // A quantizer in front of a convolution moves up through such operators; a multiply would stop it.
     if (convolution && producer.op && producer.op->default_trait == QuantizationTrait::kQuantizationAgnostic) return;
-    if (convolution) {
-      layer.axis = 1 - weight->tensor.dim();
-      layer.groups = groups_of(model_, node.node);
-    }
+    layer.axis = read->channel_axis();
+    layer.groups = read->groups.value_or(1);
     if (!layer.input->value->type()->isSubtypeOf(*c10::TensorType::get())) return;
     if (may_be_uninitialized(layer.input->value)) return;
     group_of(layer, producer).layers.push_back(layer);
@@ -147,7 +139,7 @@ class Finder {
 
   const Model& model_;
   const GraphView& view_;
-  const ParamIndex params_;
+  const ParamScope scope_;
   const SmoothQuantParameters& parameters_;
   std::vector<std::string>& warnings_;
   std::vector<SmoothGroup> groups_;

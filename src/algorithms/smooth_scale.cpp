@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "graph/kernel_geometry.h"
+
 namespace tsquant {
 
 namespace {
@@ -32,7 +34,7 @@ SmoothScale smooth_scale(const at::Tensor& activations, const at::Tensor& weight
 }
 
 int64_t input_channels(const at::Tensor& weight, int64_t groups) {
-  return weight.dim() < 2 ? weight.numel() : weight.size(1) * groups;
+  return weight.dim() < 2 ? weight.numel() : WeightLayout{false, groups}.input_channels(weight.sizes());
 }
 
 at::Tensor input_channel_maxima(const at::Tensor& weight, int64_t groups) {

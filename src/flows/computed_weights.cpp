@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <memory>
-#include <set>
 
 #include "graph/constant_expressions.h"
+#include "graph/weighted_layer.h"
 
 namespace tsquant {
 
@@ -14,10 +14,8 @@ namespace {
 
 /// The edge that brings a layer its weight; null for operators that are no layers.
 const ViewEdge* weight_edge(const GraphView& view, const ViewNode& node) {
-  static const std::set<std::string> layers = {"conv1d",           "conv2d",           "conv3d", "conv_transpose1d",
-                                               "conv_transpose2d", "conv_transpose3d", "linear"};
   if (node.kind != NodeKind::kOperator) return nullptr;
-  if (layers.count(node.type)) return view.input_edge(node, 1);
+  if (layer_kind(node.node) != LayerKind::kNone) return view.input_edge(node, 1);
   return node.type == "embedding" || node.type == "embedding_bag" ? view.input_edge(node, 0) : nullptr;
 }
 

@@ -332,6 +332,13 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   return attribute;
 }
 
+c10::optional<at::Tensor> optional_param_of(const Model& model, const Value* value) {
+  const auto constant = constant_of(model, value);
+  if (constant && constant->isNone()) return at::Tensor();
+  const auto param = param_of(model, value);
+  return param ? c10::make_optional(param->tensor) : c10::nullopt;
+}
+
 bool is_read_by_other_methods(const Model& model, const AttributeSlot& slot) {
   return other_methods(model)->read.count(key_of(slot)) != 0;
 }

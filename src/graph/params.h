@@ -21,6 +21,9 @@ struct ParamRef {
 /// written by a SetAttr in any method of the module (then its content is not known).
 c10::optional<ParamRef> param_of(const Model& model, const torch::jit::Value* value);
 
+/// The tensor behind an optional argument, undefined for None; nullopt when its content is not known.
+c10::optional<at::Tensor> optional_param_of(const Model& model, const torch::jit::Value* value);
+
 /// Value of an attribute chain's slot: the object that owns it and the attribute name. nullopt when `value` is no
 /// GetAttr chain that starts at self.
 struct AttributeSlot {

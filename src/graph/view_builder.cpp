@@ -5,6 +5,7 @@
 #include "graph/fx_names.h"
 #include "graph/op_table.h"
 #include "graph/smooth_quant_function.h"
+#include "graph/weighted_layer.h"
 
 namespace tsquant {
 
@@ -58,7 +59,7 @@ TensorInfo GraphViewBuilder::info_of(const Value* value) const {
   if (place != shapes_.end()) return place->second;
   const auto kind = value->node()->kind();
   if (kind != c10::prim::GetAttr && kind != c10::prim::Constant) return {};
-  const auto param = params_.find(value);
+  const auto param = param_of(model_, value);
   if (!param) return {};
   return TensorInfo{true, param->tensor.sizes().vec(), param->tensor.scalar_type()};
 }
@@ -128,8 +129,8 @@ void GraphViewBuilder::add_inputs() {
 void GraphViewBuilder::add_source(Node* node) {
   Value* value = node->output();
   if (!marked_.count(value) || view_.by_value_.count(value)) return;
-  const auto param = params_.find(value);
-  const auto slot = params_.slot(value);
+  const auto param = param_of(model_, value);
+  const auto slot = slot_of(model_, value);
   NodeNames names;
   names.name = slot ? slot->path : constants_ == 0 ? "constant" : "constant_" + std::to_string(constants_);
   names.fx_name = fx_wish(names.name);
@@ -185,19 +186,13 @@ const OpInfo& GraphViewBuilder::row_of(const ViewNode& node) const {
   const bool constant_first = first && view_.node(first->from).kind == NodeKind::kParameter;
   if (constant_first && node.type == "embedding") return find_metatype("PTAtenEmbeddingMetatype");
   if (constant_first && node.type == "embedding_bag") return find_metatype("PTAtenEmbeddingBagMetatype");
-  if (node.type == "conv1d" || node.type == "conv2d" || node.type == "conv3d") {
-    // NNCF fills in_channels from dimension 0 of the weight: nncf/experimental/torch/fx/nncf_graph_builder.py.
-    const ViewEdge* weight = view_.input_edge(node, 1);
-    const auto kind = node.node->kind();
-    const size_t groups_at = kind == c10::Symbol::aten("_convolution") || kind == c10::aten::convolution ? 8 : 6;
-    if (!weight || !weight->info.known || weight->info.shape.empty() || node.node->inputs().size() <= groups_at) {
-      return find_op(node.type);
-    }
-    const auto groups = torch::jit::toIValue(node.node->input(groups_at));
-    const int64_t channels = weight->info.shape[0];
-    return find_op(node.type, channels > 1 && groups && groups->isInt() && groups->toInt() == channels);
+  const ViewEdge* weight = view_.input_edge(node, 1);
+  if (!weight || weight->info.shape.empty() || layer_kind(node.node) != LayerKind::kConvolution) {
+    return find_op(node.type);
   }
-  return find_op(node.type);
+  // NNCF fills in_channels from dimension 0 of the weight: nncf/experimental/torch/fx/nncf_graph_builder.py.
+  const auto groups = weighted_layer(model_, node.node)->groups;
+  return find_op(node.type, groups && *groups > 1 && *groups == weight->info.shape[0]);
 }
 
 void GraphViewBuilder::add_operator(Node* node) {

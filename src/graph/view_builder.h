@@ -58,7 +58,7 @@ class GraphViewBuilder {
   const ShapeTable& shapes_;
   torch::jit::Graph& graph_;
   SizeArithmetic sizes_;
-  ParamIndex params_;
+  ParamScope params_;
   std::unordered_set<const Value*> marked_;
   std::map<std::pair<const void*, std::string>, int64_t> slots_;
   std::unordered_map<std::string, int64_t> unnamed_, repeated_;

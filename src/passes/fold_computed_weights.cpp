@@ -5,6 +5,7 @@
 #include "graph/constant_expressions.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "passes/new_parameters.h"
 #include "passes/passes.h"
 
@@ -24,15 +25,10 @@ struct Place {
 /// Arguments that are weights or biases by the operator's definition.
 const std::vector<size_t>& parameter_ports(const Node* node) {
   static const std::unordered_map<std::string, std::vector<size_t>> ports = {
-      {"aten::linear", {1, 2}},           {"aten::conv1d", {1, 2}},
-      {"aten::conv2d", {1, 2}},           {"aten::conv3d", {1, 2}},
-      {"aten::conv_transpose1d", {1, 2}}, {"aten::conv_transpose2d", {1, 2}},
-      {"aten::conv_transpose3d", {1, 2}}, {"aten::_convolution", {1, 2}},
-      {"aten::convolution", {1, 2}},      {"aten::_convolution_mode", {1, 2}},
-      {"aten::batch_norm", {1, 2, 3, 4}}, {"aten::layer_norm", {2, 3}},
-      {"aten::group_norm", {2, 3}},       {"aten::embedding", {0}},
-      {"aten::embedding_bag", {0}},       {"aten::addmm", {0}}};
-  static const std::vector<size_t> none;
+      {"aten::batch_norm", {1, 2, 3, 4}}, {"aten::layer_norm", {2, 3}}, {"aten::group_norm", {2, 3}},
+      {"aten::embedding", {0}},           {"aten::embedding_bag", {0}}, {"aten::addmm", {0}}};
+  static const std::vector<size_t> none, of_layers{WeightedLayer::kWeight, WeightedLayer::kBias};
+  if (layer_kind(node) != LayerKind::kNone) return of_layers;
   const auto found = ports.find(node->kind().toQualString());
   return found == ports.end() ? none : found->second;
 }

@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "graph/attribute_slots.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
+#include "graph/weighted_layer.h"
 #include "passes/passes.h"
 
 namespace tsquant {
@@ -46,21 +48,17 @@ class DtypeTable {
     }
     Node* node = value->node();
     if (!node->kind().is_aten() || node->outputs().empty()) return Dtype::kUnknown;
+    if (layer_kind(node) != LayerKind::kNone) return of(node->input(WeightedLayer::kWeight));  // all have one type
     const std::string function = node->kind().toUnqualString();
-    if (const auto port = deciding_input(function); port >= 0) return of(node->input(static_cast<size_t>(port)));
+    if (keeps_type(function)) return of(node->input(0));
     return is_arithmetic(function) ? of_arithmetic(node) : Dtype::kUnknown;
   }
 
-  /// The input that has the type of the result: the weight of layers, because all their arguments have one type.
-  static int deciding_input(const std::string& function) {
-    static const std::unordered_map<std::string, int> ports = [] {
-      std::unordered_map<std::string, int> table;
-      for (const char* layer : {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
-                                "conv_transpose3d", "_convolution", "linear"}) {
-        table[layer] = 1;
-      }
-      table["layer_norm"] = table["group_norm"] = 0;
-      for (const char* same :
+  /// Whether the result has the type of the first input.
+  static bool keeps_type(const std::string& function) {
+    static const std::unordered_set<std::string> functions = [] {
+      std::unordered_set<std::string> names{"layer_norm", "group_norm"};
+      for (const char* name :
            {"batch_norm", "softmax",    "sigmoid",    "tanh",       "gelu",
             "silu",       "silu_",      "relu",       "relu_",      "relu6",
             "hardswish",  "hardswish_", "hardtanh",   "hardtanh_",  "hardsigmoid",
@@ -70,12 +68,11 @@ class DtypeTable {
             "unflatten",  "permute",    "transpose",  "squeeze",    "unsqueeze",
             "slice",      "select",     "expand",     "contiguous", "clone",
             "detach",     "roll",       "neg",        "clamp",      "scaled_dot_product_attention"}) {
-        table[same] = 0;
+        names.insert(name);
       }
-      return table;
+      return names;
     }();
-    const auto found = ports.find(function);
-    return found == ports.end() ? -1 : found->second;
+    return functions.count(function) > 0;
   }
 
   static bool is_arithmetic(const std::string& function) {

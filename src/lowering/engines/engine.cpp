@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "graph/tensor_values.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
 
@@ -45,7 +46,7 @@ std::string broken_limit(const EngineRow& row, const OpFacts& facts) {
 }
 
 std::string op_of(const torch::jit::Node* node) {
-  std::string kind = node->kind().toUnqualString();
+  std::string kind = function_of(node);
   if (kind.size() > 1 && kind.back() == '_') kind.pop_back();
   return kind;
 }

@@ -82,7 +82,8 @@ const Engine& engine_named(const std::string& name);
 /// Which limit of a row the operator breaks, as a sentence; empty when the row can compute it.
 std::string broken_limit(const EngineRow& row, const OpFacts& facts);
 
-/// Name of an operator in aten, without the underscore of in-place twins: "relu" for aten::relu_.
+/// Name of an operator in aten, without the underscore of in-place twins: "relu" for aten::relu_, "conv2d" for
+/// aten::_convolution.
 std::string op_of(const torch::jit::Node* node);
 
 Engine make_tsquant_engine();

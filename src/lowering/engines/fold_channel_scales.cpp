@@ -3,6 +3,7 @@
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "lowering/engines/lowering_context.h"
 #include "lowering/reference_nodes.h"
 
@@ -13,13 +14,11 @@ using torch::jit::Value;
 
 namespace {
 
-bool is_convolution(const Node* node) {
-  return node->kind() == c10::aten::conv1d || node->kind() == c10::aten::conv2d || node->kind() == c10::aten::conv3d;
-}
+bool is_convolution(const Node* node) { return layer_kind(node) == LayerKind::kConvolution; }
 
 /// The folded weight of a convolution if its scales may be changed: symmetric qint8, output channels along axis 0.
 at::Tensor scalable_weight(const Model& model, const Node* convolution) {
-  const Node* dequantize = convolution->input(1)->node();
+  const Node* dequantize = convolution->input(WeightedLayer::kWeight)->node();
   if (dequantize->kind() != c10::Symbol::fromQualString("aten::dequantize")) return {};
   if (dequantize->output()->uses().size() != 1) return {};
   const auto weight = param_of(model, dequantize->input(0));
@@ -36,7 +35,7 @@ void scale_weight(Model& model, Node* convolution, const at::Tensor& factors) {
                                                              : w.q_per_channel_scales().to(at::kDouble);
   const at::Tensor scaled =
       at::_make_per_channel_quantized_tensor(w.int_repr(), old * factors, at::zeros({w.size(0)}, at::kLong), 0);
-  set_param(model, convolution->input(1)->node(), 0, scaled);
+  set_param(model, convolution->input(WeightedLayer::kWeight)->node(), 0, scaled);
 }
 
 /// Depthwise convolutions that are the only readers of the quantized tensor; empty otherwise.
@@ -45,7 +44,7 @@ std::vector<Node*> depthwise_readers(const Model& model, const Node* quantize, i
   for (const auto& use : quantize->output()->uses()) {
     if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) return {};
     for (const auto& reader : use.user->output()->uses()) {
-      if (!is_convolution(reader.user) || reader.offset != 0) return {};
+      if (!is_convolution(reader.user) || reader.offset != WeightedLayer::kInput) return {};
       const at::Tensor weight = scalable_weight(model, reader.user);
       // One filter per channel: output channel c sees input channel c only.
       if (!weight.defined() || weight.size(0) != channels || weight.size(1) != 1) return {};
@@ -79,11 +78,6 @@ c10::optional<Producer> producer_of(const Model& model, const Node* quantize) {
   }
 }
 
-bool scalable_bias(const Model& model, const Node* convolution) {
-  const auto none = constant_of(model, convolution->input(2));
-  return (none && none->isNone()) || param_of(model, convolution->input(2)).has_value();
-}
-
 /// The bounds must survive the division by the channel's scale: only 0 below, and above at least the largest code.
 bool bounds_allow_scaling(const Producer& producer, const AffineNode& q) {
   if (producer.low && *producer.low != 0) return false;
@@ -93,11 +87,6 @@ bool bounds_allow_scaling(const Producer& producer, const AffineNode& q) {
   return *producer.high >= largest * q.scales.max().item<double>();
 }
 
-// %c = aten::conv2d(%x, w, b); %r = relu6(%c); %q = quantize_per_channel(%r, S, z, 1); aten::conv2d(dequantize(%q), v)
-//   ->
-// %c = aten::conv2d(%x, w / S, b / S); %r = relu(%c); %q = quantize_per_tensor(%r, 1.0, z);
-// aten::conv2d(dequantize(%q), v * S)
-// The codes are the same, because a depthwise convolution does not mix channels.
 /// Moves the scales into the convolution above, rectifiers included. @return the input of the new quantizer; null when
 /// something else stands above, or the bounds do not allow it
 Value* scale_producer(LoweringContext& context, Node* quantize, const AffineNode& q) {
@@ -105,13 +94,12 @@ Value* scale_producer(LoweringContext& context, Node* quantize, const AffineNode
   const auto producer = producer_of(model, quantize);
   if (!producer || !bounds_allow_scaling(*producer, q)) return nullptr;
   const at::Tensor weight = scalable_weight(model, producer->convolution);
-  if (!weight.defined() || weight.size(0) != q.scales.numel() || !scalable_bias(model, producer->convolution)) {
-    return nullptr;
-  }
+  const auto bias = optional_param_of(model, producer->convolution->input(WeightedLayer::kBias));
+  if (!weight.defined() || weight.size(0) != q.scales.numel() || !bias) return nullptr;
   const at::Tensor scales = q.scales.to(at::kDouble);
   scale_weight(model, producer->convolution, scales.reciprocal());
-  if (const auto bias = param_of(model, producer->convolution->input(2))) {
-    set_param(model, producer->convolution, 2, (bias->tensor.detach().to(at::kDouble) / scales).to(at::kFloat));
+  if (bias->defined()) {
+    set_bias(model, producer->convolution, (bias->detach().to(at::kDouble) / scales).to(at::kFloat));
   }
   if (!producer->high) return quantize->input(0);
   Value* input = producer->convolution->output();

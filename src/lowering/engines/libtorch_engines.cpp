@@ -49,13 +49,13 @@ PackedOp prepack_linear(const WeightedOp& op, const FusedOutput&) {
 }
 
 PackedOp prepack_convolution(const WeightedOp& op, const FusedOutput&) {
-  const std::string name =
-      fmt::format("quantized::conv{}{}d_prepack", op.transposed ? "_transpose" : "", op.spatial_dims());
+  const KernelGeometry& g = op.geometry;
+  const std::string name = fmt::format("quantized::conv{}{}d_prepack", g.transposed ? "_transpose" : "", g.spatial());
   const c10::IValue weight = op.weight.contiguous(), bias = optional_tensor(op.bias);
-  if (op.transposed) {
-    return {call_operator(name, {weight, bias, op.stride, op.padding, op.output_padding, op.dilation, op.groups})};
+  if (g.transposed) {
+    return {call_operator(name, {weight, bias, g.stride, g.padding, g.output_padding, g.dilation, g.groups})};
   }
-  return {call_operator(name, {weight, bias, op.stride, op.padding, op.dilation, op.groups})};
+  return {call_operator(name, {weight, bias, g.stride, g.padding, g.dilation, g.groups})};
 }
 
 EngineRow prepacked_convolution(const char* op, const char* kernel, const char* relu_kernel, int64_t dims) {

@@ -188,7 +188,7 @@ bool fuse_conv_add(LoweringContext& context) {
 
 bool lower_convolutions_and_linear(LoweringContext& context) {
   bool changed = false;
-  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
+  for (Node* node : weighted_nodes(context.graph().block())) {
     changed |= lower_weighted_node(context, node);
   }
   return changed;

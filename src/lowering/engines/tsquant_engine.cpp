@@ -61,7 +61,7 @@ at::Tensor scales_of(const WeightedOp& op) {
   if (op.weight.qscheme() == at::kPerTensorAffine) return at::full({1}, op.weight.q_scale(), at::kFloat);
   const at::Tensor scales = op.weight.q_per_channel_scales().to(at::kFloat);
   // The channels of a transposed convolution's weight repeat in every group.
-  return op.transposed && op.groups > 1 ? scales.repeat({op.groups}) : scales;
+  return op.geometry.transposed && op.geometry.groups > 1 ? scales.repeat({op.geometry.groups}) : scales;
 }
 
 PackedOp pack_linear(const WeightedOp& op, const FusedOutput& output) {
@@ -70,9 +70,10 @@ PackedOp pack_linear(const WeightedOp& op, const FusedOutput& output) {
 }
 
 PackedOp pack_convolution(const WeightedOp& op, const FusedOutput& output) {
-  return {call_operator("tsquant::conv_pack", {op.weight.int_repr(), scales_of(op), optional_tensor(op.bias), op.stride,
-                                               op.padding, op.dilation, op.output_padding, op.groups, op.transposed,
-                                               bound(output.low), bound(output.high)})};
+  const KernelGeometry& g = op.geometry;
+  return {call_operator("tsquant::conv_pack",
+                        {op.weight.int_repr(), scales_of(op), optional_tensor(op.bias), g.stride, g.padding, g.dilation,
+                         g.output_padding, g.groups, g.transposed, bound(output.low), bound(output.high)})};
 }
 
 EngineRow convolution(const char* op) {

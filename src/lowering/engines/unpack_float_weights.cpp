@@ -1,8 +1,8 @@
 #include <ATen/ATen.h>
 
-#include "graph/node_lists.h"
 #include "graph/params.h"
-#include "lowering/engines/weighted_op.h"
+#include "graph/weighted_layer.h"
+#include "lowering/engines/lowering_context.h"
 
 namespace tsquant {
 
@@ -12,12 +12,12 @@ using torch::jit::Node;
 // aten::conv2d(%x, dequantize(weight), ...)   ->   aten::conv2d(%x, %constant, ...)
 bool unpack_float_weights(LoweringContext& context) {
   bool changed = false;
-  for (Node* node : nodes_of_kind(context.graph().block(), weighted_kinds())) {
-    Node* weight = node->input(1)->node();
+  for (Node* node : weighted_nodes(context.graph().block())) {
+    Node* weight = node->input(WeightedLayer::kWeight)->node();
     if (!is_dequantizer(weight)) continue;
     const auto codes = param_of(context.model(), weight->input(0));
     if (!codes || !codes->tensor.is_quantized()) continue;
-    node->replaceInput(1, context.constant(node, codes->tensor.dequantize()));
+    node->replaceInput(WeightedLayer::kWeight, context.constant(node, codes->tensor.dequantize()));
     changed = true;
   }
   context.remove_dead_code();

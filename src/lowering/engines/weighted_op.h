@@ -1,9 +1,8 @@
 #pragma once
 
-#include <limits>
 #include <string>
-#include <vector>
 
+#include "graph/weighted_layer.h"
 #include "lowering/engines/lowering_context.h"
 
 namespace tsquant {
@@ -15,18 +14,11 @@ struct WeightedOp {
   torch::jit::Node* reader = nullptr;  ///< the node that reads the weight parameter
   at::Tensor weight;                   ///< qint8, zero point 0, one scale or one per output channel
   at::Tensor bias;                     ///< float or undefined
-  bool linear = false, transposed = false;
-  std::vector<int64_t> stride, padding, dilation, output_padding;
-  int64_t groups = 1;
+  KernelGeometry geometry;
 
-  int64_t spatial_dims() const { return linear ? 0 : weight.dim() - 2; }
   /// @param in_scale of the activation's codes
   Work work(double in_scale) const;
-  int64_t in_channels() const { return linear || !transposed ? weight.size(1) * groups : weight.size(0); }
 };
-
-/// Convolutions, transposed convolutions and linear layers.
-const std::vector<std::string>& weighted_kinds();
 
 /// Reads the node. On failure `reason` says why it cannot be lowered; an empty reason means that it is not quantized.
 c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, torch::jit::Node* node, std::string& reason);

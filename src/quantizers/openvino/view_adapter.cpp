@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "graph/weighted_layer.h"
 #include "quantizers/openvino/node_roles.h"
 
 namespace tsquant::openvino {
@@ -42,11 +43,11 @@ const PlacementEdge* weight_edge(const PlacementGraph& graph, int node) {
 }
 
 /// Axis of the output channels of a weight (nncf/torch/model_graph_manager.py:get_weight_channel_axes).
-int64_t weight_axis(const PlacementGraph& graph, int node, int port, size_t rank) {
-  static const MetatypeSet kTransposed{"ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"};
+int64_t weight_axis(const PlacementGraph& graph, const ViewNode& node, int port, size_t rank) {
   static const MetatypeSet kMatMul{"MatMul"}, kAddmm{"Addmm"};
-  const int metatype = graph.nodes[node].metatype;
-  if (kTransposed.has(metatype)) return 1;
+  const LayerKind kind = layer_kind(node.node);
+  if (kind != LayerKind::kNone) return WeightLayout{kind == LayerKind::kTransposedConvolution}.output_axis();
+  const int metatype = graph.nodes[node.id].metatype;
   const bool left = (kMatMul.has(metatype) && port == 0) || (kAddmm.has(metatype) && port == 1);
   if (!left && !kMatMul.has(metatype) && !kAddmm.has(metatype)) return 0;
   if (rank < 2) return 0;
@@ -160,7 +161,8 @@ class Translator {
     QuantizationPoint& result = result_.points.emplace_back();
     fill(result, point);
     result.input_port = edge->input_port;
-    result.spec.ch_axis = weight_axis(graph_, point.node, edge->input_port, edge->shape ? edge->shape->size() : 2);
+    result.spec.ch_axis =
+        weight_axis(graph_, view_.node(point.node), edge->input_port, edge->shape ? edge->shape->size() : 2);
     result.spec.half_range = placement_.half_range[point.node];
     result.reason = "weight of " + view_.node(point.node).type;
   }

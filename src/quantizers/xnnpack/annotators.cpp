@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "quantizers/pt2e/config.h"
 
 // The patterns are those of executorch/backends/xnnpack/quantizer/xnnpack_quantizer_utils.py, spelled as in
@@ -123,15 +124,14 @@ class Annotator {
   /// Output channels of a transposed convolution lie in dimension 1.
   c10::optional<Spec> weight_spec(const ViewNode& layer) const {
     auto spec = config_->weight;
-    if (spec && is_one_of(layer, kTransposed)) spec->ch_axis = 1;
+    if (spec && layer_kind(layer.node) == LayerKind::kTransposedConvolution) spec->ch_axis = 1;
     return spec ? c10::optional<Spec>(Spec(*spec)) : c10::nullopt;
   }
 
   /// XNNPACK has no int8 kernel for them.
   bool is_grouped_transpose(const ViewNode& layer) const {
-    if (!is_one_of(layer, kTransposed)) return false;
-    const auto groups = layer.node->inputs().size() > 6 ? constant_of(model_, layer.node->input(6)) : c10::nullopt;
-    return !groups || !groups->isInt() || groups->toInt() != 1;
+    const auto read = weighted_layer(model_, layer.node);
+    return read && read->kind == LayerKind::kTransposedConvolution && read->groups != 1;
   }
 
   /// Observers take float32, and histograms values up to a bound (xnnpack_quantizer_utils.py, _is_input_large_scalar).

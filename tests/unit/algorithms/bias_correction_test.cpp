@@ -240,7 +240,6 @@ TEST(BiasCorrection, NoiseOfGroupedTransposedConvolutions) {
   const GraphView view(model);
   BiasLayer layer;
   layer.node = view.find("conv_transpose2d")->node;
-  layer.weight = 1;
   layer.input_point = 7;
   QParams input;
   input.scale = at::full({1}, 0.1);

@@ -130,8 +130,7 @@ c10::IValue TapRunner::run(const Sample& sample, const Sink& sink) const {
   try {
     schema.checkAndNormalizeInputs(stack, sample.kwargs);
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kDataset,
-                "the sample does not fit the arguments of forward: " + operator_message(error),
+    throw Error(ErrorCode::kDataset, "the sample does not fit the arguments of forward: " + operator_message(error),
                 "forward" + fmt::format("({} arguments given)", sample.args.size() + sample.kwargs.size()),
                 "give one value per argument, with the type the model expects");
   }
@@ -153,9 +152,8 @@ std::vector<c10::IValue> bind_arguments(const Model& model, const Sample& sample
   try {
     model.module().get_method("forward").function().getSchema().checkAndNormalizeInputs(stack, sample.kwargs);
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kDataset,
-                "the sample does not fit the arguments of forward: " + operator_message(error), "forward",
-                "give one value per argument, with the type the model expects");
+    throw Error(ErrorCode::kDataset, "the sample does not fit the arguments of forward: " + operator_message(error),
+                "forward", "give one value per argument, with the type the model expects");
   }
   return stack;
 }

@@ -1,7 +1,6 @@
 #include <atomic>
 #include <stdexcept>
 
-#include "graph/copy_module.h"
 #include "tsquant/error.h"
 #include "tsquant/weight_only.h"
 #include "weight_only/module_tree.h"
@@ -57,7 +56,7 @@ std::shared_ptr<const BlockInputs> replace_forward(Module& model) {
                 "export the model with a forward method");
   }
   const std::string prefix = get_block_prefix(model).first;
-  Module copy = copy_module(model);
+  Module copy = copy_compiled(model);
   const Module blocks = fetch_module(copy, prefix);
   const auto first = (*blocks.named_children().begin());
   const auto inputs = std::make_shared<BlockInputs>();

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "run/single_thread_guard.h"
 #include "weight_only/check_arguments.h"
 
 namespace tsquant {
@@ -12,7 +13,8 @@ QuantizedScale quantize_scale(const at::Tensor& scale, const DoubleQuant& option
   const int64_t group = columns_per_group(row, options.group_size, "double_quant.group_size");
   QuantizedScale result;
   if (options.scheme != "sym") {
-    result.mean = row.mean(at::kDouble).to(row.scalar_type());
+    const SingleThreadGuard guard;  // several threads round the sum differently
+    result.mean = row.mean();
     row.sub_(*result.mean);
   }
   if (options.return_int) {

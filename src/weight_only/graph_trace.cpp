@@ -1,15 +1,14 @@
 #include <fmt/format.h>
-#include <torch/csrc/jit/ir/constants.h>
 
 #include <algorithm>
 
 #include "base/error_text.h"
-#include "graph/copy_module.h"
 #include "graph/node_lists.h"
 #include "tsquant/error.h"
 #include "tsquant/weight_only.h"
 #include "weight_only/model_call.h"
 #include "weight_only/scoped_inline.h"
+#include "weight_only/wrap_forward.h"
 
 namespace tsquant {
 
@@ -49,7 +48,7 @@ NodeParents get_parent(Node* node, bool all_parents) {
 
 std::shared_ptr<Graph> GraphTrace::trace(const Module& model, const Sample& example_inputs) {
   try {
-    Module copy = copy_module(model);
+    Module copy = copy_compiled(model);
     copy.eval();
     inline_with_scopes(*copy.get_method("forward").graph());
     const Module frozen = torch::jit::freeze(copy, c10::nullopt, /*optimize_numerics=*/false);

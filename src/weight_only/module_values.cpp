@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <exception>
 
 #include "base/nearest.h"
-#include "graph/copy_module.h"
 #include "tsquant/error.h"
 #include "tsquant/weight_only.h"
 #include "weight_only/model_call.h"
@@ -119,7 +119,7 @@ std::vector<ModuleValues> get_module_input_output(const Module& model, const Mod
     throw Error(ErrorCode::kInvalidArgument, "exactly one of data and calib_func has to be given", "data",
                 "give what runs the model");
   }
-  Module copy = copy_module(model);
+  Module copy = copy_compiled(model);
   const auto modules = all_modules(copy);
   if (strict) check_names(modules, module_hook_config);
   const auto recorder = std::make_shared<ValueRecorder>(input_func, output_func);

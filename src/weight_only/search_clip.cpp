@@ -1,11 +1,13 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <limits>
 
 #include "numerics/error_metrics.h"
 #include "tsquant/error.h"
 #include "tsquant/weight_only.h"
+#include "weight_only/check_arguments.h"
 #include "weight_only/module_tree.h"
 
 namespace tsquant {
@@ -13,6 +15,7 @@ namespace tsquant {
 c10::optional<double> search_clip(const at::Tensor& weight, int64_t bits, int64_t group_size, const std::string& scheme,
                                   const std::string& dtype, bool enable_full_range) {
   constexpr int kGrid = 200, kTried = 40;
+  check_matrix(weight, "weight");
   double smallest = std::numeric_limits<double>::infinity();
   c10::optional<double> best;
   for (int i = 0; i < kTried; ++i) {

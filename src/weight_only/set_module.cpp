@@ -2,12 +2,12 @@
 
 #include <unordered_map>
 
-#include "graph/copy_module.h"
 #include "graph/node_lists.h"
 #include "tsquant/error.h"
 #include "tsquant/weight_only.h"
 #include "weight_only/module_access.h"
 #include "weight_only/module_tree.h"
+#include "weight_only/wrap_forward.h"
 
 namespace tsquant {
 
@@ -97,7 +97,7 @@ void set_module(Module& model, const std::string& key, const Module& new_module,
     if (module == parent) place = name;
   }
   parent._ivalue()->setSlot(parent.type()->getAttributeSlot(steps.back()), new_module._ivalue());
-  const Module result = copy_module(edited);
+  const Module result = copy_compiled(edited);
   check_uses(result, *child_of(fetch_module(result, place), steps.back()), key);
   model = result;
 }

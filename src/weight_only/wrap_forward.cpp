@@ -9,6 +9,10 @@
 #include <mutex>
 #include <string>
 
+#include "graph/copy_module.h"
+#include "tsquant/error.h"
+#include "weight_only/module_tree.h"
+
 namespace tsquant {
 
 namespace {
@@ -24,6 +28,17 @@ bool is_forward(const std::string& name) {
 }
 
 }  // namespace
+
+torch::jit::Module copy_compiled(const torch::jit::Module& module) {
+  for (const auto& [name, part] : all_modules(module)) {
+    for (const Function* method : part.type()->methods()) {
+      if (method->isGraphFunction()) continue;
+      throw Error(ErrorCode::kInvalidArgument, "the forward of the module is replaced",
+                  name.empty() ? class_name(part) : name, "call recover_forward first");
+    }
+  }
+  return copy_module(module);
+}
 
 void wrap_forward(const torch::jit::Module& module, const ForwardCall& call) {
   static int64_t count = 0;

@@ -19,6 +19,7 @@ ROOMS = {
     "calibration": ["run", "observers", "distributed", "quantizers"],
     "algorithms": ["calibration"],
     "compression": ["calibration"],
+    "weight_only": ["numerics", "graph", "run", "compression"],
     "lowering": ["compression", "passes", "quantizers", "io"],
     "evaluation": ["lowering"],
     "flows": ["algorithms", "lowering", "evaluation", "calibration", "options"],
@@ -51,6 +52,7 @@ PUBLIC = {
     "x86_inductor_quantizer.h": "quantizers",
     "xnnpack_quantizer.h": "quantizers",
     "data_files.h": "io",
+    "weight_only.h": "weight_only",
     "engine.h": "lowering",
 }
 

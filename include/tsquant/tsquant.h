@@ -20,5 +20,6 @@
 #include "tsquant/quantizer.h"
 #include "tsquant/report.h"
 #include "tsquant/strip.h"
+#include "tsquant/weight_only.h"
 #include "tsquant/x86_inductor_quantizer.h"
 #include "tsquant/xnnpack_quantizer.h"

@@ -43,4 +43,14 @@ std::string short_message(const std::exception& error) {
   return without_place(without_assert(without_request(line)));
 }
 
+std::string operator_message(const std::exception& error) {
+  const std::string text = error.what();
+  const auto at = text.rfind("RuntimeError: ");
+  std::string message = at == std::string::npos ? text : text.substr(at + 14);
+  const auto trace = message.find("\nException raised from");
+  if (trace != std::string::npos) message.resize(trace);
+  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
+  return message;
+}
+
 }  // namespace tsquant

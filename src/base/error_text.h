@@ -9,4 +9,7 @@ namespace tsquant {
 /// LibTorch says about itself: places in its source and the request to report the failed check.
 std::string short_message(const std::exception& error);
 
+/// What an operator says that failed in LibTorch's interpreter, which wraps it into a traceback.
+std::string operator_message(const std::exception& error);
+
 }  // namespace tsquant

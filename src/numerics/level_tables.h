@@ -28,24 +28,24 @@ inline constexpr float kNf4Levels[] = {-1.0F,
                                        0.5626170039176941F,
                                        0.7229568362236023F,
                                        1.0F};
-inline constexpr LevelTable kNf4{kNf4Levels, nullptr, 16};
+inline constexpr LevelTable kNf4Table{kNf4Levels, nullptr, 16};
 
 /// nncf CompressWeightsMode.CB4.
 inline constexpr float kCb4Levels[] = {-3.5F,    -2.5F,   -1.875F, -1.375F, -1.0F, -0.625F, -0.3125F, 0.0F,
                                        0.28125F, 0.5625F, 0.875F,  1.125F,  1.5F,  2.0F,    2.5F,     3.5F};
-inline constexpr LevelTable kCb4{kCb4Levels, nullptr, 16};
+inline constexpr LevelTable kCb4Table{kCb4Levels, nullptr, 16};
 
 /// Neural Compressor's FP4_BNB: the order of the codes is that of bitsandbytes, whose smallest level is 0.0052 of the
 /// largest.
 inline constexpr float kFp4BnbLevels[] = {-12.0F,  -8.0F, -6.0F, -4.0F, -3.0F, -2.0F, -0.0625F, 0.0F,
                                           0.0625F, 2.0F,  3.0F,  4.0F,  6.0F,  8.0F,  12.0F};
 inline constexpr uint8_t kFp4BnbCodes[] = {11, 10, 13, 12, 15, 14, 9, 0, 1, 6, 7, 4, 5, 2, 3};
-inline constexpr LevelTable kFp4Bnb{kFp4BnbLevels, kFp4BnbCodes, 15};
+inline constexpr LevelTable kFp4BnbTable{kFp4BnbLevels, kFp4BnbCodes, 15};
 
 /// Neural Compressor's FP4_E2M1: the numbers of E2M1, but 0.0625 in place of 0.5, which E2M1 has.
 inline constexpr float kFp4E2M1Levels[] = {-6.0F,   -4.0F, -3.0F, -2.0F, -1.5F, -1.0F, -0.0625F, 0.0F,
                                            0.0625F, 1.0F,  1.5F,  2.0F,  3.0F,  4.0F,  6.0F};
 inline constexpr uint8_t kFp4E2M1Codes[] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
-inline constexpr LevelTable kFp4E2M1{kFp4E2M1Levels, kFp4E2M1Codes, 15};
+inline constexpr LevelTable kFp4E2M1Table{kFp4E2M1Levels, kFp4E2M1Codes, 15};
 
 }  // namespace tsquant

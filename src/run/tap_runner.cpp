@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/runtime/interpreter.h>
 #include <torch/library.h>
 
+#include "base/error_text.h"
 #include "graph/carried_state.h"
 #include "run/deterministic_ops.h"
 #include "tsquant/error.h"
@@ -97,16 +98,6 @@ void insert_tap(Graph& graph, const TapPoint& point, const Correspondence& map, 
   value->replaceAllUsesAfterNodeWith(tap_node, tap_node->output());
 }
 
-/// The interpreter wraps an operator's message into a traceback; people need the message.
-std::string operator_message(const std::string& text) {
-  const auto at = text.rfind("RuntimeError: ");
-  std::string message = at == std::string::npos ? text : text.substr(at + 14);
-  const auto trace = message.find("\nException raised from");
-  if (trace != std::string::npos) message.resize(trace);
-  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
-  return message;
-}
-
 }  // namespace
 
 struct TapRunner::Impl {
@@ -139,8 +130,7 @@ c10::IValue TapRunner::run(const Sample& sample, const Sink& sink) const {
   try {
     schema.checkAndNormalizeInputs(stack, sample.kwargs);
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kDataset,
-                "the sample does not fit the arguments of forward: " + operator_message(error.what()),
+    throw Error(ErrorCode::kDataset, "the sample does not fit the arguments of forward: " + operator_message(error),
                 "forward" + fmt::format("({} arguments given)", sample.args.size() + sample.kwargs.size()),
                 "give one value per argument, with the type the model expects");
   }
@@ -150,7 +140,7 @@ c10::IValue TapRunner::run(const Sample& sample, const Sink& sink) const {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kDataset, "the model rejected the sample: " + operator_message(error.what()), "forward",
+    throw Error(ErrorCode::kDataset, "the model rejected the sample: " + operator_message(error), "forward",
                 "check shape and dtype of the inputs");
   }
   return stack.size() == 1 ? stack.front() : c10::ivalue::Tuple::create(stack);
@@ -162,9 +152,8 @@ std::vector<c10::IValue> bind_arguments(const Model& model, const Sample& sample
   try {
     model.module().get_method("forward").function().getSchema().checkAndNormalizeInputs(stack, sample.kwargs);
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::kDataset,
-                "the sample does not fit the arguments of forward: " + operator_message(error.what()), "forward",
-                "give one value per argument, with the type the model expects");
+    throw Error(ErrorCode::kDataset, "the sample does not fit the arguments of forward: " + operator_message(error),
+                "forward", "give one value per argument, with the type the model expects");
   }
   return stack;
 }

@@ -45,6 +45,7 @@ struct WeightRecord {
   /// Relative error of the layer's output on the calibration data, of plain rounding and of the result; without data
   /// the relative error of the weight, after only. Negative: not measured.
   double error_before = -1, error_after = -1;
+  std::string kernel = "";              ///< lowered form: operator that reads the codes, or why plain ones do
   double damping = 0;                   ///< GPTQ: what was added to the Hessian, relative to its mean diagonal
   std::vector<std::string> algorithms;  ///< what was applied, in order
   std::vector<std::string> remarks;     ///< what was skipped or replaced, and why

@@ -44,6 +44,7 @@ ordered_json weight_json(const WeightRecord& w) {
           {"compressed_bytes", w.compressed_bytes},
           {"error_before", w.error_before},
           {"error_after", w.error_after},
+          {"kernel", w.kernel},
           {"damping", w.damping},
           {"algorithms", w.algorithms},
           {"remarks", w.remarks}};
@@ -95,6 +96,7 @@ WeightRecord weight_from(const ordered_json& json) {
   w.compressed_bytes = json.at("compressed_bytes");
   w.error_before = number_or_nan(json.at("error_before"));
   w.error_after = number_or_nan(json.at("error_after"));
+  w.kernel = json.at("kernel");
   w.damping = number_or_nan(json.at("damping"));
   w.algorithms = json.at("algorithms").get<std::vector<std::string>>();
   w.remarks = json.at("remarks").get<std::vector<std::string>>();

@@ -19,6 +19,7 @@
 #include "flows/phase_clock.h"
 #include "graph/write_model.h"
 #include "lowering/compressed/decompression_chain.h"
+#include "lowering/compressed/fuse_decompression.h"
 #include "lowering/lowering.h"
 #include "options/option_text.h"
 #include "options/tables.h"
@@ -174,6 +175,13 @@ bool insert_weights(Compression& c, Model& model) {
   return changed;
 }
 
+void describe_kernels(Compression& c, const std::map<std::string, std::string>& kernels) {
+  for (WeightLayer& layer : c.layers) {
+    const auto found = kernels.find(layer.name);
+    if (found != kernels.end()) layer.record.kernel = found->second;
+  }
+}
+
 void finish(RewriteRunner& runner) {
   runner.run("stamp_value_names", stamp_value_names);
   runner.run("make_constants_printable", make_constants_printable);
@@ -212,6 +220,11 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   clock.start("compress");
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
+  if (c.options.form == OutputForm::kLowered) {
+    std::map<std::string, std::string> kernels;
+    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
+    describe_kernels(c, kernels);
+  }
   finish(runner);
   clock.stop();
 

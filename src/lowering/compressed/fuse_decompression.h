@@ -1,0 +1,22 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "tsquant/model.h"
+
+namespace tsquant {
+
+/// Replaces the operators that unpack compressed weights by operators of libtsquant_ops.so that read the packed codes:
+/// tsquant::linear_compressed for linear layers and products with a matrix on the right, tsquant::embedding_compressed,
+/// and in front of everything else tsquant::decompress. Freezing does not fold them back into float weights, because
+/// each takes an activation. Codes and scales keep their values and their state-dict names; rows are laid out along the
+/// summed axis.
+/// @param kernels filled: by the weight's name the operator that reads it, or why it stays with plain operators
+/// @return whether something changed
+bool fuse_decompression(Model& model, std::map<std::string, std::string>& kernels);
+
+/// Back to the plain operators, without loss.
+bool unfuse_decompression(Model& model);
+
+}  // namespace tsquant

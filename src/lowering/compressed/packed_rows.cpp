@@ -1,0 +1,101 @@
+#include "lowering/compressed/packed_rows.h"
+
+#include <ATen/ATen.h>
+
+#include "numerics/formats.h"
+#include "numerics/pack.h"
+
+namespace tsquant {
+
+namespace {
+
+bool has_codebook(Format format) { return format == Format::kCodebook4 || format == Format::kCodebook8; }
+
+/// [..] -> [rows, size]: the first axis numbers the rows.
+at::Tensor as_rows(const at::Tensor& x) { return x.dim() == 2 ? x : x.reshape({x.size(0), -1}); }
+
+Format format_named(const std::string& name) {
+  for (const FormatRow& row : formats()) {
+    if (row.info.name == name) return row.format;
+  }
+  return Format::kInt8;
+}
+
+}  // namespace
+
+c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose) {
+  const CompressedWeight weight = restore_weight(stored);
+  const QParams& q = weight.qparams;
+  const int64_t dims = weight.codes.dim(), summed = transpose ? 0 : dims - 1;
+  if (transpose && dims != 2) return c10::nullopt;
+  PackedRows rows;
+  rows.format = format_info(q.format).name;
+  at::Tensor scale, zero_point;
+  if (q.group_size > 0) {
+    const bool along_rows = at::maybe_wrap_dim(q.group_axis, dims) == summed && dims == 2;
+    if (!along_rows) return c10::nullopt;
+    rows.group_size = q.group_size;
+    scale = transpose ? q.scale.t() : q.scale;
+    zero_point = transpose ? q.zero_point.t() : q.zero_point;
+  } else {
+    const int64_t outputs = transpose ? 1 : 0;
+    if (q.per_channel && q.axis != outputs) return c10::nullopt;
+    const int64_t count = weight.codes.size(outputs);
+    scale = q.scale.reshape({-1, 1}).expand({count, 1});
+    zero_point = q.zero_point.reshape({-1, 1}).expand({count, 1});
+  }
+  const at::Tensor codes = as_rows(transpose ? weight.codes.t() : weight.codes).contiguous();
+  rows.size = codes.size(1);
+  if (q.group_size == 0) rows.group_size = rows.size;
+  const bool keeps_bytes = format_info(q.format).bits == 8;
+  rows.weight = keeps_bytes ? codes : pack(codes, q.format);
+  rows.scale = scale.to(stored.scale.scalar_type()).contiguous();
+  if (stored.zero_point.defined()) {
+    const auto bytes = zero_point.to(at::kByte).contiguous();
+    rows.zero_point = keeps_bytes ? bytes : pack(bytes, q.format);
+  }
+  if (has_codebook(q.format)) rows.codebook = at::tensor(q.codebook);
+  return rows;
+}
+
+StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype, bool transpose) {
+  CompressedWeight weight;
+  QParams& q = weight.qparams;
+  q.format = format_named(rows.format);
+  q.formula = QParamsFormula::kNncfCompression;
+  const FormatInfo& info = format_info(q.format);
+  const bool is_signed = info.integer && !rows.zero_point.defined();
+  q.dtype = is_signed ? c10::kChar : c10::kByte;
+  const bool keeps_bytes = info.bits == 8;
+  at::Tensor codes = keeps_bytes ? rows.weight : unpack(rows.weight, q.format, rows.size, q.dtype);
+  q.scale = rows.scale.to(at::kFloat).reshape({codes.size(0), -1});
+  q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
+  if (rows.zero_point.defined()) {
+    q.zero_point = (keeps_bytes ? rows.zero_point : unpack(rows.zero_point, q.format, q.scale.size(1), c10::kByte))
+                       .to(at::kLong)
+                       .reshape(q.scale.sizes());
+  }
+  if (rows.codebook.defined()) {
+    const auto levels = rows.codebook.contiguous();
+    q.codebook.assign(levels.data_ptr<float>(), levels.data_ptr<float>() + levels.numel());
+  }
+  if (q.scale.size(1) == 1) {
+    q.per_channel = true;
+    q.axis = transpose ? 1 : 0;
+    q.scale = q.scale.reshape({-1});
+    q.zero_point = q.zero_point.reshape({-1});
+  } else {
+    q.group_size = rows.group_size;
+    q.group_axis = transpose ? 0 : 1;
+    if (transpose) {
+      q.scale = q.scale.t().contiguous();
+      q.zero_point = q.zero_point.t().contiguous();
+    }
+  }
+  weight.codes = (transpose ? codes.t() : codes).reshape(shape).contiguous();
+  StoredWeight stored = store_weight(weight, shape, dtype);
+  stored.scale = stored.scale.to(rows.scale.scalar_type());
+  return stored;
+}
+
+}  // namespace tsquant

@@ -1,0 +1,145 @@
+#include <ATen/ATen.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "graph/node_lists.h"
+#include "graph/params.h"
+#include "lowering/compressed/decompression_chain.h"
+#include "lowering/compressed/fuse_decompression.h"
+#include "lowering/compressed/packed_rows.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Graph;
+using torch::jit::Node;
+using torch::jit::Value;
+
+constexpr size_t kWeight = 1, kScale = 2, kZeroPoint = 3;
+
+enum class Fused { kNone, kLinear, kEmbedding, kDecompress };
+
+Fused fused_kind(const Node* node) {
+  const std::string kind = node->kind().toQualString();
+  if (kind == "tsquant::linear_compressed") return Fused::kLinear;
+  if (kind == "tsquant::embedding_compressed") return Fused::kEmbedding;
+  return kind == "tsquant::decompress" && node->inputs().size() == 9 ? Fused::kDecompress : Fused::kNone;
+}
+
+/// One weight, its operators and what they say.
+struct FusedWeight {
+  PackedRows rows;
+  std::vector<int64_t> shape;
+  std::vector<Node*> nodes;
+};
+
+c10::IValue required(const Model& model, const Value* value) {
+  const auto constant = constant_of(model, value);
+  if (constant) return *constant;
+  throw Error(ErrorCode::kUnsupportedModel, "an argument of a compressed operator is computed by the graph",
+              value->debugName());
+}
+
+at::Tensor tensor_of(const Model& model, const Value* value) {
+  const auto parameter = param_of(model, value);
+  return parameter ? parameter->tensor : at::Tensor();
+}
+
+FusedWeight read_fused(const Model& model, Node* node) {
+  const Fused kind = fused_kind(node);
+  const size_t format = kind == Fused::kLinear ? 5 : 4;
+  FusedWeight fused;
+  PackedRows& rows = fused.rows;
+  rows.format = required(model, node->input(format)).toStringRef();
+  rows.group_size = required(model, node->input(format + 2)).toInt();
+  rows.weight = tensor_of(model, node->input(kWeight));
+  rows.scale = tensor_of(model, node->input(kScale));
+  rows.zero_point = tensor_of(model, node->input(kZeroPoint));
+  rows.codebook = tensor_of(model, node->input(kind == Fused::kDecompress ? 7 : 8));
+  const auto size = required(model, node->input(format + 1));
+  if (kind == Fused::kDecompress) {
+    fused.shape = size.toIntVector();
+    rows.size = 1;
+    for (size_t i = 1; i < fused.shape.size(); ++i) rows.size *= fused.shape[i];
+  } else {
+    rows.size = size.toInt();
+    fused.shape = {rows.weight.size(0), rows.size};
+  }
+  return fused;
+}
+
+/// The float operator with the codes where its weight will be; for tsquant::decompress its readers are the operators.
+std::vector<ParameterUse> float_uses(Node* node) {
+  Graph& graph = *node->owningGraph();
+  torch::jit::WithInsertPoint guard(node);
+  Value* codes = node->input(kWeight);
+  const Fused kind = fused_kind(node);
+  if (kind == Fused::kDecompress) {
+    std::vector<ParameterUse> uses;
+    for (const auto& use : node->output()->uses()) uses.emplace_back(use.user, use.offset);
+    node->output()->replaceAllUsesWith(codes);
+    return uses;
+  }
+  Node* layer = kind == Fused::kLinear ? graph.create(c10::aten::linear, {node->input(0), codes, node->input(4)}, 1)
+                                       : graph.create(c10::aten::embedding,
+                                                      {codes, node->input(0), graph.insertConstant(int64_t{-1}),
+                                                       graph.insertConstant(false), graph.insertConstant(false)},
+                                                      1);
+  graph.insertNode(layer)->copyMetadata(node);
+  layer->output()->copyMetadata(node->output());
+  node->output()->replaceAllUsesWith(layer->output());
+  return {{layer, kind == Fused::kLinear ? size_t{1} : size_t{0}}};
+}
+
+void remove_reader(Value* value) {
+  Node* node = value->node();
+  while (node->kind() == c10::prim::GetAttr && !node->hasUses()) {
+    Node* owner = node->input()->node();
+    forget_access(node);
+    node->destroy();
+    node = owner;
+  }
+}
+
+}  // namespace
+
+bool unfuse_decompression(Model& model) {
+  std::map<const void*, FusedWeight> weights;
+  std::vector<const void*> order;
+  for (Node* node : all_nodes(model.graph()->block())) {
+    if (fused_kind(node) == Fused::kNone) continue;
+    FusedWeight fused = read_fused(model, node);
+    const void* key = fused.rows.weight.data_ptr();
+    if (weights.emplace(key, std::move(fused)).second) order.push_back(key);
+    weights[key].nodes.push_back(node);
+  }
+  for (const void* key : order) {
+    FusedWeight& fused = weights[key];
+    const Node* first = fused.nodes.front();
+    c10::ScalarType dtype = c10::kFloat;
+    if (fused_kind(first) == Fused::kEmbedding) {
+      dtype = static_cast<c10::ScalarType>(required(model, first->input(7)).toInt());
+    }
+    std::vector<ParameterUse> uses;
+    for (Node* node : fused.nodes) {
+      for (const auto& use : float_uses(node)) uses.push_back(use);
+      const auto inputs = node->inputs().vec();
+      node->destroy();
+      for (const size_t index : {kScale, kZeroPoint, size_t{7}, size_t{8}}) {
+        if (index >= inputs.size()) continue;
+        const auto slot = slot_of(model, inputs[index]);
+        remove_reader(inputs[index]);
+        if (slot && slot->value().isTensor()) slot->owner->setAttr(slot->name, at::empty({0}));
+      }
+    }
+    NewParameters parameters(model);
+    insert_decompression(model, parameters, uses, unpack_rows(fused.rows, fused.shape, dtype, /*transpose=*/false));
+  }
+  return !order.empty();
+}
+
+}  // namespace tsquant

@@ -22,6 +22,8 @@ constexpr const char* kReadAtTop[] = {"compression",    "target_device", "accura
 constexpr const char* kTraining[] = {"/params", "/compression_lr_multiplier", "/weights/logarithm_scale",
                                      "/activations/logarithm_scale", "/initializer/batchnorm_adaptation"};
 
+constexpr const char* kAllQuantized = "all operators are quantized that ignored_scopes leaves";
+
 /// A value of the section that would change quantization.
 struct MissingOption {
   const char* pointer;
@@ -31,7 +33,7 @@ constexpr MissingOption kMissing[] = {
     {"/quantize_inputs", "a model input is quantized wherever an operator needs its codes"},
     {"/scope_overrides", "single quantizers have no options of their own: those of weights and activations hold"},
     {"/initializer/precision", "bits are not chosen for single quantizers: those of weights and activations hold"},
-    {"/target_scopes", "all operators are quantized that ignored_scopes leaves"},
+    {"/target_scopes", kAllQuantized},
     {"/weights/ignored_scopes", "operators are left in float as a whole: ignored_scopes of the section"},
     {"/weights/target_scopes", "all weights are quantized"},
     {"/activations/ignored_scopes", "operators are left in float as a whole: ignored_scopes of the section"},
@@ -52,10 +54,12 @@ const json* find_value(const json& object, const char* pointer) {
   return object.contains(place) ? &object.at(place) : nullptr;
 }
 
-/// What asks for nothing: a model input that is quantized is what happens anyway.
+/// What asks for nothing else than what happens anyway.
 bool asks_for_nothing(const std::string& pointer, const json& value) {
-  return (pointer == "/quantize_inputs" && value == true) || (value.is_structured() && value.empty()) ||
-         (pointer == "/initializer/batchnorm_adaptation" && value.value("num_bn_adaptation_samples", 1) == 0);
+  if (value.is_structured() && value.empty()) return true;
+  if (pointer == "/quantize_inputs") return value == true;
+  if (pointer == "/initializer/batchnorm_adaptation") return value.value("num_bn_adaptation_samples", 1) == 0;
+  return pointer.find("target_scopes") != std::string::npos && names_everything(value);
 }
 
 class Warnings {
@@ -110,8 +114,8 @@ class Warnings {
     if (document_.value("target_device", "") == "TRIAL") {
       warnings_.push_back("configuration: target_device TRIAL has no table of hardware: that of ANY is used");
     }
-    if (document_.contains("target_scopes"))
-      add("target_scopes", "all operators are quantized that ignored_scopes leaves");
+    const json* targets = find_value(document_, "/target_scopes");
+    if (targets && !asks_for_nothing("/target_scopes", *targets)) add("target_scopes", kAllQuantized);
     if (!document_.contains("accuracy_aware_training")) return;
     if (document_.contains("accuracy_control")) return add("accuracy_aware_training", "accuracy_control holds");
     warnings_.push_back(

@@ -61,6 +61,7 @@ class SectionReader {
     read_group("weights", options_.advanced_parameters.weights_quantization_params);
     read_scopes();
     read_ranges();
+    leave_out_overflow_fix();
     return options_;
   }
 
@@ -138,6 +139,14 @@ class SectionReader {
     }
   }
 
+  /// NNCF's training has half the range of asymmetric weights too; quantization after training refuses that, in NNCF as
+  /// here. A file that does not ask for the fix gets none then.
+  void leave_out_overflow_fix() {
+    auto& advanced = options_.advanced_parameters;
+    const bool asymmetric = advanced.weights_quantization_params.mode == QuantizationScheme::kAsymmetric;
+    if (asymmetric && !advanced.overflow_fix) advanced.overflow_fix = OverflowFix::kDisable;
+  }
+
   void read_ranges() {
     if (!given_.contains("initializer") || !given_.at("initializer").contains("range")) return;
     const json& range = given_.at("initializer").at("range");
@@ -185,11 +194,11 @@ class SectionReader {
 
 }  // namespace
 
+bool names_everything(const json& scopes) { return list_of(scopes) == std::vector<std::string>{"{re}.*"}; }
+
 bool holds_for_all_operators(const json& range) {
-  const auto scopes = [&range](const char* key) { return list_of(range.value(key, json::array())); };
-  if (!scopes("ignored_scopes").empty()) return false;
-  const std::vector<std::string> everything{"{re}.*"};
-  return !range.contains("target_scopes") || scopes("target_scopes") == everything;
+  if (!range.value("ignored_scopes", json::array()).empty()) return false;
+  return !range.contains("target_scopes") || names_everything(range.at("target_scopes"));
 }
 
 QuantizeOptions read_quantization(const json& document, int64_t batch_size, const std::string& place) {

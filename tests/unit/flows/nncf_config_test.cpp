@@ -45,6 +45,7 @@ const std::map<std::string, std::vector<std::string>>& expected_warnings() {
         others + "compression[0] (rb_sparsity), compression[2] (knowledge_distillation)"}},
       {"bits_by_hand",
        {"configuration: target_device TRIAL has no table", no_effect("compression.initializer.precision")}},
+      {"asymmetric", {}},
       {"searched_bits", {foreign + "model", no_effect("compression.initializer.precision")}},
       {"ranges",
        {"configuration: compression.initializer.range[0].type percentile is computed as mean_percentile",
@@ -113,6 +114,10 @@ TEST(NncfConfig, ValuesOfTheSamplesAreOptions) {
   EXPECT_EQ(by_hand.target_device, TargetDevice::kAny);
   EXPECT_EQ(by_hand.advanced_parameters.weights_quantization_params.mode,
             c10::optional<QuantizationScheme>(QuantizationScheme::kAsymmetric));
+
+  const auto asymmetric = config_with(R"("weights": {"mode": "asymmetric"})").quantize_options();
+  EXPECT_EQ(asymmetric.advanced_parameters.overflow_fix, c10::optional<OverflowFix>(OverflowFix::kDisable));
+  EXPECT_FALSE(config_with(R"("weights": {"bits": 8})").quantize_options().advanced_parameters.overflow_fix);
 
   const auto ranges = sample_config("ranges").quantize_options();
   EXPECT_EQ(ranges.subset_size, 5) << "the largest number; that of some operators does not count";

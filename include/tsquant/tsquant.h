@@ -11,6 +11,7 @@
 #include "tsquant/graph_view.h"
 #include "tsquant/load_quantizer.h"
 #include "tsquant/model.h"
+#include "tsquant/nncf_config.h"
 #include "tsquant/observer.h"
 #include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize.h"

@@ -33,4 +33,11 @@ std::vector<std::string> nearest(const std::string& name, const std::vector<std:
   return names;
 }
 
+std::string misspelt(const std::string& name, const std::vector<std::string>& candidates) {
+  const auto found = nearest(name, candidates, 1);
+  if (found.empty()) return "";
+  const size_t distance = edit_distance(name, found.front());
+  return distance == 1 || distance == 2 ? found.front() : "";
+}
+
 }  // namespace tsquant

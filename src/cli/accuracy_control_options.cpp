@@ -90,34 +90,41 @@ DataFile validation_data(const DataArgs& calibration, const AccuracyArgs& args) 
 }  // namespace
 
 void add_accuracy_options(CLI::App& app, AccuracyArgs& args) {
-  auto flags = add_flags(app, args.control);
+  const auto flags = add_flags(app, args.control);
   CLI::Option* limit = app.get_option("--max-drop");
   limit->default_str("");  // without the flag there is no limit
   args.max_drop = limit;
-  flags.erase(std::find(flags.begin(), flags.end(), limit));
-  flags.push_back(
-      app.add_option("--validation-data", args.data, "Data that the metric is measured on; default: --data"));
-  flags.push_back(app.add_option("--validation-labels", args.labels,
-                                 "Name of the tensor with the class numbers; default: --labels"));
-  flags.push_back(
-      app.add_option("--validation-metric", args.metric, "top1, agreement with the float model, or perplexity")
+  for (CLI::Option* flag : flags) {
+    flag->group(kAccuracyGroup);
+    if (flag != limit) flag->needs(limit);
+  }
+  const auto add = [&](CLI::Option* flag) { args.validation_flags.push_back(flag->group(kAccuracyGroup)); };
+  add(app.add_option("--validation-data", args.data, "Data that the metric is measured on; default: --data"));
+  add(app.add_option("--validation-labels", args.labels,
+                     "Name of the tensor with the class numbers; default: --labels"));
+  add(app.add_option("--validation-metric", args.metric, "top1, agreement with the float model, or perplexity")
           ->check(CLI::IsMember({"top1", "agreement", "perplexity"}))
           ->capture_default_str());
-  flags.push_back(app.add_option("--validation-batch-size", args.batch_size, "Samples per call of the model")
-                      ->check(CLI::PositiveNumber)
-                      ->capture_default_str());
-  flags.push_back(app.add_option("--validation-limit", args.limit, "Use only the first samples; 0: all")
-                      ->check(CLI::NonNegativeNumber)
-                      ->capture_default_str());
-  for (CLI::Option* flag : flags) flag->group(kAccuracyGroup)->needs(limit);
+  add(app.add_option("--validation-batch-size", args.batch_size, "Samples per call of the model")
+          ->check(CLI::PositiveNumber)
+          ->capture_default_str());
+  add(app.add_option("--validation-limit", args.limit, "Use only the first samples; 0: all")
+          ->check(CLI::NonNegativeNumber)
+          ->capture_default_str());
 }
 
-void check_max_drop(const AccuracyArgs& args) {
+void check_accuracy_options(const AccuracyArgs& args) {
+  for (const CLI::Option* flag : args.validation_flags) {
+    if (flag->count() == 0 || args.has_limit()) continue;
+    throw Error(ErrorCode::kInvalidArgument, "validation without a limit", flag->get_name(),
+                "give --max-drop, or accuracy_control in a configuration");
+  }
   const double max_drop = args.control.max_drop;
   if (!args.has_limit() || max_drop <= 1) return;
   // Perplexity is no share; an absolute drop of it may be any number.
   if (args.metric == "perplexity" && args.control.drop_type == DropType::kAbsolute) return;
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("a drop of {:g} would allow any result", max_drop), "--max-drop",
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("a drop of {:g} would allow any result", max_drop),
+              args.in_config ? "accuracy_control.max_drop" : "--max-drop",
               "give a share between 0 and 1, such as 0.01 for one percent");
 }
 

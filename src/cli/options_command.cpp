@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +11,7 @@
 #include "options/check_fields.h"
 #include "options/option_text.h"
 #include "options/tables.h"
+#include "tsquant/nncf_config.h"
 
 namespace tsquant::cli {
 
@@ -70,18 +72,49 @@ void print(const ordered_json& list) {
   flush();
 }
 
+/// What a configuration file sets, by the names of `options`.
+template <typename Struct>
+void describe_values(const Struct& object, ordered_json& values) {
+  for_each_leaf(fields<Struct>(), [&](const Field<Struct>& row) {
+    const nlohmann::json value = row.get(object);
+    if (value != row.default_value) values[row.name] = text_of(value);
+  });
+}
+
+ordered_json values_in(const NNCFConfig& config) {
+  const auto algorithms = config.algorithms();
+  ordered_json values = ordered_json::object();
+  // Sections of other algorithms alone are valid, but there is nothing to list.
+  const auto quantizes = [](const std::string& name) {
+    return name == "quantization" || name == "experimental_quantization";
+  };
+  if (std::any_of(algorithms.begin(), algorithms.end(), quantizes)) describe_values(config.quantize_options(), values);
+  if (const auto control = config.accuracy_control_options()) describe_values(*control, values);
+  return {{"algorithms", algorithms}, {"values", values}, {"warnings", config.warnings()}};
+}
+
+void print_values(const ordered_json& config) {
+  std::cout << "algorithms: " << text_of(config.at("algorithms")) << "\n";
+  TextTable table({"option", "value"});
+  for (const auto& [name, value] : config.at("values").items()) table.add({name, value});
+  std::cout << table.text();
+  for (const auto& warning : config.at("warnings")) std::cout << "warning: " << warning.get<std::string>() << "\n";
+}
+
 }  // namespace
 
 void add_options(CLI::App& app) {
-  auto path = std::make_shared<std::string>();
+  auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
   auto* command = app.add_subcommand(
       "options", "List every option of quantizing: its name in C++ and in configurations, its flag, values, default");
+  command->add_option("--config", *config, "Check this configuration, and list what it sets instead")
+      ->check(CLI::ExistingFile);
   add_json_option(*command, *path);
-  command->callback([path] {
+  command->callback([path, config] {
     check_outputs({{"--json", *path, "options"}});
-    const auto list = all_options();
+    const auto list = config->empty() ? all_options() : values_in(NNCFConfig::from_json(*config));
     if (path->empty()) {
-      print(list);
+      config->empty() ? print(list) : print_values(list);
     } else {
       write_text(*path, "options", list.dump(1));
     }

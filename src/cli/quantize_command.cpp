@@ -13,8 +13,8 @@
 #include "cli/outputs.h"
 #include "cli/quantizer_choice.h"
 #include "options/tables.h"
+#include "tsquant/nncf_config.h"
 #include "tsquant/quantize.h"
-#include "tsquant/quantize_config.h"
 
 namespace tsquant::cli {
 
@@ -60,20 +60,37 @@ std::unique_ptr<Quantizer> from_arguments(QuantizeArgs& args) {
   return make_quantizer(args.quantizer);
 }
 
-/// Whether a configuration file decides about the option, so that the command line cannot.
+/// Whether a configuration file decides about the option, so that the command line cannot. Its rules may be those of
+/// another model.
 bool is_in_config(const std::string& name, const std::string& group) {
   static const std::set<std::string> groups{kQuantizerGroup, kAlgorithmsGroup, kResultGroup};
-  return groups.count(group) > 0 && name != "skip_passes" && name != "--skip-pass";
+  return groups.count(group) > 0 && name != "skip_passes" && name != "--skip-pass" && name != "--lenient-rules";
+}
+
+/// The limit of the file, when it has one.
+void read_limit(const NNCFConfig& config, AccuracyArgs& args) {
+  if (config.get({"accuracy_control"}).isNone()) return;
+  if (args.has_limit()) {
+    throw Error(ErrorCode::kInvalidArgument, "accuracy_control in the configuration gives the limit too", "--max-drop",
+                "keep one of them");
+  }
+  args.control = *config.accuracy_control_options();
+  args.in_config = true;
 }
 
 /// The file decides about quantization; where statistics are kept and what is accepted stays with the arguments.
 std::unique_ptr<Quantizer> from_config(QuantizeArgs& args) {
-  QuantizeSetup setup = make_quantize_setup(read_quantize_config(args.config, args.data.options.batch_size));
+  const auto config = NNCFConfig::from_json(args.config);
+  QuantizeOptions options = config.quantize_options(args.data.options.batch_size);
+  options.ignored_scope.validate &= args.quantizer.openvino.ignored_scope.validate;
+  QuantizeSetup setup = make_quantize_setup(options);
   const QuantizePt2eOptions given = std::exchange(args.quantizer.options, setup.options);
   for_each_flag(fields<QuantizePt2eOptions>(), [&](const auto& row) {
     if (!is_in_config(row.name, row.flag.group)) row.set(args.quantizer.options, row.get(given));
   });
-  args.warnings = setup.warnings;
+  read_limit(config, args.accuracy);
+  args.warnings = config.warnings();
+  args.warnings.insert(args.warnings.end(), setup.warnings.begin(), setup.warnings.end());
   return std::make_unique<OpenVINOQuantizer>(setup.quantizer);
 }
 
@@ -81,6 +98,7 @@ void quantize_file(QuantizeArgs& args) {
   CaptureOptions capture;
   if (args.refuse_training) capture.training_mode = TrainingMode::kRefuse;
   const auto quantizer = args.config.empty() ? from_arguments(args) : from_config(args);
+  check_accuracy_options(args.accuracy);
   args.quantizer.options.progress = console_progress();
   Model model = Model::load(args.model, capture);
   const Dataset data =
@@ -104,7 +122,6 @@ void run(QuantizeArgs& args) {
   check_outputs({{"-o", args.output, "model"},
                  {"--json", args.json, "report"},
                  {"--stats-out", args.quantizer.options.statistics_out, "statistics"}});
-  check_max_drop(args.accuracy);
   try {
     quantize_file(args);
   } catch (const Error& error) {

@@ -120,7 +120,43 @@ TEST_F(DamagedDemo, TheOptionsOfTheSearchAreUsed) {
   EXPECT_NE(text.out.find("limit met"), std::string::npos) << text.out;
 }
 
+TEST_F(DamagedDemo, ALimitInAConfiguration) {
+  std::ofstream(path("limit.json")) << R"({"accuracy_control": {"max_drop": 0.9, "drop_type": "relative"},
+                                           "compression": {"algorithm": "quantization", "form": "reference"}})";
+  const auto with = [](const Strings& more) {
+    Strings arguments{"quantize",
+                      path("fp32.pt"),
+                      "-o",
+                      path("c.pt"),
+                      "--data",
+                      path("calibration.pt"),
+                      "--inputs",
+                      "images",
+                      "--normalize",
+                      "0.5:0.25",
+                      "--config",
+                      path("limit.json"),
+                      "--validation-data",
+                      path("validation.pt"),
+                      "--validation-labels",
+                      "labels",
+                      "--json",
+                      "-"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return testing::tsquant(arguments);
+  };
+  const auto result = with({});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(result.json().at("accuracy_control").at("limit_met"), true);
+  const auto twice = with({"--max-drop", "0.1"});
+  EXPECT_EQ(twice.code, 2);
+  EXPECT_NE(twice.err.find("accuracy_control in the configuration"), std::string::npos) << twice.err;
+}
+
 TEST_F(DamagedDemo, WrongOptionsAreUsageErrors) {
+  const auto no_limit = quantize("x.pt", {"--validation-labels", "labels"});
+  EXPECT_EQ(no_limit.code, 2);
+  EXPECT_NE(no_limit.err.find("give --max-drop"), std::string::npos) << no_limit.err;
   const auto alone = quantize("x.pt", {"--drop-type", "relative"});
   EXPECT_EQ(alone.code, 2);
   EXPECT_NE(alone.err.find("--max-drop"), std::string::npos) << alone.err;

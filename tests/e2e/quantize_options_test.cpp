@@ -386,11 +386,9 @@ TEST_F(QuantizeOptions, ConfigurationFiles) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return quantize(arguments);
   };
-  const auto result = with(R"("preset": "mixed", "form": "reference", "initializer": {"range": {"num_init_samples": 8}},
-                              "ignored_scopes": "{re}block"})" +
-                           std::string(R"(, "target_device": "CPU", "x": {)"));
-  EXPECT_EQ(result.code, 2) << "an unknown key at the top";
-  EXPECT_NE(result.err.find("unknown key \"x\""), std::string::npos) << result.err;
+  const auto result = with(R"("preset": "mixed"}, "target_devise": {"x": 1)");
+  EXPECT_EQ(result.code, 2) << "a misspelt key at the top";
+  EXPECT_NE(result.err.find("the nearest is \"target_device\""), std::string::npos) << result.err;
   const auto good = with(
       R"("preset": "mixed", "form": "reference", "initializer": {"range": {"num_init_samples": 8}},
          "ignored_scopes": "{re}block")",
@@ -404,6 +402,13 @@ TEST_F(QuantizeOptions, ConfigurationFiles) {
   const auto written = good.json();
   for (const auto& node : written.at("nodes")) ignored += node.at("code") == "ignored";
   EXPECT_GT(ignored, 0);
+  const auto unmatched = with(R"("ignored_scopes": ["{re}nowhere"]}, "epochs": {"x": 1)");
+  EXPECT_EQ(unmatched.code, 2);
+  const auto lenient = with(R"("ignored_scopes": ["{re}nowhere"]}, "epochs": {"x": 1)", {"--lenient-rules"});
+  ASSERT_EQ(lenient.code, 0) << lenient.err;
+  EXPECT_NE(lenient.json().at("warnings").dump().find("have no effect: epochs"), std::string::npos);
+  const auto listed = testing::tsquant({"options", "--config", config, "--json", "-"});
+  EXPECT_EQ(listed.json().at("values").at("ignored_scope.patterns"), ".*(?:nowhere)");
   const auto deprecated = with(R"("advanced_parameters": {"smooth_quant_alpha": 0.5})");
   EXPECT_NE(deprecated.json().at("warnings").dump().find("deprecated"), std::string::npos);
   const auto wrong = with(R"("weights": {"bits": 9})");

@@ -22,13 +22,13 @@ using Levels = std::vector<float>;
 
 Levels start_levels(const AdaptiveCodebookParameters& p, const Levels& codebook) {
   const bool known = p.value_type == Format::kF8E4M3 || p.value_type == Format::kF8E5M2;
-  if (!known || p.num_elements < 2 || p.num_elements > 256) {
+  if (!known || p.num_elements < 2 || p.num_elements > 16) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("a codebook of {} levels of type {}", p.num_elements, to_string(p.value_type)),
-                "adaptive_codebook_params", "give 2 to 256 levels of type f8e4m3 or f8e5m2");
+                "adaptive_codebook_params", "give 2 to 16 levels of type f8e4m3 or f8e5m2");
   }
   if (codebook.empty()) return Levels(std::begin(kCb4Levels), std::end(kCb4Levels));
-  check_codebook(codebook, 8);
+  check_codebook(codebook, 4);
   if (static_cast<int64_t>(codebook.size()) != p.num_elements) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("num_elements is {}, but the codebook has {} levels", p.num_elements, codebook.size()),

@@ -21,6 +21,7 @@ struct AwqScale {
 ///
 /// With samples: the groups that hold the channels with the largest inputs s get c = clip(s, its 0.1-quantile, 100)^a,
 /// with the exponent a on a grid that makes mean |Q(W c) (X / c) - W X| of the group smallest; all others keep 1.
+/// Groups are judged one by one and by magnitudes, so that the squared error of the whole layer may still grow.
 /// Without samples, or with prefer_data_aware_scaling off: c = 1 / mean |W| over outputs.
 /// @param weight of a linear layer, [out_features, in_features] or the other way round
 /// @param spec as for round_to_nearest, with groups along the inputs or one scale per output

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 #include <vector>
 
 #include "compression/group_scale_estimator.h"
@@ -43,15 +44,19 @@ struct InverseFactor {
   double damp_percent;
 };
 
-InverseFactor factor_of_inverse(const at::Tensor& hessian, double damp_percent) {
-  const auto mean = hessian.diagonal().mean();
+/// @param dead channels whose row of the Hessian is 0: they get a 1 on the diagonal
+InverseFactor factor_of_inverse(const at::Tensor& hessian, const at::Tensor& dead, double damp_percent) {
+  const auto diagonal = hessian.diagonal() + dead.to(at::kDouble);
+  at::Tensor failed;
   for (int attempt = 0; attempt < kDampings; ++attempt, damp_percent *= 10) {
-    auto damped = hessian.clone();
-    damped.diagonal().add_(mean * damp_percent);
-    const auto lower = at::linalg_cholesky_ex(damped);
-    if (std::get<1>(lower).item<int64_t>() != 0) continue;
-    const auto upper = at::linalg_cholesky_ex(at::cholesky_inverse(std::get<0>(lower)), /*upper=*/true);
-    if (std::get<1>(upper).item<int64_t>() == 0) return {std::get<0>(upper).contiguous(), damp_percent};
+    auto matrix = hessian.clone();
+    matrix.diagonal().copy_(diagonal + diagonal.mean() * damp_percent);
+    // Matrices are large: what has been used makes room.
+    std::tie(matrix, failed) = at::linalg_cholesky_ex(matrix);
+    if (failed.item<int64_t>() != 0) continue;
+    matrix = at::cholesky_inverse(matrix);
+    std::tie(matrix, failed) = at::linalg_cholesky_ex(matrix, /*upper=*/true);
+    if (failed.item<int64_t>() == 0) return {matrix.contiguous(), damp_percent};
   }
   throw Error(ErrorCode::kCalibration, "no damping makes the Hessian of a layer positive definite", "gptq",
               "check the calibration data, or do without gptq for this layer");
@@ -194,12 +199,12 @@ GptqWeight run_gptq(const LayerMatrix& matrix, const at::Tensor& given_hessian,
   GptqWeight result;
   const double total = output_energy(matrix.weight(), hessian);
   const auto error_now = [&] {
-    return relative_error(output_energy(decompress(compressed) - matrix.weight(), hessian), total);
+    return relative_error(output_energy(decompress(compressed).to(at::kDouble) - matrix.weight(), hessian), total);
   };
   result.error.before = error_now();
 
   const auto dead = hessian.diagonal() == 0;
-  const InverseFactor factor = factor_of_inverse(hessian + at::diag(dead.to(at::kDouble)), parameters.damp_percent);
+  const InverseFactor factor = factor_of_inverse(hessian, dead, parameters.damp_percent);
   result.damp_percent = factor.damp_percent;
   const GroupCodec codec(compressed.qparams);
   GroupParameters group_parameters(matrix, compressed.qparams, codec);
@@ -227,7 +232,7 @@ GptqWeight gptq_with_scale_estimation(const at::Tensor& weight, const Quantizati
                                       const LayerSamples& samples, const AdvancedGPTQParameters& parameters,
                                       const AdvancedScaleEstimationParameters& estimation) {
   const LayerMatrix matrix(weight, spec, "gptq");
-  matrix.check_channels(samples.channels());
+  matrix.check_channels(samples.magnitudes().numel());
   auto estimated = run_gptq(matrix, hessian, parameters, &samples, estimation);
   const FormatInfo& info = format_info(spec.format);
   if (info.integer && info.bits == 4) return estimated;

@@ -49,6 +49,12 @@ float GroupCodec::storable(float scale) const {
   return scale;
 }
 
+float GroupCodec::other_storable(float scale) const {
+  const float nearest = storable(scale);
+  if (scale_format_ != ScaleFormat::kPowerOfTwo) return nearest;
+  return storable(nearest > scale ? nearest / 2 : nearest * 2);
+}
+
 bool GroupCodec::usable(float scale) const { return std::isfinite(scale) && (signed_scales_ ? scale != 0 : scale > 0); }
 
 at::Tensor whole_scales(const QParams& q) {

@@ -21,8 +21,10 @@ class GroupCodec {
   void encode_each(const float* w, int64_t count, const float* scales, const int64_t* zero_points, uint8_t* codes,
                    float* levels) const;
 
-  /// The scale nearest to `scale` that the format can store, the tensor's own factor included.
+  /// The scale nearest to `scale`, a usable one, that the format can store, the tensor's own factor included.
   float storable(float scale) const;
+  /// Where scales are powers of two, the next one on the other side of `scale`; elsewhere the same as `storable`.
+  float other_storable(float scale) const;
   /// Whether values can be divided by it: not 0, finite, and positive unless codes are symmetric integers.
   bool usable(float scale) const;
 

@@ -82,17 +82,23 @@ float GroupScaleEstimator::propose(const Trial& trial) const {
     const double level = std::fabs(trial.levels[j]);
     scale += std::fabs(trial.w[j]) / (level == 0 ? kZeroLevel : level) * trial.importance[j];
   }
-  return codec_.storable(static_cast<float>(scale) * trial.sign);
+  return static_cast<float>(scale) * trial.sign;
 }
 
-void GroupScaleEstimator::try_proposal(Trial& trial) const {
-  const float scale = propose(trial);
-  if (!codec_.usable(scale)) return;
+void GroupScaleEstimator::try_scale(Trial& trial, float scale) const {
   encode(trial, scale);
   const double error = error_of(trial, scale);
   if (error > trial.best_error) return;
   trial.best_error = error;
   trial.best_scale = scale;
+}
+
+void GroupScaleEstimator::try_proposal(Trial& trial) const {
+  const float scale = propose(trial);
+  if (!codec_.usable(scale)) return;
+  const float nearest = codec_.storable(scale), other = codec_.other_storable(scale);
+  try_scale(trial, nearest);
+  if (other != nearest) try_scale(trial, other);
 }
 
 float GroupScaleEstimator::estimate(const float* w, float scale, int64_t zero_point) const {

@@ -13,6 +13,7 @@ namespace tsquant {
 /// A scale is proposed from codes: the mean of |w / level|, weighted by the largest input of each channel; channels
 /// whose first code is 0 have no weight. Codes come from the best scale so far, several times, and then from a grid of
 /// smaller scales; the best proposal wins, a later one of equal error.
+/// Where scales are powers of two, those on both sides of a proposal are tried.
 class GroupScaleEstimator {
  public:
   /// @param inputs X of the channels of the group, float32 [channels, samples]
@@ -31,6 +32,7 @@ class GroupScaleEstimator {
   double error_of(Trial& trial, float scale) const;
   void encode(Trial& trial, float scale) const;
   float propose(const Trial& trial) const;
+  void try_scale(Trial& trial, float scale) const;
   void try_proposal(Trial& trial) const;
 
   const GroupCodec& codec_;

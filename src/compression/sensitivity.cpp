@@ -17,6 +17,35 @@ namespace {
 
 constexpr double kErrorEps = std::numeric_limits<float>::epsilon();
 
+/// What one sample is reduced to, in a fixed order of additions, whatever the number of threads.
+struct SampleNumbers {
+  double square = 0;            ///< sum of all squares
+  double variance = 0;          ///< sum over items and channels of the variance over rows
+  double largest_variance = 0;  ///< the largest of these
+  double magnitude = 0;         ///< sum over items and channels of the largest magnitude
+
+  void add_item(const float* x, int64_t rows, int64_t channels) {
+    std::vector<double> mean(channels), largest(channels), deviation(channels);
+    const auto count = static_cast<double>(rows);
+    for (int64_t i = 0; i < rows * channels; i += channels) {
+      for (int64_t c = 0; c < channels; ++c) {
+        const double value = x[i + c];
+        mean[c] += value / count;
+        largest[c] = std::max(largest[c], std::fabs(value));
+        square += value * value;
+      }
+    }
+    for (int64_t i = 0; i < rows * channels; i += channels) {
+      for (int64_t c = 0; c < channels; ++c) deviation[c] += (x[i + c] - mean[c]) * (x[i + c] - mean[c]) / count;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      variance += deviation[c];
+      largest_variance = std::max(largest_variance, deviation[c]);
+      magnitude += largest[c];
+    }
+  }
+};
+
 /// Difference that 8-bit codes make, float64, one row per output channel.
 at::Tensor int8_difference(const at::Tensor& weight, int64_t ch_axis) {
   QuantizationSpec spec;
@@ -38,18 +67,22 @@ void InputStatistics::add(const at::Tensor& inputs) {
                 "", "use the metric weight_quantization_error");
   }
   if (inputs.numel() == 0) return;
-  const auto x = inputs.detach().to(at::kDouble);
-  const auto variance = at::var(x, {-2}, /*unbiased=*/false);
-  const double square = x.square().sum().item<double>();
-  if (!std::isfinite(square)) {
+  const int64_t rows = inputs.size(-2), channels = inputs.size(-1), items = inputs.numel() / (rows * channels);
+  const auto x = inputs.detach().to(at::kFloat).contiguous();
+  SampleNumbers sum;
+  for (int64_t item = 0; item < items; ++item) {
+    sum.add_item(x.data_ptr<float>() + item * rows * channels, rows, channels);
+  }
+  if (!std::isfinite(sum.square)) {
     throw Error(ErrorCode::kCalibration, "the inputs of a layer have NaN or infinite values", "",
                 "check the calibration data and the model's outputs for them");
   }
+  const auto count = static_cast<double>(items * channels);
   ++samples;
-  hessian_trace = (hessian_trace + square) / static_cast<double>(x.numel());
-  mean_variance += variance.mean().item<double>();
-  max_variance += variance.max().item<double>();
-  mean_magnitude += x.abs().amax({-2}).mean().item<double>();
+  hessian_trace = (hessian_trace + sum.square) / static_cast<double>(x.numel());
+  mean_variance += sum.variance / count;
+  max_variance += sum.largest_variance;
+  mean_magnitude += sum.magnitude / count;
 }
 
 double InputStatistics::factor(SensitivityMetric metric) const {

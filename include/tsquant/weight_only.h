@@ -25,13 +25,12 @@
 /// ```
 namespace tsquant {
 
-// ---- Weights
-// ---------------------------------------------------------------------------------------------------------
+// ---- Weights ----
 //
-// A weight is a matrix [out_features, in_features] of float32, float64, bfloat16 or float16, not empty. Each row, or
-// each group of columns in a row, has a scale s and, with the scheme "asym", a zero point z; the value of a code q is
-// (q - z) s. The functions that quantize edit the tensor that they are given, views too, and return it. Codes are whole
-// numbers in the dtype of the weight. Rounding is to nearest, half to even.
+// A weight is a matrix [out_features, in_features] of float32, float64, bfloat16 or float16 on the CPU, not empty. Each
+// row, or each group of columns in a row, has a scale s and, with the scheme "asym", a zero point z; the value of a
+// code q is (q - z) s. The functions that quantize edit the tensor that they are given, views too, and return it. Codes
+// are whole numbers in the dtype of the weight. Rounding is to nearest, half to even.
 //
 // Errors are Error(kInvalidArgument). bits is 1 to 8 for integers; levels of 4 bits do not look at it. `quantile` is
 // above 0 and scales the range, values outside become the outermost code. NaN and infinite weights make NaN.
@@ -76,10 +75,8 @@ QuantizedWeight qdq_weight_asym(const at::Tensor& weight, int64_t bits = 4, doub
                                 bool return_int = false, bool double_quant = false);
 
 /// Rounds each row to integers -2^(bits - 1) to 2^(bits - 1) - 1 (1 bit: 0 and 1): s = max|w| / (2^(bits - 1) - 1), 1
-/// for max|w| in rows of zeros. s has the dtype of the weight; float16 computes in float32, s included (upstream
-/// raises).
-/// @param full_range s = max|w| / 2^(bits - 1), negative where max > -min, so that the larger side meets the lowest
-/// code
+/// for max|w| in rows of zeros. s has the dtype of the weight; float16 computes in float32, s too (upstream raises).
+/// @param full_range s = max|w| / 2^(bits - 1), negative where max > -min: the larger side meets the lowest code
 /// @param return_int, double_quant codes and scale instead of values
 QuantizedWeight qdq_weight_sym(const at::Tensor& weight, int64_t bits = 4, double quantile = 1, bool return_int = false,
                                bool full_range = false, bool double_quant = false);
@@ -130,8 +127,7 @@ at::Tensor quant_weight_w_scale(const at::Tensor& weight, const at::Tensor& scal
                                 const c10::optional<at::Tensor>& zp = c10::nullopt, int64_t group_size = -1,
                                 const std::string& dtype = "int");
 
-// ---- Modules
-// ---------------------------------------------------------------------------------------------------------
+// ---- Modules ----
 //
 // A module of TorchScript cannot be edited as in Python: its types and code are shared and compiled. Functions that
 // change `model` make the handle hold a copy, which shares the tensors, and leave other handles of the module alone.
@@ -224,8 +220,7 @@ std::vector<ModuleValues> get_module_input_output(const torch::jit::Module& mode
                                                   const ValueFunction& input_func = {},
                                                   const ValueFunction& output_func = {}, bool strict = true);
 
-// ---- Which layers can take a factor from others
-// --------------------------------------------------------------------------
+// ---- Which layers can take a factor from others ----
 
 /// The node that makes input 0 of a node, or all its inputs. Nothing is set for a node without inputs.
 struct NodeParents {

@@ -11,6 +11,9 @@ namespace tsquant {
 
 void check_matrix(const at::Tensor& weight, const std::string& place) {
   if (!weight.defined()) throw Error(ErrorCode::kInvalidArgument, "the tensor is undefined", place);
+  if (!weight.device().is_cpu()) {
+    throw Error(ErrorCode::kInvalidArgument, "the tensor is on " + weight.device().str(), place, "move it to the CPU");
+  }
   if (weight.dim() != 2 || weight.numel() == 0 || !weight.is_floating_point() || weight.layout() != at::kStrided) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("a weight is a dense matrix of floating-point numbers, but this is {} {}",

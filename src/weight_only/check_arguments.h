@@ -7,7 +7,7 @@
 namespace tsquant {
 
 /// @param place the argument, for messages
-/// @throws Error kInvalidArgument unless the tensor is a matrix of floating-point numbers, not empty
+/// @throws Error kInvalidArgument unless the tensor is a matrix of floating-point numbers on the CPU, not empty
 void check_matrix(const at::Tensor& weight, const std::string& place);
 /// @throws Error kInvalidArgument unless the number is finite and above 0
 void check_quantile(double quantile);

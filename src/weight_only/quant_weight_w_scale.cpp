@@ -38,7 +38,7 @@ at::Tensor quant_weight_w_scale(const at::Tensor& weight, const at::Tensor& scal
   const int64_t groups = (weight.size(1) + size - 1) / size;
   const auto spread = [&](const at::Tensor& parameters, const char* place) {
     check_parameters(parameters, weight, groups, place);
-    return by_column(parameters.to(weight.device()), weight, size);
+    return by_column(parameters, weight, size);
   };
   const auto scales = spread(scale, "scale");
   if (float_mapping().count(dtype) > 0) {

@@ -46,6 +46,21 @@ TEST(Quantize4bit, ValuesAreLevelsTimesScale) {
   }
 }
 
+/// A value on a middle, both rounded to the dtype, becomes the lower level, whichever way the rounding went.
+TEST(Quantize4bit, MiddlesHaveTheDtypeOfTheTensor) {
+  for (const auto& [name, levels] : float_mapping()) {
+    for (size_t i = 1; i < levels.size(); ++i) {
+      const double middle = (levels[i - 1] + levels[i]) / 2;
+      for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+        const auto row = at::tensor({middle, levels.back()}, at::kDouble).to(dtype).reshape({1, 2});
+        const auto kept = quantize_4bit(row, 1, name, false, at::ones({1, 1}, dtype), /*double_quant=*/true).tensor;
+        const auto expected = at::tensor({levels[i - 1], levels.back()}, at::kDouble).to(dtype).reshape({1, 2});
+        EXPECT_TRUE(equal_numbers(kept, expected)) << name << " " << i << " " << dtype;
+      }
+    }
+  }
+}
+
 TEST(Quantize4bit, TakesAScale) {
   const auto weight = random_weight(4, 16);
   const auto scale = at::full({4, 1}, 0.5F);
@@ -151,6 +166,7 @@ TEST(QuantTensor, RefusesWhatItCannotDo) {
   const auto weight = random_weight(2, 8), before = weight.clone();
   EXPECT_EQ(place([] { quant_tensor(at::Tensor()); }), "weight");
   EXPECT_EQ(place([] { quant_tensor(at::ones({2, 3, 4})); }), "weight");
+  EXPECT_EQ(place([] { quantize_4bit(at::empty({2, 3}, at::kMeta)); }), "tensor");
   EXPECT_EQ(place([] { quant_tensor(at::ones({2, 3}, at::kLong)); }), "weight");
   EXPECT_EQ(place([] { quant_tensor(at::ones({2, 0})); }), "weight");
   EXPECT_EQ(place([&] { quant_tensor(weight, 9); }), "bits");

@@ -53,7 +53,8 @@ LayerwiseRun::LayerwiseRun(const Model& model, const std::vector<Node*>& layers)
     nodes_.push_back(node);
   }
   dying_.resize(nodes_.size());
-  for (const Value* input : model.graph()->inputs()) note_last_use(input, 0);
+  // Every part reads attributes anew, so self lives as long as the samples.
+  for (const Value* input : model.graph()->inputs().slice(1)) note_last_use(input, 0);
   for (size_t i = 0; i < nodes_.size(); ++i) {
     for (const Value* output : nodes_[i]->outputs()) note_last_use(output, i);
   }

@@ -79,6 +79,8 @@ bool read_directive(const std::string& line, IrCase& result) {
     result.points.push_back(value);
   } else if (directive(line, "NO_FOLD", value)) {
     result.fold = false;
+  } else if (directive(line, "COMPRESS", value)) {
+    result.compress = value;
   } else if (directive(line, "ENGINE", value)) {
     result.engine = value;
   } else if (directive(line, "KEEP", value)) {

@@ -21,6 +21,7 @@ namespace tsquant::testing {
 /// # POINT: /conv2d/0 1 qint8 axis 0         of a weight, one scale per channel, from its values
 /// # POINT: /relu/0 out quint8 0.125 0 levels 0 127
 /// # POINT: /relu/0 out quint8 scales 0.5 0.25   of an activation, one scale per channel
+/// # COMPRESS: int4_sym 4           mode and group size of weights that are compressed
 /// # NO_FOLD                         weights stay float, followed by quantize and dequantize
 /// # ENGINE: onednn                  of lowering; default tsquant
 /// # KEEP: /add/0                    lowering must leave this operator alone
@@ -35,6 +36,7 @@ namespace tsquant::testing {
 struct IrCase {
   std::string text, rewrite, ir, engine = "tsquant";
   std::vector<std::string> after, kept;
+  std::string compress;  ///< mode and group size
   bool unchanged = false, fails_before = false, fold = true;
   double within = -1;  ///< -1: relative to the largest value
   std::vector<std::pair<std::string, std::vector<int64_t>>> params;

@@ -6,14 +6,20 @@
 #include "algorithms/channel_alignment.h"
 #include "algorithms/fast_bias_correction.h"
 #include "algorithms/smooth_quant.h"
+#include "compression/round_to_nearest.h"
 #include "evaluation/compare.h"
+#include "flows/compression/apply_awq.h"
+#include "flows/compression/compress_layer.h"
 #include "flows/float_biases.h"
 #include "flows/strip_rewrites.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "lowering/compressed/decompression_chain.h"
+#include "lowering/compressed/fuse_decompression.h"
 #include "lowering/engines/cost_model.h"
 #include "lowering/lowering.h"
+#include "options/words.h"
 #include "quantizers/transform_model.h"
 
 namespace tsquant::testing {
@@ -60,6 +66,24 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"align_channels", [&] { return !align_channels(model_, data_of(sample_), {}).pairs.empty(); }},
                {"correct_biases", [&] { return correct_biases(); }},
                {"restore_biases", [&] { return restore_biases(); }},
+               {"compress_weights", [&] { return compress(); }},
+               {"scale_channels",
+                [&] {
+                  return with_layers([&](auto& layers, const auto& view, const auto& options) {
+                    return apply_awq(model_, view, layers, options);
+                  });
+                }},
+               {"round_layer_by_layer",
+                [&] {
+                  return with_layers([&](auto& layers, const auto&, const auto& options) {
+                    return round_layers(model_, layers, options);
+                  });
+                }},
+               {"fuse_decompression",
+                [&] {
+                  std::map<std::string, std::string> kernels;
+                  return fuse_decompression(model_, kernels);
+                }},
                {"leave_in_float", [&] { return leave_in_float(); }},
                {"unpack_float_weights", [&] { return unpack_float_weights(context()); }}};
 #define TSQUANT_LOWERING_STEP(name, ...) rewrites_[#name] = [&] { return name(context()); };
@@ -132,6 +156,33 @@ bool IrRoad::leave_in_float() {
     islands.quantizers[numbers.at(node->output())] = "float is faster";
   }
   return tsquant::leave_in_float(model_, islands);
+}
+
+bool IrRoad::with_layers(
+    const std::function<bool(std::vector<WeightLayer>&, const GraphView&, const CompressPt2eOptions&)>& work) {
+  const size_t space = ir_case_.compress.find(' ');
+  OpenVINOQuantizerOptions what;
+  what.weights_only.emplace();
+  what.weights_only->mode = *find_word(tsquant::words<CompressWeightsMode>(), ir_case_.compress.substr(0, space));
+  if (space != std::string::npos) what.weights_only->group_size = std::stoll(ir_case_.compress.substr(space));
+  what.weights_only->all_layers = what.weights_only->group_size.has_value();
+  const GraphView view(model_, record_shapes(model_, sample_));
+  const Annotations annotations = OpenVINOQuantizer(what).annotate(view);
+  auto layers = find_weight_layers(model_, view, annotations);
+  CompressPt2eOptions options;
+  options.dataset = data_of(sample_);
+  return work(layers, view, options);
+}
+
+bool IrRoad::compress() {
+  return with_layers([&](std::vector<WeightLayer>& layers, const GraphView&, const CompressPt2eOptions&) {
+    NewParameters parameters(model_);
+    for (const auto& layer : layers) {
+      insert_decompression(model_, parameters, layer.uses,
+                           store_weight(round_to_nearest(layer.weight, layer.spec), layer.weight.sizes(), at::kFloat));
+    }
+    return !layers.empty();
+  });
 }
 
 bool IrRoad::lower_to_engine() {

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "flows/compression/weight_layers.h"
 #include "ir_case.h"
 #include "lowering/engines/lowering_context.h"
 #include "passes/rewrite_runner.h"
+#include "tsquant/compress_pt2e.h"
 
 namespace tsquant::testing {
 
@@ -28,6 +31,10 @@ class IrRoad {
   bool restore_biases();
   bool leave_in_float();
   bool lower_to_engine();
+  /// Annotates the weights as the case says and gives them to `work`.
+  bool with_layers(const std::function<bool(std::vector<WeightLayer>& layers, const GraphView& view,
+                                            const CompressPt2eOptions& options)>& work);
+  bool compress();
   LoweringContext& context();
   KeptValues kept_values() const;
 

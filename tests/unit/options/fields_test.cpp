@@ -63,6 +63,17 @@ TEST(Fields, EveryFieldOfTheHeadersHasARow) {
   expect_rows<RangeEstimatorParameters>("range_estimator.h", "RangeEstimatorParameters");
   expect_rows<StatisticsCollectorParameters>("range_estimator.h", "StatisticsCollectorParameters");
   expect_rows<AccuracyControlOptions>("quantize_with_accuracy_control.h", "AccuracyControlOptions");
+  expect_rows<WeightsOnlyOptions>("openvino_quantizer.h", "WeightsOnlyOptions");
+  expect_rows<CompressPt2eOptions>("compress_pt2e.h", "CompressPt2eOptions", {"dataset", "do_copy", "progress"});
+  expect_rows<CompressWeightsOptions>("compress_weights.h", "CompressWeightsOptions",
+                                      {"dataset", "do_copy", "progress"});
+  const std::string compression = "compression_parameters.h";
+  expect_rows<AdvancedAWQParameters>(compression, "AdvancedAWQParameters");
+  expect_rows<AdvancedScaleEstimationParameters>(compression, "AdvancedScaleEstimationParameters");
+  expect_rows<AdvancedGPTQParameters>(compression, "AdvancedGPTQParameters");
+  expect_rows<AdvancedLoraCorrectionParameters>(compression, "AdvancedLoraCorrectionParameters");
+  expect_rows<AdaptiveCodebookParameters>(compression, "AdaptiveCodebookParameters");
+  expect_rows<AdvancedCompressionParameters>(compression, "AdvancedCompressionParameters");
   expect_rows<AdvancedAccuracyRestorerParameters>("accuracy_restorer_parameters.h",
                                                   "AdvancedAccuracyRestorerParameters", {"ranking_fn"});
 }
@@ -108,12 +119,17 @@ TEST(Fields, ValuesGoThroughJsonAndReachTheirFieldAlone) {
   expect_round_trips<OpenVINOQuantizerOptions>();
   expect_round_trips<AccuracyControlOptions>();
   expect_round_trips<QuantizeOptions>();
+  expect_round_trips<WeightsOnlyOptions>();
+  expect_round_trips<CompressPt2eOptions>();
+  expect_round_trips<CompressWeightsOptions>();
 }
 
 TEST(Fields, EveryOptionOfQuantizingIsOnTheCommandLine) {
+  // What `tsquant compress` says with flags of its own, and what only programs can give.
+  static const Names elsewhere{"weights_only", "advanced_parameters.backend_params"};
   const auto expect = [](const auto& rows, auto&& self) -> void {
     for (const auto& row : rows) {
-      if (!row.flag.name.empty()) continue;
+      if (!row.flag.name.empty() || elsewhere.count(row.name) > 0) continue;
       EXPECT_FALSE(row.parts.empty()) << row.name << " has no flag";
       self(row.parts, self);
     }
@@ -121,6 +137,7 @@ TEST(Fields, EveryOptionOfQuantizingIsOnTheCommandLine) {
   expect(fields<QuantizePt2eOptions>(), expect);
   expect(fields<OpenVINOQuantizerOptions>(), expect);
   expect(fields<AccuracyControlOptions>(), expect);
+  expect(fields<CompressWeightsOptions>(), expect);
 }
 
 TEST(Fields, FlagsHaveNamesOfTheirOwn) {

@@ -38,6 +38,12 @@ struct CompressPt2eOptions {
   AdvancedCompressionParameters advanced_parameters = {};
 
   CompressionQuality quality = CompressionQuality::kNncf;
+  /// Bytes of the result's tensors as a share of those of the float model, above 0 and at most 1: each ratio-defining
+  /// weight gets 2, 3, 4 or 8 bits so that the sum of relative errors of layers is smallest. For modes of integers with
+  /// fewer than 8 bits, in the place of `ratio`; group size and zero points are those of the mode.
+  c10::optional<double> target_size = c10::nullopt;
+  /// The same for the mean number of bits that a value of a ratio-defining weight takes, scales included.
+  c10::optional<double> target_bits_per_weight = c10::nullopt;
   /// kReference: plain operators that unpack codes, for LibTorch and Python without a library and for OpenVINO's
   /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes.
   OutputForm form = OutputForm::kReference;

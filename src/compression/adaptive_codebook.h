@@ -20,7 +20,7 @@ struct AdaptiveCodebook {
   /// Ascending; less than num_elements where rounding made some equal. As the codebook of a QuantizationSpec with
   /// `codebook_format(levels.size())` it is ready for round_to_nearest.
   std::vector<float> levels;
-  std::vector<LayerError> errors;  ///< of each layer on all samples; before: with the codebook to start from
+  std::vector<OutputError> errors;  ///< of each layer on all samples; before: with the codebook to start from
 };
 
 /// One codebook for some layers. Weights, divided by the scale of their group, are clustered by k-means, weighted by

@@ -115,7 +115,7 @@ AwqScale awq_scale(const at::Tensor& weight, const QuantizationSpec& spec, const
   const double before = error_by_inputs(matrix.weight(), plain_values(matrix, {}), inputs);
   const double after =
       result.scale.defined() ? error_by_inputs(matrix.weight(), plain_values(matrix, result.scale), inputs) : before;
-  result.error = LayerError{before, after};
+  result.error = OutputError{before, after};
   return result;
 }
 

@@ -13,7 +13,7 @@ namespace tsquant {
 struct AwqScale {
   at::Tensor scale;  ///< float32 [in_features]; undefined: no scale is better than none
   /// On the samples used, of the weight compressed by round_to_nearest: before without the scale. None without samples.
-  c10::optional<LayerError> error;
+  c10::optional<OutputError> error;
 };
 
 /// Scales of input channels that make compressing the weight harmless. Source: AWQ (arXiv:2306.00978) as in nncf

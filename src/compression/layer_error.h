@@ -6,7 +6,7 @@ namespace tsquant {
 
 /// How far a layer with quantized weights is from the float one, before and after an algorithm: the squared error of
 /// its outputs relative to their square, on the data that the algorithm was given.
-struct LayerError {
+struct OutputError {
   double before = 0;  ///< with plain rounding, or with what the algorithm was given to improve
   double after = 0;
 };

@@ -15,7 +15,7 @@ struct LoraAdapters {
   at::Tensor b;  ///< float32 [out_features, rank]
   /// With use_int8_adapters what `a` and `b` are the values of.
   c10::optional<CompressedWeight> a_codes, b_codes;
-  LayerError error;  ///< on the samples used; before: without the correction
+  OutputError error;  ///< on the samples used; before: without the correction
 };
 
 /// Adapters whose product is close to what compression has taken from the weight, on the samples and, with

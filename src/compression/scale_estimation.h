@@ -10,7 +10,7 @@ namespace tsquant {
 /// A weight that was compressed with a look at the layer's inputs.
 struct EstimatedWeight {
   CompressedWeight weight;
-  LayerError error;  ///< on the samples used; before: round_to_nearest
+  OutputError error;  ///< on the samples used; before: round_to_nearest
 };
 
 /// Scales that make the error of the layer's outputs small, group by group, with the zero points of round_to_nearest.

@@ -15,6 +15,15 @@ nlohmann::json levels_from_text(const std::string& text) {
               "write LEVEL,LEVEL,...");
 }
 
+/// "0.3" or "30%" of the command line.
+nlohmann::json share_from_text(const std::string& text) {
+  const bool percent = !text.empty() && text.back() == '%';
+  const auto json = nlohmann::json::parse(percent ? text.substr(0, text.size() - 1) : text, nullptr, false);
+  if (json.is_number()) return json.get<double>() / (percent ? 100 : 1);
+  throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no share", text), "--target-size",
+              "write 0.3 or 30%");
+}
+
 Flag of_algorithm(const char* name) { return {name, kAlgorithmsGroup}; }
 Flag of_precision(const char* name) { return {name, kPrecisionGroup}; }
 Flag on_switch(const char* name) { return {name, kAlgorithmsGroup, "", {}, true}; }
@@ -57,6 +66,22 @@ Fields<O> common_rows() {
       option(&O::quality, "quality", "Algorithms: as NNCF, or the best of this library")
           .on_flag(of_algorithm("--quality"))
           .recorded(),
+      option(&O::target_size, "target_size", "Bits of each weight so that the result has this share of the float size")
+          .above(0)
+          .at_most(1)
+          .on_flag({"--target-size",
+                    kPrecisionGroup,
+                    "Bits of each weight so that the result has this share of the float size: 0.3 or 30%",
+                    {},
+                    nullptr,
+                    share_from_text})
+          .recorded("none"),
+      option(&O::target_bits_per_weight, "target_bits_per_weight",
+             "Bits of each weight so that a value takes so many on average, scales included")
+          .above(0)
+          .at_most(16)
+          .on_flag(of_precision("--target-bits-per-weight"))
+          .recorded("none"),
       option(&O::form, "form", "Plain operators that unpack codes (reference), or fused ones (lowered)")
           .on_flag({"--form", kResultGroup}),
       option(&O::dry_run, "dry_run", "Decide only: print which weight would get which precision")

@@ -81,6 +81,13 @@ void check_algorithms(const Options& o) {
   if (!backend.empty()) {
     refuse(fmt::format("unknown backend parameter {}", backend.begin()->first), "backend_params", "there are none");
   }
+  if (o.quality == CompressionQuality::kBest && (o.gptq || o.scale_estimation)) {
+    refuse("the quality best has its own way to codes and scales", o.gptq ? "gptq" : "scale_estimation",
+           "leave gptq and scale_estimation out, or choose the quality nncf");
+  }
+  if (o.target_size && o.target_bits_per_weight) {
+    refuse("target_size and target_bits_per_weight are both set", "target_size", "choose one of them");
+  }
   check_unused(o);
   check_skipped(o.skip_passes);
   if (!o.dump_dir.empty()) check_output_folder(o.dump_dir, "dumped graphs");
@@ -150,6 +157,15 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
   openvino::check_codebook(what);
   check_codebooks(o);
   openvino::check_group_size(what);
+  if (o.target_size || o.target_bits_per_weight) {
+    const char* option = o.target_size ? "target_size" : "target_bits_per_weight";
+    if (o.ratio.value_or(1) != 1)
+      refuse(fmt::format("{} and ratio are both set", option), option, "choose one of them");
+    if (!is_integer(o.mode) || openvino::is_int8(o.mode)) {
+      refuse(fmt::format("{} needs a mode of integers with fewer than 8 bits, not {}", option, mode_name(o.mode)),
+             option, "choose int4_sym or int4_asym");
+    }
+  }
   if (trainable && !is_integer(o.mode)) {
     refuse(fmt::format("{} cannot be trained", mode_name(o.mode)), "compression_format", "use dequantize");
   }

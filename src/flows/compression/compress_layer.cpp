@@ -6,6 +6,8 @@
 #include "compression/gptq.h"
 #include "compression/hessian.h"
 #include "compression/lora_correction.h"
+#include "compression/mean_compensation.h"
+#include "compression/refine_layer.h"
 #include "compression/round_to_nearest.h"
 #include "compression/scale_estimation.h"
 #include "compression/scale_search.h"
@@ -22,7 +24,7 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-void note_error(WeightRecord& record, const LayerError& error) {
+void note_error(WeightRecord& record, const OutputError& error) {
   if (record.error_before < 0) record.error_before = error.before;
   record.error_after = error.after;
 }
@@ -47,6 +49,40 @@ void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, c
   layer.record.damping = result.damp_percent;
   layer.record.algorithms.emplace_back(options.scale_estimation ? "gptq with scale estimation" : "gptq");
   note_error(layer.record, result.error);
+}
+
+/// bias += (W - Q) E[x], where the layer has a bias of its own.
+void compensate_mean(Model& model, WeightLayer& layer, const at::Tensor& mean) {
+  Node* node = layer.activation->use.user;
+  if (node->kind() != c10::aten::linear || layer.uses.size() != 1) return;
+  const auto bias = param_of(model, node->input(2));
+  if (!bias) return;
+  const auto shift = mean_compensation(layer.weight.to(at::kFloat), decompress(*layer.compressed), mean);
+  set_param(model, node, 2, (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type()));
+  layer.record.algorithms.emplace_back("mean compensation");
+}
+
+/// The ladder of refine_layer.h; one sample in four is kept back to judge by.
+void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
+  if (inputs.empty()) {
+    layer.record.remarks.emplace_back("refine: no sample reached it, searched scales");
+    return;
+  }
+  constexpr size_t kKeptBack = 4;
+  InputMoments moments, held_out;
+  for (size_t i = 0; i < inputs.size(); ++i) (i % kKeptBack == kKeptBack - 1 ? held_out : moments).add(inputs[i]);
+  RefineOptions options;
+  options.scale_type = c10::kHalf;
+  RefineRecord record;
+  layer.compressed =
+      refine(layer.weight, layer.spec, moments, held_out.rows() > 0 ? &held_out : nullptr, options, &record);
+  layer.record.damping = record.damping;
+  layer.record.algorithms.emplace_back(record.start == RefineStart::kSearched ? "scale search" : "whole range");
+  layer.record.algorithms.emplace_back("gptq in order of importance");
+  if (record.rounds > 0) layer.record.algorithms.push_back(fmt::format("descent and refit x {}", record.rounds));
+  for (const auto& note : record.notes) layer.record.remarks.push_back("refine: " + note);
+  note_error(layer.record, record.error);
+  compensate_mean(model, layer, moments.mean());
 }
 
 CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options) {
@@ -84,9 +120,16 @@ Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlo
 }  // namespace
 
 bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
-  compress_layer_by_layer(
-      model, layers, options, options.advanced_parameters.gptq_params.subset_size,
-      [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) { choose_by_gptq(layer, inputs, options); });
+  const bool refines = options.quality == CompressionQuality::kBest;
+  const int64_t samples = refines ? options.subset_size : options.advanced_parameters.gptq_params.subset_size;
+  compress_layer_by_layer(model, layers, options, samples,
+                          [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
+                            if (refines) {
+                              choose_by_refinement(model, layer, inputs);
+                            } else {
+                              choose_by_gptq(layer, inputs, options);
+                            }
+                          });
   return true;
 }
 

@@ -9,6 +9,7 @@
 #include "flows/bitwise_equal.h"
 #include "flows/build_report.h"
 #include "flows/check_supported.h"
+#include "flows/compression/allocate_precision.h"
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
 #include "flows/compression/compress_layer.h"
@@ -102,25 +103,14 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
   if (record.error_after < 0) record.error_after = relative_error(layer.weight, decompressed_value(stored));
 }
 
-/// Bytes of the codes, scales and zero points that a weight would have.
-int64_t planned_bytes(const WeightLayer& layer) {
-  const QuantizationSpec& spec = layer.spec;
-  const int64_t values = layer.weight.numel(), axis = spec.per_channel ? spec.ch_axis : 0;
-  const int64_t scales = spec.group_size > 0 ? values / spec.group_size
-                         : spec.per_channel  ? layer.weight.size(axis)
-                                             : 1;
-  const int64_t bits = format_info(spec.format).bits;
-  const bool zero_points = format_info(spec.format).integer && spec.mode == QuantizationScheme::kAsymmetric;
-  return (values * bits + 7) / 8 + scales * 2 + (zero_points ? (scales * bits + 7) / 8 : 0);
-}
-
 /// The report of a dry run.
 void describe_plan(Compression& c) {
   Report& report = c.report;
   report.quantized_bytes = report.float_bytes;
   for (WeightLayer& layer : c.layers) {
     describe_precision(layer);
-    layer.record.compressed_bytes = layer.in_float ? layer.record.float_bytes : planned_bytes(layer);
+    layer.record.compressed_bytes =
+        layer.in_float ? layer.record.float_bytes : compressed_bytes(layer.weight, layer.spec);
     report.quantized_bytes += layer.record.compressed_bytes - layer.record.float_bytes;
     report.weights.push_back(layer.record);
   }
@@ -132,13 +122,16 @@ void require_compressed(const std::vector<WeightLayer>& layers) {
               "choose another backup_mode, ratio or group_size");
 }
 
+bool has_target(const CompressPt2eOptions& options) { return options.target_size || options.target_bits_per_weight; }
+
 /// NNCF collects the statistics of all algorithms when they are kept in files.
 bool needs_layer_inputs(const Compression& c) {
   const auto& o = c.options;
   if (!o.dataset) return false;
   const bool metric = o.ratio != 1 && metric_of(o) != SensitivityMetric::kWeightQuantizationError;
   const bool awq = o.awq && o.advanced_parameters.awq_params.prefer_data_aware_scaling;
-  return metric || awq || o.scale_estimation || o.lora_correction || !o.advanced_parameters.statistics_path.empty();
+  return has_target(o) || metric || awq || o.scale_estimation || o.lora_correction ||
+         !o.advanced_parameters.statistics_path.empty();
 }
 
 void report_progress(const Compression& c, size_t done) {
@@ -204,7 +197,11 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.report);
   }
   clock.start("mixed_precision");
-  assign_mixed_precision(c.layers, c.options, report);
+  if (has_target(c.options)) {
+    allocate_precision(c.layers, c.options, report.float_bytes);
+  } else {
+    assign_mixed_precision(c.layers, c.options, report);
+  }
   apply_group_size_fallback(c.layers);
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
@@ -213,8 +210,9 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     runner.run("scale_channels",
                [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options); });
   }
-  if (c.options.gptq) {
-    clock.start("gptq");
+  const bool refines = c.options.quality == CompressionQuality::kBest && c.options.dataset;
+  if (c.options.gptq || refines) {
+    clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer",
                [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options); });
   }

@@ -58,6 +58,7 @@ std::string precision_name(const QuantizationSpec& spec) {
 void use_backup(WeightLayer& layer) {
   if (layer.point->compression && layer.point->compression->backup) {
     layer.spec = *layer.point->compression->backup;
+    layer.in_backup = true;
   } else {
     layer.in_float = true;
   }

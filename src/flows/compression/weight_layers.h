@@ -24,6 +24,7 @@ struct WeightLayer {
   std::vector<ParameterUse> uses;     ///< every place that reads it
   c10::optional<AttributeSlot> slot;  ///< where the weight is kept; none for constants
   QuantizationSpec spec;              ///< the precision that holds at present
+  bool in_backup = false;             ///< `spec` is the other precision
   bool in_float = false;              ///< it stays as it is
   /// Matrix multiplications of an activation: where it comes in, and its axis that is summed over.
   const ViewEdge* activation = nullptr;
@@ -40,7 +41,7 @@ struct WeightLayer {
   bool takes_algorithms() const { return is_matrix() && in_primary() && format_info(spec.format).bits <= 4; }
   bool ratio_defining() const { return point->compression && point->compression->ratio_defining; }
   /// In the precision that the annotation asks for first, not in the backup.
-  bool in_primary() const { return ratio_defining() && !in_float && spec == point->spec; }
+  bool in_primary() const { return ratio_defining() && !in_float && !in_backup; }
 };
 
 /// The annotated weights in the order of the annotations.

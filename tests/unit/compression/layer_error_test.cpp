@@ -8,7 +8,7 @@
 namespace tsquant::testing {
 namespace {
 
-TEST(LayerError, IsThatOfTheOutputs) {
+TEST(OutputError, IsThatOfTheOutputs) {
   at::manual_seed(1);
   // More columns than one block of the Hessian.
   const auto weight = at::randn({5, 700}), x = at::randn({40, 700}).to(at::kDouble);
@@ -20,7 +20,7 @@ TEST(LayerError, IsThatOfTheOutputs) {
   EXPECT_NEAR(error_by_inputs(weight, quantized, x.t()), wanted, 1e-9 * wanted);
 }
 
-TEST(LayerError, OfNothingIsZeroOrInfinite) {
+TEST(OutputError, OfNothingIsZeroOrInfinite) {
   const auto zero = at::zeros({2, 3}), one = at::ones({2, 3});
   for (const auto& h : {at::eye(3), at::zeros({3, 3})}) {
     EXPECT_EQ(error_by_hessian(one, one, h), 0);

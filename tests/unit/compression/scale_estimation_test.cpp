@@ -62,7 +62,7 @@ TEST(ScaleEstimation, LowersTheErrorInEveryFormat) {
 
 /// Error after estimation with a change of the parameters.
 template <typename Change>
-LayerError error_with(const Change& change) {
+OutputError error_with(const Change& change) {
   AdvancedScaleEstimationParameters parameters;
   change(parameters);
   return estimate_scales(small_layer().weight, int4_groups(32), small_layer().samples, parameters).error;

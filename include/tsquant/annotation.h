@@ -19,6 +19,7 @@ struct CompressionChoice {
   c10::optional<QuantizationSpec> backup = c10::nullopt;  ///< the other precision; none: the weight stays as it is
   /// When the group size of the spec does not divide the axis. kAdjust is for whoever annotates: nothing is left to do.
   GroupSizeFallbackMode fallback = GroupSizeFallbackMode::kError;
+  bool adaptive_codebook = false;  ///< the levels of the spec are where the search for better ones starts
 };
 
 /// One quantizer and the place where it stands.

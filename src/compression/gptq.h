@@ -9,7 +9,7 @@ namespace tsquant {
 
 struct GptqWeight {
   CompressedWeight weight;
-  OutputError error;         ///< by the Hessian; before: round_to_nearest
+  OutputError error;        ///< by the Hessian; before: round_to_nearest
   double damp_percent = 0;  ///< that made the Hessian positive definite; more than asked for when that was not enough
 };
 

@@ -72,6 +72,9 @@ void require_float(const Model& model, const std::string& path) {
 
 void check_supported(const GraphView& view, const Annotations& annotations, OutputForm form) {
   for (const auto& point : annotations.points) {
+    if (point.spec.formula == QParamsFormula::kNncfCompression) {
+      refuse(point, "the quantizer compresses weights alone", "use compress_pt2e, or a quantizer without weights_only");
+    }
     check_format(point, form);
     check_dtype(point, form);
     check_axis(point, view);

@@ -13,6 +13,7 @@
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/fit_codebooks.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/mixed_precision.h"
@@ -130,7 +131,8 @@ bool needs_layer_inputs(const Compression& c) {
   if (!o.dataset) return false;
   const bool metric = o.ratio != 1 && metric_of(o) != SensitivityMetric::kWeightQuantizationError;
   const bool awq = o.awq && o.advanced_parameters.awq_params.prefer_data_aware_scaling;
-  return has_target(o) || metric || awq || o.scale_estimation || o.lora_correction ||
+  const bool codebook = std::any_of(c.layers.begin(), c.layers.end(), wants_codebook);
+  return has_target(o) || codebook || metric || awq || o.scale_estimation || o.lora_correction ||
          !o.advanced_parameters.statistics_path.empty();
 }
 
@@ -205,6 +207,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   apply_group_size_fallback(c.layers);
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
+  fit_codebooks(c.layers, c.options);
   if (c.options.awq) {
     clock.start("awq");
     runner.run("scale_channels",

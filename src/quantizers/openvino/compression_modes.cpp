@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <vector>
 
+#include "numerics/level_tables.h"
 #include "options/words.h"
 #include "tsquant/error.h"
 
@@ -64,9 +66,11 @@ QuantizationSpec primary_spec(CompressWeightsMode mode, const std::vector<float>
   spec.format = row.format;
   spec.mode = row.scheme;
   spec.formula = QParamsFormula::kNncfCompression;
-  if (mode == Mode::kCodebook) {
+  if (mode == Mode::kCodebook || (mode == Mode::kAdaptiveCodebook && !codebook.empty())) {
     spec.format = codebook_format(codebook.size());
     spec.codebook = codebook;
+  } else if (mode == Mode::kAdaptiveCodebook) {
+    spec.codebook.assign(std::begin(kCb4Levels), std::end(kCb4Levels));
   }
   return spec;
 }

@@ -147,6 +147,7 @@ class WeightAnnotator {
     point.quantized_nodes = {c.node->name};
     CompressionChoice choice;
     choice.fallback = options_.group_size_fallback_mode;
+    choice.adaptive_codebook = options_.mode == CompressWeightsMode::kAdaptiveCodebook;
     choice.ratio_defining = is_ratio_defining(c, is_last);
     const auto backup = is_int8(options_.mode) ? primary_spec(options_.mode, {}) : backup_spec(backup_mode_);
     if (backup) choice.backup = with_axes(*backup, c, backup_group(c));

@@ -1,0 +1,188 @@
+// Every row of NNCF's table of checks, in its order, with the option that the message is about.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "small_lm.h"
+#include "support/thrown_error.h"
+
+namespace tsquant {
+namespace {
+
+using Mode = CompressWeightsMode;
+using testing::int4_options;
+using testing::small_lm;
+using testing::thrown_error;
+using testing::token_data;
+
+struct BadCase {
+  const char* place;
+  const char* part;  ///< of the message
+  std::function<void(CompressWeightsOptions&)> change;
+};
+
+Error error_of(const CompressWeightsOptions& options) {
+  return thrown_error([&] {
+    Model model = small_lm();
+    compress_weights(model, options);
+  });
+}
+
+void expect_refused(const CompressWeightsOptions& base, const std::vector<BadCase>& cases) {
+  for (const auto& bad : cases) {
+    CompressWeightsOptions options = base;
+    bad.change(options);
+    const Error error = error_of(options);
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << bad.place;
+    EXPECT_EQ(error.place(), bad.place) << error.what();
+    EXPECT_NE(error.message().find(bad.part), std::string::npos) << error.what();
+    EXPECT_FALSE(error.advice().empty()) << error.what();
+  }
+}
+
+TEST(CompressChecks, ModesOfEightBitsCompressEverythingAlike) {
+  using O = CompressWeightsOptions;
+  expect_refused(
+      {}, {{"ratio", "int8_asym compresses all weights", [](O& o) { o.ratio = 0.5; }},
+           {"group_size", "one scale per channel", [](O& o) { o.group_size = 32; }},
+           {"statistics_path", "needs no statistics", [](O& o) { o.advanced_parameters.statistics_path = "/tmp"; }},
+           {"all_layers", "all_layers, awq", [](O& o) { o.all_layers = o.awq = true; }},
+           {"backup_mode", "backup_mode", [](O& o) { o.backup_mode = BackupMode::kInt8Sym; }},
+           {"sensitivity_metric", "sensitivity_metric",
+            [](O& o) { o.sensitivity_metric = SensitivityMetric::kWeightQuantizationError; }},
+           {"target_size", "fewer than 8 bits", [](O& o) { o.target_size = 0.3; }}});
+}
+
+TEST(CompressChecks, NumbersHaveLimits) {
+  using O = CompressWeightsOptions;
+  expect_refused(int4_options(), {{"ratio", "ratio is 1.5", [](O& o) { o.ratio = 1.5; }},
+                                  {"ratio", "ratio is", [](O& o) { o.ratio = std::nan(""); }},
+                                  {"subset_size", "subset_size is 0", [](O& o) { o.subset_size = 0; }},
+                                  {"advanced_parameters.lora_adapter_rank", "is 0",
+                                   [](O& o) { o.advanced_parameters.lora_adapter_rank = 0; }},
+                                  {"group_size", "group_size is 0", [](O& o) { o.group_size = 0; }},
+                                  {"group_size", "group_size is -2", [](O& o) { o.group_size = -2; }},
+                                  {"target_size", "target_size is 0", [](O& o) { o.target_size = 0; }},
+                                  {"awq_params.alpha_min", "above alpha_max", [](O& o) {
+                                     o.awq = true;
+                                     o.advanced_parameters.awq_params.alpha_min = 2;
+                                   }}});
+}
+
+TEST(CompressChecks, DataAwareOptionsNeedData) {
+  using O = CompressWeightsOptions;
+  expect_refused(int4_options(),
+                 {{"sensitivity_metric", "needs data",
+                   [](O& o) { o.sensitivity_metric = SensitivityMetric::kMaxActivationVariance; }},
+                  {"scale_estimation", "needs data", [](O& o) { o.scale_estimation = true; }},
+                  {"gptq", "needs data", [](O& o) { o.gptq = true; }},
+                  {"lora_correction", "needs data", [](O& o) { o.lora_correction = true; }},
+                  {"mode", "adaptive_codebook needs data", [](O& o) { o.mode = Mode::kAdaptiveCodebook; }}});
+}
+
+TEST(CompressChecks, SomeOptionsExcludeEachOther) {
+  using O = CompressWeightsOptions;
+  auto with_data = int4_options();
+  with_data.dataset = token_data();
+  expect_refused(with_data, {{"lora_correction", "cannot be combined", [](O& o) { o.gptq = o.lora_correction = true; }},
+                             {"compression_format", "needs the compression format",
+                              [](O& o) {
+                                o.lora_correction = true;
+                                o.compression_format = CompressionFormat::kFQ;
+                              }},
+                             {"mode", "not for nvfp4",
+                              [](O& o) {
+                                o.lora_correction = true;
+                                o.mode = Mode::kNvFp4;
+                                o.group_size = 16;
+                              }},
+                             {"awq", "4 and less bits",
+                              [](O& o) {
+                                o.awq = true;
+                                o.mode = Mode::kFp8E4M3;
+                              }},
+                             {"compression_format", "cannot be trained",
+                              [](O& o) {
+                                o.mode = Mode::kNf4;
+                                o.compression_format = CompressionFormat::kFQ;
+                              }},
+                             {"gptq", "quality best",
+                              [](O& o) {
+                                o.gptq = true;
+                                o.quality = CompressionQuality::kBest;
+                              }},
+                             {"target_size", "both set",
+                              [](O& o) {
+                                o.target_size = 0.3;
+                                o.target_bits_per_weight = 4;
+                              }},
+                             {"target_size", "both set",
+                              [](O& o) {
+                                o.target_size = 0.3;
+                                o.ratio = 0.5;
+                              }},
+                             {"advanced_parameters.gptq_params.damp_percent", "gptq is false",
+                              [](O& o) { o.advanced_parameters.gptq_params.damp_percent = 0.2; }},
+                             {"backend_params", "unknown backend parameter",
+                              [](O& o) { o.advanced_parameters.backend_params["lora_rank"] = "4"; }}});
+}
+
+TEST(CompressChecks, CodebooksAndFixedGroups) {
+  using O = CompressWeightsOptions;
+  expect_refused(int4_options(), {{"codebook", "needs levels", [](O& o) { o.mode = Mode::kCodebook; }},
+                                  {"codebook", "ascending",
+                                   [](O& o) {
+                                     o.mode = Mode::kCodebook;
+                                     o.advanced_parameters.codebook = {0, 1, 1};
+                                   }},
+                                  {"codebook", "the mode is int4_sym",
+                                   [](O& o) {
+                                     o.advanced_parameters.codebook = {0, 1};
+                                   }},
+                                  {"group_size", "groups of 32", [](O& o) { o.mode = Mode::kMxFp4; }},
+                                  {"group_size_fallback_mode", "cannot be adjusted", [](O& o) {
+                                     o.mode = Mode::kMxFp4;
+                                     o.group_size = 32;
+                                     o.advanced_parameters.group_size_fallback_mode = GroupSizeFallbackMode::kAdjust;
+                                   }}});
+}
+
+TEST(CompressChecks, GroupSizesThatDivideNothingNameEveryWeight) {
+  const Error error = error_of(int4_options(24));
+  EXPECT_EQ(error.place(), "group_size");
+  for (const char* name : {"gate", "up", "down"}) EXPECT_NE(error.message().find(name), std::string::npos) << name;
+}
+
+TEST(CompressChecks, TheDriversNameEachOther) {
+  Model model = small_lm();
+  OpenVINOQuantizer activations;
+  EXPECT_NE(thrown_error([&] { compress_pt2e(model, activations); }).advice().find("quantize_pt2e"), std::string::npos);
+  OpenVINOQuantizerOptions what;
+  what.weights_only.emplace();
+  OpenVINOQuantizer weights(what);
+  EXPECT_NE(thrown_error([&] { quantize_pt2e(model, weights, token_data()); }).advice().find("compress_pt2e"),
+            std::string::npos);
+  what.quantize_outputs = true;
+  EXPECT_EQ(thrown_error([&] { OpenVINOQuantizer both(what); }).place(), "quantize_outputs");
+}
+
+TEST(CompressChecks, WeightsThatAreNotFiniteAreNamed) {
+  Model model = small_lm();
+  model.module().attr("up").toTensor()[3][4] = std::nan("");
+  const Error error = thrown_error([&] { compress_weights(model, int4_options()); });
+  EXPECT_EQ(error.code(), ErrorCode::kCalibration);
+  EXPECT_EQ(error.place(), "up");
+}
+
+TEST(CompressChecks, EmptyDataAndModelsWithoutWeights) {
+  auto options = int4_options();
+  options.gptq = true;
+  options.dataset = Dataset::from_tensors({});
+  EXPECT_EQ(error_of(options).code(), ErrorCode::kDataset);
+  Model model = Model::from(testing::define("def forward(self, x: Tensor) -> Tensor:\n  return x + 1\n"));
+  EXPECT_EQ(thrown_error([&] { compress_weights(model); }).code(), ErrorCode::kUnsupportedModel);
+}
+
+}  // namespace
+}  // namespace tsquant

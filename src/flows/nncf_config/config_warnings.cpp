@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/nearest.h"
 #include "flows/nncf_config/config_schema.h"
 #include "flows/nncf_config/quantization_section.h"

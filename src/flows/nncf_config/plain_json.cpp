@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "io/json_text.h"
 #include "tsquant/error.h"
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "flows/nncf_config/config_schema.h"
 #include "flows/nncf_config/scope_names.h"
 #include "flows/nncf_config/sections.h"

@@ -19,13 +19,8 @@ constexpr double kSmallestFactor = 1e-2, kLargestFactor = 1e2;
 
 /// Median over samples of the quantiles of each sample's channel.
 std::unique_ptr<RangeEstimatorObserver> channel_extrema(int64_t axis) {
-  RangeEstimatorParameters quantiles;
-  for (auto* bound : {&quantiles.min, &quantiles.max}) {
-    bound->statistics_type = StatisticsType::kQuantile;
-    bound->aggregator_type = AggregatorType::kMedian;
-    bound->quantile_outlier_prob = kQuantile;
-  }
-  return std::make_unique<RangeEstimatorObserver>(quantiles, axis, /*per_item=*/true);
+  const StatisticsCollectorParameters bound{StatisticsType::kQuantile, AggregatorType::kMedian, {}, kQuantile};
+  return std::make_unique<RangeEstimatorObserver>(RangeEstimatorParameters{bound, bound}, axis, /*per_item=*/true);
 }
 
 void collect(const Model& model, const GraphView& view, const Dataset& dataset, std::vector<AlignmentPair>& pairs,

@@ -36,12 +36,8 @@ std::string names_of_layers(const SmoothGroup& group) {
 
 /// Largest magnitude of each channel over all samples.
 std::unique_ptr<RangeEstimatorObserver> channel_maxima(int64_t axis) {
-  RangeEstimatorParameters largest;
-  for (auto* bound : {&largest.min, &largest.max}) {
-    bound->statistics_type = StatisticsType::kAbsMax;
-    bound->aggregator_type = AggregatorType::kMax;
-  }
-  return std::make_unique<RangeEstimatorObserver>(largest, axis, /*per_item=*/false);
+  const StatisticsCollectorParameters bound{StatisticsType::kAbsMax, AggregatorType::kMax};
+  return std::make_unique<RangeEstimatorObserver>(RangeEstimatorParameters{bound, bound}, axis, /*per_item=*/false);
 }
 
 void collect(const Model& model, const GraphView& view, const Dataset& dataset, std::vector<SmoothGroup>& groups,

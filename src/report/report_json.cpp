@@ -53,34 +53,30 @@ ordered_json weight_json(const WeightRecord& w) {
 /// JSON has no NaN or infinity: they are written as null and read back as NaN.
 double number_or_nan(const ordered_json& value) { return value.is_number() ? value.get<double>() : std::nan(""); }
 
+std::vector<double> numbers_or_nan(const ordered_json& values) {
+  std::vector<double> numbers;
+  for (const auto& value : values) numbers.push_back(number_or_nan(value));
+  return numbers;
+}
+
 NodeRecord node_from(const ordered_json& json) {
-  NodeRecord node;
-  node.name = json.at("name");
-  node.fx_name = json.at("fx_name");
-  node.type = json.at("type");
-  node.quantized = json.at("quantized");
-  node.code = json.at("code");
-  node.reason = json.at("reason");
-  node.kernel = json.at("kernel");
-  node.bias = json.value("bias", "");
-  return node;
+  return {json.at("name"), json.at("fx_name"), json.at("type"),   json.at("quantized"),
+          json.at("code"), json.at("reason"),  json.at("kernel"), json.value("bias", "")};
 }
 
 QuantizerRecord quantizer_from(const ordered_json& json) {
-  QuantizerRecord q;
-  q.id = json.at("id");
-  q.kind = json.at("kind");
-  q.node = json.at("node");
-  q.input_port = json.at("input_port");
-  q.dtype = json.at("dtype");
-  q.quant_min = json.at("quant_min");
-  q.quant_max = json.at("quant_max");
-  for (const auto& scale : json.at("scale")) q.scale.push_back(number_or_nan(scale));
-  q.zero_point = json.at("zero_point").get<std::vector<int64_t>>();
-  q.min = number_or_nan(json.at("min"));
-  q.max = number_or_nan(json.at("max"));
-  q.non_finite = json.at("non_finite");
-  return q;
+  return {json.at("id"),
+          json.at("kind"),
+          json.at("node"),
+          json.at("input_port"),
+          json.at("dtype"),
+          json.at("quant_min"),
+          json.at("quant_max"),
+          numbers_or_nan(json.at("scale")),
+          json.at("zero_point").get<std::vector<int64_t>>(),
+          number_or_nan(json.at("min")),
+          number_or_nan(json.at("max")),
+          json.at("non_finite")};
 }
 
 WeightRecord weight_from(const ordered_json& json) {

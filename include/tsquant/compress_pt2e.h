@@ -35,6 +35,8 @@ struct CompressPt2eOptions {
   double ratio = 1;
   /// None: kMaxActivationVariance with data, else kWeightQuantizationError. Of no effect when ratio is 1.
   c10::optional<SensitivityMetric> sensitivity_metric = c10::nullopt;
+  /// What the quantizer decides is taken from its own options, not from here: group_size_fallback_mode,
+  /// min_adjusted_group_size, and the codebook of kCodebook.
   AdvancedCompressionParameters advanced_parameters = {};
 
   CompressionQuality quality = CompressionQuality::kNncf;

@@ -23,8 +23,8 @@ struct CompressWeightsOptions {
   bool scale_estimation = false;
   bool gptq = false;
   bool lora_correction = false;
-  c10::optional<BackupMode> backup_mode = c10::nullopt;  ///< None: by mode
-  CompressionFormat compression_format = CompressionFormat::kDQ;
+  c10::optional<BackupMode> backup_mode = c10::nullopt;           ///< None: by mode
+  CompressionFormat compression_format = CompressionFormat::kDQ;  ///< kFQ and kFQLora are refused: not built yet
   AdvancedCompressionParameters advanced_parameters = {};
 
   CompressionQuality quality = CompressionQuality::kNncf;

@@ -3,6 +3,9 @@
 // Everything a user of the library needs, except data_loader.h, which needs all of <torch/torch.h>.
 #include "tsquant/advanced_parameters.h"
 #include "tsquant/annotation.h"
+#include "tsquant/compress_pt2e.h"
+#include "tsquant/compress_weights.h"
+#include "tsquant/compression_parameters.h"
 #include "tsquant/data_files.h"
 #include "tsquant/dataset.h"
 #include "tsquant/distributed.h"

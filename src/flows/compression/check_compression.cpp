@@ -170,6 +170,14 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
     refuse(fmt::format("{} cannot be trained", mode_name(o.mode)), "compression_format", "use dequantize");
   }
   check_algorithms(o);
+  if (trainable) {
+    refuse(fmt::format("{} is not built yet", word_of(words<CompressionFormat>(), o.compression_format)),
+           "compression_format", "use dequantize");
+  }
+  if (o.advanced_parameters.lora_adapter_rank != AdvancedCompressionParameters().lora_adapter_rank) {
+    refuse("lora_adapter_rank is set, but the compression format is not fake_quantize_with_lora",
+           "advanced_parameters.lora_adapter_rank", "leave it out; lora_correction has a rank of its own");
+  }
   return warnings;
 }
 

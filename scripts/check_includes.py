@@ -13,7 +13,7 @@ ROOMS = {
     "observers": ["numerics"],
     "passes": ["run"],
     "options": ["base"],  # and every public header
-    "quantizers": ["passes", "options"],  # their own rewrites use what passes share
+    "quantizers": ["numerics", "passes", "options"],  # their own rewrites use what passes share
     "distributed": ["base"],
     "io": ["base"],
     "calibration": ["run", "observers", "distributed", "quantizers"],

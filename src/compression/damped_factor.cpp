@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "compression/blocked_cholesky.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -17,13 +18,6 @@ void check_damping(const DampingOptions& options) {
   throw Error(ErrorCode::kInvalidArgument,
               fmt::format("a damping of {} that may grow to {}", options.damping, options.largest), "DampingOptions",
               "give a damping above 0 and a finite limit that is not below it");
-}
-
-/// The mean of live columns.
-double mean_of_diagonal(const at::Tensor& hessian) {
-  const auto diagonal = hessian.diagonal().to(at::kDouble);
-  const auto live = (diagonal > 0).sum().item<int64_t>();
-  return live > 0 ? diagonal.sum().item<double>() / static_cast<double>(live) : 1;
 }
 
 at::Tensor order_of(const at::Tensor& hessian, bool by_size) {
@@ -49,10 +43,17 @@ void check_hessian(const at::Tensor& hessian, int64_t inputs) {
   }
 }
 
+double damping_ridge(const at::Tensor& hessian, double damping) {
+  const SingleThreadGuard deterministic;
+  const auto diagonal = hessian.diagonal().to(at::kDouble);
+  const auto live = (diagonal > 0).sum().item<int64_t>();
+  return damping * (live > 0 ? diagonal.sum().item<double>() / static_cast<double>(live) : 1);
+}
+
 at::Tensor damped_hessian(const at::Tensor& hessian, double damping) {
   check_hessian(hessian, hessian.dim() > 0 ? hessian.size(0) : 0);
   auto result = hessian.clone(at::MemoryFormat::Contiguous);
-  result.diagonal().add_(damping * mean_of_diagonal(hessian));
+  result.diagonal().add_(damping_ridge(hessian, damping));
   return result;
 }
 
@@ -64,11 +65,10 @@ DampedFactor damped_factor(const at::Tensor& hessian, const DampingOptions& opti
   result.order = order_of(hessian, options.act_order);
   result.dead = (hessian.diagonal() == 0).sum().item<int64_t>();
   const auto reversed = result.order.flip({0});
-  const double mean = mean_of_diagonal(hessian);
   for (result.damping = options.damping;; result.damping *= 10) {
     ++result.attempts;
     auto matrix = hessian.index_select(0, reversed).index_select(1, reversed).to(at::kDouble);
-    matrix.diagonal().add_(result.damping * mean);
+    matrix.diagonal().add_(damping_ridge(hessian, result.damping));
     if (factorize_cholesky(matrix)) {
       result.upper = inverse_of_lower(matrix).flip({0, 1});
       return result;

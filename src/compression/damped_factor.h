@@ -27,8 +27,10 @@ struct DampedFactor {
 ///         values, and when even the largest damping is not enough: such a matrix is no mean of x^T x
 DampedFactor damped_factor(const at::Tensor& hessian, const DampingOptions& options = {});
 
-/// H + damping mean(diag H) I, where the mean is that of live columns; 1 when there are none.
-/// @throws Error as damped_factor
+/// What a damping adds to the diagonal: the mean of live columns' H_jj times it; the mean is 1 when there are none.
+double damping_ridge(const at::Tensor& hessian, double damping);
+
+/// H + damping_ridge I. @throws Error as damped_factor
 at::Tensor damped_hessian(const at::Tensor& hessian, double damping);
 
 /// @param inputs columns of the weight

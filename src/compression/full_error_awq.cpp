@@ -7,6 +7,7 @@
 
 #include "compression/layer_matrix.h"
 #include "compression/output_error.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -31,7 +32,7 @@ class ColumnScaleSearch {
     for (const auto& weight : weights) {
       matrices_.emplace_back(weight, spec, "find_column_scale");
       matrices_.back().check_channels(moments.channels());
-      energy_ += output_errors(matrices_.back().weight(), {}, hessian_).sum().item<double>();
+      energy_ += output_error(matrices_.back().weight(), {}, hessian_);
     }
   }
 
@@ -54,6 +55,7 @@ class ColumnScaleSearch {
  private:
   /// Channels that were always 0 get the factor of the smallest live one.
   at::Tensor scale_of(double exponent) const {
+    const SingleThreadGuard deterministic;
     const auto live = importance_ > 0;
     if (exponent == 0 || !live.any().item<bool>()) return at::ones_like(importance_);
     const auto squares = importance_.to(at::kDouble);
@@ -66,7 +68,7 @@ class ColumnScaleSearch {
     for (const LayerMatrix& matrix : matrices_) {
       const auto found =
           search_scales(matrix.weight() * scale, matrix.spec(), importance_ / scale.square(), options_.search);
-      error += output_errors(matrix.weight(), decompress(found) / scale, hessian_).sum().item<double>();
+      error += output_error(matrix.weight(), decompress(found) / scale, hessian_);
     }
     return energy_ > 0 ? error / energy_ : 0;
   }

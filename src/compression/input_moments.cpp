@@ -6,26 +6,30 @@
 #include <algorithm>
 
 #include "compression/row_panels.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
 
-constexpr int64_t kRowsTogether = 1024, kMomentColumns = 512;
+constexpr int64_t kMomentRows = 2048, kMomentColumns = 512;
 
-int64_t block_columns(int64_t block, int64_t channels) {
+int64_t moment_columns(int64_t block, int64_t channels) {
   return std::min(kMomentColumns, channels - block * kMomentColumns);
 }
 
-/// The blocks of x^T x that stand in the same rows as this diagonal block, up to that one: float64.
-at::Tensor product_of(const at::Tensor& rows, int64_t block) {
-  const int64_t first = block * kMomentColumns, count = block_columns(block, rows.size(1));
-  return at::mm(rows.narrow(1, first, count).t(), rows.narrow(1, 0, first + count)).to(at::kDouble);
+/// Adds the blocks of x^T x that stand in the same rows as this diagonal block, up to that one.
+void add_product(const at::Tensor& rows, int64_t block, at::Tensor& sum) {
+  const int64_t first = block * kMomentColumns, count = moment_columns(block, rows.size(1));
+  const auto product = at::mm(rows.narrow(1, first, count).t(), rows.narrow(1, 0, first + count));
+  const auto* from = product.data_ptr<float>();
+  auto* to = sum.data_ptr<double>();
+  for (int64_t i = 0; i < product.numel(); ++i) to[i] += from[i];
 }
 
-at::Tensor sum_of(const at::Tensor& rows, int64_t block) {
-  return rows.narrow(1, block * kMomentColumns, block_columns(block, rows.size(1))).to(at::kDouble).sum(0);
+at::Tensor moment_sum(const at::Tensor& rows, int64_t block) {
+  return rows.narrow(1, block * kMomentColumns, moment_columns(block, rows.size(1))).to(at::kDouble).sum(0);
 }
 
 /// The largest blocks first, so that threads end at about the same time.
@@ -44,9 +48,9 @@ void for_each_block(size_t blocks, const std::function<void(int64_t)>& work) {
 
 void InputMoments::start(int64_t channels) {
   sum_ = at::zeros({channels}, at::kDouble);
-  pending_ = at::empty({kRowsTogether, channels}, at::kFloat);
+  pending_ = at::empty({kMomentRows, channels}, at::kFloat);
   for (int64_t block = 0; block < panels_of(channels, kMomentColumns); ++block) {
-    const int64_t count = block_columns(block, channels);
+    const int64_t count = moment_columns(block, channels);
     blocks_.push_back(at::zeros({count, block * kMomentColumns + count}, at::kDouble));
   }
 }
@@ -65,11 +69,11 @@ void InputMoments::add(const at::Tensor& inputs) {
 
 void InputMoments::add_rows(const at::Tensor& rows) {
   for (int64_t first = 0; first < rows.size(0);) {
-    const int64_t count = std::min(kRowsTogether - pending_rows_, rows.size(0) - first);
+    const int64_t count = std::min(kMomentRows - pending_rows_, rows.size(0) - first);
     pending_.narrow(0, pending_rows_, count).copy_(rows.narrow(0, first, count));
     pending_rows_ += count;
     first += count;
-    if (pending_rows_ == kRowsTogether) multiply_pending();
+    if (pending_rows_ == kMomentRows) multiply_pending();
   }
   rows_ += rows.size(0);
 }
@@ -78,8 +82,8 @@ void InputMoments::multiply_pending() {
   if (pending_rows_ == 0) return;
   const auto rows = pending();
   for_each_block(blocks_.size(), [&](int64_t block) {
-    blocks_[block].add_(product_of(rows, block));
-    sum_.narrow(0, block * kMomentColumns, block_columns(block, channels())).add_(sum_of(rows, block));
+    add_product(rows, block, blocks_[block]);
+    sum_.narrow(0, block * kMomentColumns, moment_columns(block, channels())).add_(moment_sum(rows, block));
   });
   pending_rows_ = 0;
 }
@@ -109,8 +113,8 @@ at::Tensor InputMoments::hessian() const {
   const auto result = at::empty({channels(), channels()}, at::kFloat);
   const auto rows = pending();
   for_each_block(blocks_.size(), [&](int64_t block) {
-    auto sum = blocks_[block];
-    if (pending_rows_ > 0) sum = sum + product_of(rows, block);
+    auto sum = blocks_[block].clone();
+    if (pending_rows_ > 0) add_product(rows, block, sum);
     const int64_t first = block * kMomentColumns, count = sum.size(0);
     const auto mean = sum.div(static_cast<double>(rows_)).to(at::kFloat);
     const auto left = mean.narrow(1, 0, first), diagonal = mean.narrow(1, first, count);
@@ -123,6 +127,7 @@ at::Tensor InputMoments::hessian() const {
 
 at::Tensor InputMoments::mean() const {
   check_usable();
+  const SingleThreadGuard deterministic;
   auto sum = sum_.clone();
   if (pending_rows_ > 0) sum.add_(pending().to(at::kDouble).sum(0));
   return sum.div_(static_cast<double>(rows_)).to(at::kFloat);
@@ -130,6 +135,7 @@ at::Tensor InputMoments::mean() const {
 
 at::Tensor InputMoments::mean_square() const {
   check_usable();
+  const SingleThreadGuard deterministic;
   auto sum = pending().to(at::kDouble).square().sum(0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const int64_t first = static_cast<int64_t>(i) * kMomentColumns, count = blocks_[i].size(0);
@@ -159,7 +165,7 @@ void InputMoments::set_state(const std::vector<at::Tensor>& state) {
   if (state.size() > 1) {
     require(state.size() > 3 && state[1].dim() == 1 && state[1].numel() > 0 && state[2].dim() == 2);
     const int64_t channels = state[1].numel(), count = state[2].size(0);
-    require(static_cast<int64_t>(state.size()) == 3 + panels_of(channels, kMomentColumns) && count < kRowsTogether);
+    require(static_cast<int64_t>(state.size()) == 3 + panels_of(channels, kMomentColumns) && count < kMomentRows);
     restored.start(channels);
     const auto take = [&](at::Tensor to, const at::Tensor& from) {
       require(from.scalar_type() == to.scalar_type() && from.sizes() == to.sizes());

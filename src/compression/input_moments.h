@@ -11,7 +11,7 @@ namespace tsquant {
 ///
 /// Rows are multiplied in float32, a fixed number of them at a time, and added in float64; of the symmetric H the lower
 /// blocks alone are kept. So the result depends neither on how rows were cut into calls of `add`, nor on the number of
-/// threads. Memory: 4 bytes for each of the channels^2, and 1024 rows.
+/// threads. Memory: 4 bytes for each of the channels^2, and 2048 rows.
 class InputMoments {
  public:
   InputMoments() = default;
@@ -53,7 +53,7 @@ class InputMoments {
   int64_t rows_ = 0;                ///< of all, the pending ones included
   at::Tensor sum_;                  ///< float64 [channels], of the rows that were multiplied
   std::vector<at::Tensor> blocks_;  ///< float64: rows of blocks of the sum of x^T x, up to the diagonal block
-  at::Tensor pending_;              ///< float32 [1024, channels]: rows that wait for more
+  at::Tensor pending_;              ///< float32 [2048, channels]: rows that wait for more
   int64_t pending_rows_ = 0;
 };
 

@@ -84,7 +84,7 @@ class LowRankFit {
       : weight_(weight.detach().to(at::kFloat)),
         hessian_(hessian),
         options_(options),
-        energy_(output_errors(weight_, {}, hessian_).sum().item<double>()) {}
+        energy_(output_error(weight_, {}, hessian_)) {}
 
   LowRankCorrection run(const CompressedWeight& compressed) const {
     auto result = corrected(compressed);
@@ -114,7 +114,7 @@ class LowRankFit {
   }
 
   double relative(const at::Tensor& difference, const at::Tensor& correction) const {
-    const double error = output_errors(difference, correction, hessian_).sum().item<double>();
+    const double error = output_error(difference, correction, hessian_);
     return energy_ > 0 ? std::max(error, 0.0) / energy_ : 0;
   }
 

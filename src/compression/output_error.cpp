@@ -8,6 +8,7 @@
 
 #include "compression/damped_factor.h"
 #include "compression/row_panels.h"
+#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -38,9 +39,14 @@ at::Tensor output_errors(const at::Tensor& weight, const at::Tensor& values, con
   return result;
 }
 
+double output_error(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian) {
+  const auto errors = output_errors(weight, values, hessian);
+  const SingleThreadGuard deterministic;
+  return errors.sum().item<double>();
+}
+
 double relative_output_error(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian) {
-  const auto error = output_errors(weight, values, hessian).sum().item<double>();
-  const auto total = output_errors(weight, {}, hessian).sum().item<double>();
+  const double error = output_error(weight, values, hessian), total = output_error(weight, {}, hessian);
   if (total > 0) return std::max(error, 0.0) / total;
   return error > 0 ? std::numeric_limits<double>::infinity() : 0;
 }

@@ -12,7 +12,10 @@ namespace tsquant {
 /// @throws Error kInvalidArgument when the shapes differ
 at::Tensor output_errors(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian);
 
-/// Their sum divided by the sum of the outputs' mean squares; 0 when both are 0.
+/// Their sum, tr((W - Q) H (W - Q)^T).
+double output_error(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian);
+
+/// The same divided by the sum of the outputs' mean squares; 0 when both are 0.
 double relative_output_error(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian);
 
 }  // namespace tsquant

@@ -4,14 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "compression/coordinate_descent.h"
-#include "compression/damped_factor.h"
+#include "compression/group_descent.h"
 #include "compression/layer_matrix.h"
-#include "compression/ordered_gptq.h"
 #include "compression/output_error.h"
+#include "compression/refine_ladder.h"
 #include "compression/round_to_nearest.h"
-#include "compression/scale_refit.h"
+#include "compression/stored_scales.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -23,16 +24,11 @@ void check_refine(const RefineOptions& options) {
     throw Error(ErrorCode::kInvalidArgument, message, "RefineOptions", advice);
   };
   if (options.starts.empty() || options.dampings.empty()) refuse("no start or no damping to try", "give one of each");
+  if (!(options.enough_rows > 0)) refuse(fmt::format("enough_rows is {}", options.enough_rows), "give more than 0");
   if (options.rounds < 0) refuse(fmt::format("{} rounds", options.rounds), "give 0 or more");
   if (options.trial_rows < 1) refuse(fmt::format("{} trial_rows", options.trial_rows), "give at least 1");
   check_descent({options.sweeps, options.block_size});
 }
-
-/// H of a layer, damped, and its factor.
-struct DampedLayer {
-  DampedFactor factor;
-  at::Tensor hessian;
-};
 
 class LayerRefinement {
  public:
@@ -45,11 +41,12 @@ class LayerRefinement {
   }
 
   CompressedWeight run() {
-    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
     const DampedLayer layer = choose();
     note_layer(layer.factor);
-    const auto result = climb(start_of(weight_, record_.start, layer.hessian), layer);
-    return better_of(plain, result);
+    const auto refined = climb(weight_, start_of(weight_, record_.start, layer.hessian), layer, options_);
+    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
+    measure(plain, refined);
+    return better_of(plain, refined.weight);
   }
 
  private:
@@ -68,26 +65,28 @@ class LayerRefinement {
     DampedLayer result;
     result.factor = damped_factor(hessian_, options);
     result.hessian = damped_hessian(hessian_, result.factor.damping);
+    result.ridge = damping_ridge(hessian_, result.factor.damping);
     return result;
   }
 
-  /// The start and the damping whose GPTQ has the lowest error on held-out rows.
+  /// The start and the damping whose result has the lowest error on held-out rows.
   DampedLayer choose() {
-    const bool one = options_.starts.size() == 1 && options_.dampings.size() == 1;
+    const auto inputs = static_cast<double>(weight_.size(1));
+    const bool enough = static_cast<double>(record_.rows) >= options_.enough_rows * inputs;
+    const size_t dampings = enough ? 1 : options_.dampings.size();
+    const bool choice = options_.starts.size() * dampings > 1;
     record_.start = options_.starts.front();
-    if (one || !held_out_.defined()) {
-      if (!one) record_.notes.push_back("no held-out rows: the first start and damping were taken untried");
+    if (!choice) return damped(options_.dampings.front());
+    if (!held_out_.defined()) {
+      record_.notes.push_back("no held-out rows: the first start and damping were taken untried");
       return damped(options_.dampings.front());
     }
-    const auto weight = trial_weight();
     DampedLayer best;
     double lowest = 0;
-    for (const double damping : options_.dampings) {
-      const DampedLayer layer = damped(damping);
+    for (size_t i = 0; i < dampings; ++i) {
+      const DampedLayer layer = damped(options_.dampings[i]);
       for (const RefineStart start : options_.starts) {
-        const auto result =
-            ordered_gptq(weight, start_of(weight, start, layer.hessian), layer.factor, options_.block_size);
-        const double error = relative_output_error(weight, decompress(result), held_out_);
+        const double error = trial_error(start, layer);
         if (best.hessian.defined() && error >= lowest) continue;
         lowest = error;
         best = layer;
@@ -97,56 +96,36 @@ class LayerRefinement {
     return best;
   }
 
-  at::Tensor trial_weight() const {
-    const int64_t outputs = weight_.size(0), count = std::min(options_.trial_rows, outputs);
-    return weight_.index_select(0, at::div(at::arange(count, at::kLong) * outputs, count, "floor"));
+  double trial_error(RefineStart start, const DampedLayer& layer) const {
+    const auto weight = trial_rows_of(weight_);
+    const auto result = climb(weight, start_of(weight, start, layer.hessian), layer, options_);
+    return output_error(weight, decompress(result.weight), held_out_);
   }
 
-  /// GPTQ, and rounds of descent and refit.
-  CompressedWeight climb(const CompressedWeight& start, const DampedLayer& layer) {
-    CodePanels panels(weight_, start, "refine");
-    const ScaleRefit refit(start.qparams, layer.hessian, panels.group_size(),
-                           {options_.scale_type, options_.zero_points});
-    const DescentOptions descent{options_.sweeps, options_.block_size};
-    const int steps = options_.rounds * (options_.refit ? 2 : 1);
-    std::vector<std::vector<double>> objectives(static_cast<size_t>(panels.size()));
-    panels.for_each([&](CodePanel& panel) {
-      auto& mine = objectives[panel.index];
-      gptq_panel(panel, layer.factor, panels.codec(), options_.block_size);
-      if (steps == 0) return;
-      panel.measure(layer.hessian);
-      mine.push_back(panel.errors().sum().item<double>());
-      for (int step = 0; step < steps; ++step) {
-        const bool is_refit = options_.refit && step % 2 == 1;
-        mine.push_back(
-            (is_refit ? refit.run(panel) : descend_panel(panel, layer.hessian, panels.codec(), descent)).after);
-      }
-    });
-    record_objectives(objectives, steps);
-    return panels.result();
+  at::Tensor trial_rows_of(const at::Tensor& x) const {
+    const int64_t outputs = x.size(0), count = std::min(options_.trial_rows, outputs);
+    return x.index_select(0, at::div(at::arange(count, at::kLong) * outputs, count, "floor"));
   }
 
-  void record_objectives(const std::vector<std::vector<double>>& of_panels, int steps) {
-    if (steps == 0) return;
-    const double total = output_errors(weight_, {}, hessian_).sum().item<double>();
-    for (int step = 0; step <= steps; ++step) {
-      double sum = 0;
-      for (const auto& panel : of_panels) sum += panel[step];
-      record_.objectives.push_back(total > 0 ? sum / total : 0);
+  void measure(const CompressedWeight& plain, const Climbed& refined) {
+    const double total = output_error(weight_, {}, hessian_);
+    const auto relative = [](double error, double whole) { return whole > 0 ? std::max(error, 0.0) / whole : 0; };
+    record_.error.before = relative(output_error(weight_, decompress(plain), hessian_), total);
+    const auto values = decompress(refined.weight);
+    const bool measured = !refined.objectives.empty();
+    record_.error.after = relative(measured ? refined.error : output_error(weight_, values, hessian_), total);
+    for (const double objective : refined.objectives) record_.objectives.push_back(relative(objective, total));
+    const size_t in_round = options_.rounds > 0 ? (refined.objectives.size() - 1) / options_.rounds : 1;
+    for (size_t i = 0; i + in_round < refined.objectives.size(); i += in_round) {
+      if (refined.objectives[i + in_round] < refined.objectives[i]) ++record_.rounds;
     }
-    const int in_round = steps / options_.rounds;
-    for (int round = 0; round < options_.rounds; ++round) {
-      if (record_.objectives[(round + 1) * in_round] < record_.objectives[round * in_round]) ++record_.rounds;
-    }
+    if (!held_out_.defined()) return;
+    const auto weight = trial_rows_of(weight_);
+    record_.held_out.before = relative_output_error(weight, trial_rows_of(decompress(plain)), held_out_);
+    record_.held_out.after = relative_output_error(weight, trial_rows_of(values), held_out_);
   }
 
   CompressedWeight better_of(const CompressedWeight& plain, const CompressedWeight& refined) {
-    const auto measure = [&](const at::Tensor& hessian, OutputError& error) {
-      error.before = relative_output_error(weight_, decompress(plain), hessian);
-      error.after = relative_output_error(weight_, decompress(refined), hessian);
-    };
-    measure(hessian_, record_.error);
-    if (held_out_.defined()) measure(held_out_, record_.held_out);
     const OutputError& judged = held_out_.defined() ? record_.held_out : record_.error;
     if (judged.after <= judged.before) return refined;
     record_.notes.push_back(
@@ -158,18 +137,24 @@ class LayerRefinement {
   }
 
   void note_layer(const DampedFactor& factor) {
+    const auto inputs = weight_.size(1);
     record_.damping = factor.damping;
     record_.dead_columns = factor.dead;
     if (factor.attempts > 1) {
-      record_.notes.push_back(fmt::format("a damping of {:.3g} was not enough: {:.3g} was",
-                                          factor.damping / std::pow(10, factor.attempts - 1), factor.damping));
-    }
-    if (record_.rows < weight_.size(1)) {
       record_.notes.push_back(
-          fmt::format("{} rows of calibration data for {} inputs: give more", record_.rows, weight_.size(1)));
+          fmt::format("a damping of {:.3g} did not make the mean of x^T x positive definite: {:.3g} did",
+                      factor.damping / std::pow(10, factor.attempts - 1), factor.damping));
     }
-    if (factor.dead > 0)
+    if (record_.rows < inputs) {
+      record_.notes.push_back(
+          fmt::format("{} rows of calibration data for {} inputs: give more", record_.rows, inputs));
+    }
+    if (uses_groups(spec_.format, options_) && spec_.group_size > kLargestDescentGroup) {
+      record_.notes.push_back(fmt::format("groups of {} inputs are too large for group descent", spec_.group_size));
+    }
+    if (factor.dead > 0) {
       record_.notes.push_back(fmt::format("{} inputs are always 0: their weights are rounded", factor.dead));
+    }
   }
 
   at::Tensor weight_;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/Optional.h>
+
 #include <string>
 #include <vector>
 
@@ -17,37 +19,45 @@ enum class RefineStart {
 };
 
 struct RefineOptions {
-  /// What is tried. The best on held-out rows is taken; without these, the first of each.
+  /// What is tried, each with each. The best on held-out rows is taken; without these, the first of both.
   std::vector<RefineStart> starts = {RefineStart::kSearched, RefineStart::kMinMax};
   std::vector<double> dampings = {0.01, 0.1};  ///< of the mean of diag H, see DampingOptions
-  bool act_order = true;                       ///< GPTQ: columns of large H_jj first
-  int64_t block_size = 128;                    ///< columns of GPTQ and descent that are multiplied together
-  int rounds = 2;                              ///< of coordinate descent and scale refit after GPTQ; 0: GPTQ alone
-  int sweeps = 1;                              ///< of coordinate descent in each round
-  bool refit = true;                           ///< scales, and zero points, in each round
-  bool zero_points = true;                     ///< refit: also zero points
-  c10::ScalarType scale_type = c10::kFloat;    ///< kFloat or kHalf: what the file will hold, see StoredScales
-  ScaleSearchOptions search = {};              ///< of kSearched
-  int64_t trial_rows = 256;  ///< outputs, evenly chosen, on which starts and dampings are tried; at least 1
+  /// From this many rows of calibration data for each input on, dampings after the first are not tried: they help where
+  /// H is not well known, and each costs a decomposition of H.
+  double enough_rows = 8;
+  bool act_order = true;     ///< GPTQ: columns of large H_jj first
+  int64_t block_size = 128;  ///< columns of GPTQ and descent that are multiplied together
+  int rounds = 2;            ///< of descent, groups and refit after GPTQ; 0: GPTQ alone
+  int sweeps = 1;            ///< of coordinate_descent in each round, at least 1
+  /// Whether each round has a sweep of group_descent, which moves scales and zero points together with codes. Unset:
+  /// for formats of at most 3 bits; with more it gains next to nothing.
+  c10::optional<bool> groups = c10::nullopt;
+  bool zero_points = true;                    ///< groups: also zero points
+  bool refit = true;                          ///< whether each round ends with refit_scales
+  c10::ScalarType scale_type = c10::kFloat;   ///< kFloat or kHalf: what the file will hold, see StoredScales
+  ScaleSearchOptions search = {/*steps=*/8};  ///< of kSearched; a coarse one: refits do the rest
+  int64_t trial_rows = 256;  ///< outputs, evenly spread, on which starts and dampings are tried and held-out errors are
+                             ///< measured; at least 1
 };
 
-/// What `refine` did to a layer.
+/// What `refine` did to a layer. Errors are relative (relative_output_error); before: round_to_nearest.
 struct RefineRecord {
-  OutputError error;     ///< relative, on the moments given; before: round_to_nearest
-  OutputError held_out;  ///< the same on the held-out rows; 0 without
+  OutputError error;     ///< on the moments given
+  OutputError held_out;  ///< on the held-out rows, for `trial_rows` outputs; 0 without
   RefineStart start = RefineStart::kSearched;
-  double damping = 0;        ///< that H got: the chosen one, or more where H was not positive definite with it
+  double damping = 0;        ///< the chosen one, or more where H was not positive definite with it
   int rounds = 0;            ///< that lowered the objective
   int64_t rows = 0;          ///< of calibration data
   int64_t dead_columns = 0;  ///< inputs that were always 0
-  std::vector<double>
-      objectives;  ///< with damped H, relative to the start of the list: after GPTQ, then after each step
+  /// tr((W - Q) H (W - Q)^T) / tr(W H W^T) with damped H in the first: after GPTQ and after each step of the rounds.
+  std::vector<double> objectives;
   std::vector<std::string> notes;  ///< what was skipped or fell back, and why; empty: nothing
 };
 
 /// The best that is known for one layer without training: scales by search or from the range, GPTQ in order of H_jj
-/// with these (ordered_gptq), and rounds of coordinate descent and scale refit, each of which only lowers
-/// tr((W - Q) H (W - Q)^T). All with the same damped H. See ordered_gptq.h, coordinate_descent.h and scale_refit.h.
+/// with these, and rounds of coordinate descent, group descent and scale refit, each of which only lowers
+/// tr((W - Q) H (W - Q)^T). All with the same damped H. See ordered_gptq.h, coordinate_descent.h, group_descent.h and
+/// scale_refit.h.
 ///
 /// The result is never worse than round_to_nearest on the held-out rows, or, without these, on the given ones: where it
 /// would be, round_to_nearest's is returned with a note.

@@ -41,13 +41,15 @@ NormalEquations normal_equations(const at::Tensor& levels, const at::Tensor& pro
   auto *a = result.matrices.data_ptr<double>(), *b = result.residues.data_ptr<double>();
   const float *level = levels.data_ptr<float>(), *product = products.data_ptr<float>();
   std::vector<double> sums(static_cast<size_t>(rows));
+  const auto buffer = at::empty({inputs, rows}, at::kFloat);
   for (int64_t k = 0; k < groups; ++k) {
     const int64_t first = k * group_size;
     add_products(level + first * rows, product + first * rows, group_size, rows, sums);
     for (int64_t r = 0; r < rows; ++r) b[r * groups + k] = sums[r];
     // H_lk c_k for all groups from k on; the others follow by symmetry.
-    const auto spread = at::mm(hessian.narrow(0, first, inputs - first).narrow(1, first, group_size),
-                               levels.narrow(0, first, group_size));
+    auto spread = buffer.narrow(0, first, inputs - first);
+    at::mm_out(spread, hessian.narrow(0, first, inputs - first).narrow(1, first, group_size),
+               levels.narrow(0, first, group_size));
     for (int64_t l = k; l < groups; ++l) {
       add_products(spread.data_ptr<float>() + (l - k) * group_size * rows, level + l * group_size * rows, group_size,
                    rows, sums);
@@ -135,11 +137,8 @@ class RowScales {
 
 }  // namespace
 
-ScaleRefit::ScaleRefit(const QParams& q, const at::Tensor& hessian, int64_t group_size, const RefitOptions& options)
-    : hessian_(hessian),
-      stored_(q, options.scale_type),
-      move_zero_points_(options.zero_points),
-      zero_points_(q, hessian, group_size) {}
+ScaleRefit::ScaleRefit(const QParams& q, const at::Tensor& hessian, const RefitOptions& options)
+    : hessian_(hessian), stored_(q, options.scale_type) {}
 
 /// @param steps float32 [groups, rows of the panel]: how far scales move
 void ScaleRefit::solve_rows(CodePanel& panel, int64_t first, int64_t rows, at::Tensor& steps) const {
@@ -167,7 +166,6 @@ void ScaleRefit::solve_rows(CodePanel& panel, int64_t first, int64_t rows, at::T
 StepErrors ScaleRefit::run(CodePanel& panel) const {
   const auto before = panel.copy();
   const auto errors_before = panel.errors();
-  if (move_zero_points_) zero_points_.run(panel);
   auto steps = at::empty({panel.groups(), panel.rows}, at::kFloat);
   const int64_t together = std::clamp<int64_t>(kSystemNumbers / (panel.groups() * panel.groups()), 1, panel.rows);
   for (int64_t first = 0; first < panel.rows; first += together) {
@@ -181,7 +179,7 @@ CompressedWeight refit_scales(const at::Tensor& weight, const CompressedWeight& 
                               const RefitOptions& options, StepErrors* errors) {
   CodePanels panels(weight, start, "refit_scales");
   check_hessian(hessian, panels.inputs());
-  const ScaleRefit refit(start.qparams, hessian, panels.group_size(), options);
+  const ScaleRefit refit(start.qparams, hessian, options);
   const auto sum = panels.for_each_step([&](CodePanel& panel) {
     panel.measure(hessian);
     return refit.run(panel);

@@ -2,23 +2,20 @@
 
 #include "compression/code_panels.h"
 #include "compression/stored_scales.h"
-#include "compression/zero_point_moves.h"
 
 namespace tsquant {
 
 struct RefitOptions {
   c10::ScalarType scale_type = c10::kFloat;  ///< kFloat or kHalf, see StoredScales
-  bool zero_points = true;                   ///< asymmetric integers: also move zero points, see ZeroPointMoves
 };
 
-/// Lowers tr((W - Q) H (W - Q)^T) by scales, and zero points, alone; codes stay. With c_k the levels of group k in a
+/// Lowers tr((W - Q) H (W - Q)^T) by the scales alone; codes and zero points stay. With c_k the levels of group k in a
 /// row, Q = sum of s_k c_k, and the best scales solve A s = b with A_kl = c_k H_kl c_l^T and b_k = c_k (W H)_k^T: the
 /// normal equations, one system per row. Their solution is rounded to scales that can be stored, and then single scales
 /// move as far as that helps, which is all that coarse formats of scales allow.
 ///
-/// Zero points move first. A row whose error would not fall keeps all it had. Scales stay above 0 where the format asks
-/// for it. Costs about outputs * inputs^2 * 3/2 multiplications, and as many as these / inputs * groups^2 / 6 for the
-/// systems.
+/// A row whose error would not fall keeps its scales. They stay above 0 where the format asks for it. Costs about
+/// outputs * inputs^2 * 3/2 multiplications, and as many as these / inputs * groups^2 / 6 for the systems.
 /// @param weight [outputs, inputs]
 /// @param start of the same shape, groups along axis 1 or one scale per output; all formats
 /// @param hessian float32 [inputs, inputs], damped_hessian's or as it is
@@ -31,7 +28,7 @@ CompressedWeight refit_scales(const at::Tensor& weight, const CompressedWeight& 
 class ScaleRefit {
  public:
   /// @param q of the weight
-  ScaleRefit(const QParams& q, const at::Tensor& hessian, int64_t group_size, const RefitOptions& options);
+  ScaleRefit(const QParams& q, const at::Tensor& hessian, const RefitOptions& options);
 
   /// @param panel measured
   StepErrors run(CodePanel& panel) const;
@@ -41,8 +38,6 @@ class ScaleRefit {
 
   at::Tensor hessian_;
   StoredScales stored_;
-  bool move_zero_points_;
-  ZeroPointMoves zero_points_;
 };
 
 }  // namespace tsquant

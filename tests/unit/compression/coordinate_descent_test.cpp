@@ -47,8 +47,9 @@ double best_of_all(const CorrelatedLayer& layer, const CompressedWeight& start) 
   const auto levels = start.qparams.quant_max - low + 1;
   double best = INFINITY;
   auto codes = start;
+  codes.codes = start.codes.clone();
+  auto* code = codes.codes.data_ptr<int8_t>();
   for (int64_t number = 0; number < std::pow(levels, inputs); ++number) {
-    auto* code = codes.codes.data_ptr<int8_t>();
     for (int64_t i = 0, rest = number; i < inputs; ++i, rest /= levels)
       code[i] = static_cast<int8_t>(low + rest % levels);
     best = std::min(best, layer.objective(decompress(codes)));
@@ -60,14 +61,12 @@ TEST(CoordinateDescent, ComesToAPointThatNoSingleCodeImprovesAndNearTheBestOfAll
   double found = 0, best = 0, rounded = 0;
   for (uint64_t seed = 1; seed <= 6; ++seed) {
     const CorrelatedLayer layer(1, 5, 200, seed);
-    auto start = round_to_nearest(layer.weight, group_spec(Format::kInt2, 5));
+    const auto start = round_to_nearest(layer.weight, group_spec(Format::kInt2, 5));
     rounded += layer.objective(decompress(start));
-    start.codes = start.codes.clone();
     const double lowest = best_of_all(layer, start);
     DescentOptions options;
     options.sweeps = 20;
-    const auto result = coordinate_descent(layer.weight, round_to_nearest(layer.weight, group_spec(Format::kInt2, 5)),
-                                           layer.hessian, options);
+    const auto result = coordinate_descent(layer.weight, start, layer.hessian, options);
     const double reached = layer.objective(decompress(result));
     EXPECT_GE(reached, lowest * (1 - 1e-6));
     for (int64_t i = 0; i < 5; ++i) {

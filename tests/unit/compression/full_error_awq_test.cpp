@@ -28,7 +28,7 @@ TEST(ColumnScale, MakesOutputsBetter) {
   const auto spec = group_spec(Format::kInt3, 32);
   const auto found = find_column_scale({weight}, spec, outliers.moments);
   EXPECT_GT(found.exponent, 0);
-  EXPECT_LT(found.error, 0.9 * found.error_without);
+  EXPECT_LT(found.error, 0.99 * found.error_without);
   EXPECT_NEAR(found.scale.log().mean().item<double>(), 0, 1e-5);
   // The larger the inputs, the larger the factor.
   EXPECT_TRUE(at::equal(found.scale.argsort(), outliers.moments.mean_square().argsort()));
@@ -77,9 +77,10 @@ TEST(ColumnScale, DeadChannelsAndOptionsCount) {
   EXPECT_TRUE(at::isfinite(found.scale).all().item<bool>());
   EXPECT_GT(found.scale.min().item<float>(), 0);
   ColumnScaleOptions options;
+  options.largest = 4;
+  EXPECT_NE(find_column_scale({outliers.layer.weight}, spec, moments, options).error, found.error);
   options.steps = 1;
-  options.largest = 0.25;
-  EXPECT_EQ(find_column_scale({outliers.layer.weight}, spec, moments, options).exponent, 0.25);
+  EXPECT_EQ(find_column_scale({outliers.layer.weight}, spec, moments, options).exponent, 0);
   options.search.steps = 1;
   EXPECT_GT(find_column_scale({outliers.layer.weight}, spec, moments, options).error_without, found.error_without);
 }

@@ -21,7 +21,10 @@ struct CorrelatedLayer {
 
   CorrelatedLayer(int64_t outputs, int64_t inputs, int64_t count = 1000, uint64_t seed = 1) {
     at::manual_seed(seed);
-    weight = at::randn({outputs, inputs}) * at::exp(at::randn({outputs, 1}) * 0.3);
+    // Compilers would draw the numbers of one expression in different orders.
+    const auto values = at::randn({outputs, inputs});
+    const auto sizes = at::exp(at::randn({outputs, 1}) * 0.3);
+    weight = values * sizes;
     const auto mix = at::randn({inputs, inputs}) / at::arange(1, inputs + 1, at::kFloat).sqrt().reshape({-1, 1});
     const auto channels = at::exp(at::randn({inputs}) * 0.5);
     const auto mean = at::randn({inputs}) * 0.3;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "compression/damped_factor.h"
 #include "compression/row_panels.h"
 #include "numerics/formats.h"
 #include "tsquant/error.h"
@@ -153,6 +154,19 @@ CompressedWeight CodePanels::result() const {
   set_whole_scales(result.qparams, scales_.reshape(start_.qparams.scale.sizes()));
   result.qparams.zero_point = zero_points_.reshape(start_.qparams.zero_point.sizes());
   return result;
+}
+
+CompressedWeight improve_panels(const at::Tensor& weight, const CompressedWeight& start, const at::Tensor& hessian,
+                                const std::string& algorithm, StepErrors* errors,
+                                const std::function<StepErrors(CodePanel& panel, const GroupCodec& codec)>& step) {
+  CodePanels panels(weight, start, algorithm);
+  check_hessian(hessian, panels.inputs());
+  const StepErrors sum = panels.for_each_step([&](CodePanel& panel) {
+    panel.measure(hessian);
+    return step(panel, panels.codec());
+  });
+  if (errors) *errors = sum;
+  return panels.result();
 }
 
 }  // namespace tsquant

@@ -75,4 +75,12 @@ class CodePanels {
   at::Tensor codes_, scales_, zero_points_;  ///< uint8 [outputs, inputs]; [outputs, groups]
 };
 
+/// A step over all panels of a weight: `step` is given each panel with its products measured, and the codec.
+/// @param algorithm its name, for messages
+/// @param errors filled with the sums; may be null
+/// @throws Error kInvalidArgument as CodePanels and check_hessian
+CompressedWeight improve_panels(const at::Tensor& weight, const CompressedWeight& start, const at::Tensor& hessian,
+                                const std::string& algorithm, StepErrors* errors,
+                                const std::function<StepErrors(CodePanel& panel, const GroupCodec& codec)>& step);
+
 }  // namespace tsquant

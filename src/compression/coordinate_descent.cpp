@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "compression/damped_factor.h"
 #include "compression/ordered_gptq.h"
 #include "tsquant/error.h"
 
@@ -120,14 +119,9 @@ StepErrors descend_panel(CodePanel& panel, const at::Tensor& hessian, const Grou
 CompressedWeight coordinate_descent(const at::Tensor& weight, const CompressedWeight& start, const at::Tensor& hessian,
                                     const DescentOptions& options, StepErrors* errors) {
   check_descent(options);
-  CodePanels panels(weight, start, "coordinate_descent");
-  check_hessian(hessian, panels.inputs());
-  const auto sum = panels.for_each_step([&](CodePanel& panel) {
-    panel.measure(hessian);
-    return descend_panel(panel, hessian, panels.codec(), options);
-  });
-  if (errors) *errors = sum;
-  return panels.result();
+  return improve_panels(
+      weight, start, hessian, "coordinate_descent", errors,
+      [&](CodePanel& panel, const GroupCodec& codec) { return descend_panel(panel, hessian, codec, options); });
 }
 
 }  // namespace tsquant

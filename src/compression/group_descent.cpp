@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "compression/damped_factor.h"
 #include "numerics/formats.h"
 #include "tsquant/error.h"
 
@@ -149,15 +148,9 @@ StepErrors GroupDescent::run(CodePanel& panel) const {
 
 CompressedWeight group_descent(const at::Tensor& weight, const CompressedWeight& start, const at::Tensor& hessian,
                                const GroupDescentOptions& options, StepErrors* errors) {
-  CodePanels panels(weight, start, "group_descent");
-  check_hessian(hessian, panels.inputs());
   const GroupDescent descent(start.qparams, hessian, options);
-  const auto sum = panels.for_each_step([&](CodePanel& panel) {
-    panel.measure(hessian);
-    return descent.run(panel);
-  });
-  if (errors) *errors = sum;
-  return panels.result();
+  return improve_panels(weight, start, hessian, "group_descent", errors,
+                        [&](CodePanel& panel, const GroupCodec&) { return descent.run(panel); });
 }
 
 }  // namespace tsquant

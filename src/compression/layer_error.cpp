@@ -47,4 +47,10 @@ double error_by_inputs(const at::Tensor& weight, const at::Tensor& quantized, co
   return relative_error(energy_of(difference_of(weight, quantized)), energy_of(weight.detach().to(at::kDouble)));
 }
 
+double error_of_values(const at::Tensor& weight, const at::Tensor& quantized) {
+  const auto w = weight.to(at::kFloat);
+  const double size = w.square().sum(at::kDouble).item<double>();
+  return size > 0 ? (w - quantized.to(at::kFloat)).square().sum(at::kDouble).item<double>() / size : 0;
+}
+
 }  // namespace tsquant

@@ -26,4 +26,7 @@ double error_by_hessian(const at::Tensor& weight, const at::Tensor& quantized, c
 /// @param inputs X, [in_features, samples]
 double error_by_inputs(const at::Tensor& weight, const at::Tensor& quantized, const at::Tensor& inputs);
 
+/// ||W - Q||^2 / ||W||^2, where nothing is known of the inputs; 0 for a weight of zeros.
+double error_of_values(const at::Tensor& weight, const at::Tensor& quantized);
+
 }  // namespace tsquant

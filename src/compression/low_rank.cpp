@@ -18,19 +18,8 @@ namespace tsquant {
 
 namespace {
 
-constexpr int64_t kLowRankRows = 256;
 /// Of the mean of diag H: where outputs outnumber inputs a root of H is needed, and H may be singular.
 constexpr double kRootDamping = 1e-8;
-
-/// a b^T, float64, panel by panel; a and b float32 or float64.
-at::Tensor product_of_panels(const at::Tensor& a, const at::Tensor& b) {
-  const auto result = at::empty({a.size(0), b.size(0)}, at::kDouble);
-  for_each_panel(panels_of(a.size(0), kLowRankRows), [&](int64_t panel) {
-    const int64_t first = panel * kLowRankRows, rows = std::min(kLowRankRows, a.size(0) - first);
-    result.narrow(0, first, rows).copy_(at::mm(a.narrow(0, first, rows), b.t()));
-  });
-  return result;
-}
 
 /// L with H = L L^T, up to a trace of damping.
 at::Tensor root_of(const at::Tensor& hessian) {
@@ -47,13 +36,13 @@ at::Tensor root_of(const at::Tensor& hessian) {
 /// Orthonormal [outputs, rank]: the directions of outputs with the largest error.
 at::Tensor main_directions(const at::Tensor& difference, const at::Tensor& hessian, int64_t rank) {
   if (difference.size(0) <= difference.size(1)) {
-    const auto products = product_of_panels(difference, hessian);
-    return principal_components(product_of_panels(products, difference.to(at::kDouble)), rank);
+    const auto products = panel_product(difference, hessian);
+    return principal_components(panel_product(products, difference.to(at::kDouble).t()), rank);
   }
   // The same from the smaller of both squares of (W - Q) L.
-  const auto error = product_of_panels(difference.to(at::kDouble), root_of(hessian).t().contiguous());
-  const auto right = principal_components(product_of_panels(error.t().contiguous(), error.t().contiguous()), rank);
-  return std::get<0>(at::linalg_qr(product_of_panels(error, right.t().contiguous())));
+  const auto error = panel_product(difference.to(at::kDouble), root_of(hessian));
+  const auto right = principal_components(panel_product(error.t().contiguous(), error), rank);
+  return std::get<0>(at::linalg_qr(panel_product(error, right)));
 }
 
 Adapter adapter_of(const at::Tensor& values, bool int8) {

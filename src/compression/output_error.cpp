@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "compression/damped_factor.h"
+#include "compression/layer_error.h"
 #include "compression/row_panels.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
@@ -46,9 +46,7 @@ double output_error(const at::Tensor& weight, const at::Tensor& values, const at
 }
 
 double relative_output_error(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian) {
-  const double error = output_error(weight, values, hessian), total = output_error(weight, {}, hessian);
-  if (total > 0) return std::max(error, 0.0) / total;
-  return error > 0 ? std::numeric_limits<double>::infinity() : 0;
+  return relative_error(std::max(output_error(weight, values, hessian), 0.0), output_error(weight, {}, hessian));
 }
 
 }  // namespace tsquant

@@ -14,17 +14,7 @@ namespace {
 /// More vectors than asked for: the last ones then converge as fast as the others.
 constexpr int64_t kSpare = 8;
 constexpr int kMostRounds = 300;
-constexpr int64_t kProductRows = 256;
 constexpr double kStill = 1e-10;
-
-at::Tensor panel_product(const at::Tensor& a, const at::Tensor& b) {
-  const auto result = at::empty({a.size(0), b.size(1)}, at::kDouble);
-  for_each_panel(panels_of(a.size(0), kProductRows), [&](int64_t panel) {
-    const int64_t first = panel * kProductRows, rows = std::min(kProductRows, a.size(0) - first);
-    result.narrow(0, first, rows).copy_(at::mm(a.narrow(0, first, rows), b));
-  });
-  return result;
-}
 
 /// Any fixed numbers without structure.
 at::Tensor start_vectors(int64_t n, int64_t count) {

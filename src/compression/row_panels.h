@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 
@@ -15,5 +17,8 @@ void for_each_panel(int64_t count, const std::function<void(int64_t panel)>& wor
 
 /// How many panels of at most `size` rows make `rows` rows.
 inline int64_t panels_of(int64_t rows, int64_t size) { return (rows + size - 1) / size; }
+
+/// a b, float64, panel by panel of a's rows; a and b float32 or float64.
+at::Tensor panel_product(const at::Tensor& a, const at::Tensor& b);
 
 }  // namespace tsquant

@@ -6,8 +6,6 @@
 #include <cmath>
 #include <vector>
 
-#include "compression/damped_factor.h"
-
 namespace tsquant {
 
 namespace {
@@ -177,15 +175,9 @@ StepErrors ScaleRefit::run(CodePanel& panel) const {
 
 CompressedWeight refit_scales(const at::Tensor& weight, const CompressedWeight& start, const at::Tensor& hessian,
                               const RefitOptions& options, StepErrors* errors) {
-  CodePanels panels(weight, start, "refit_scales");
-  check_hessian(hessian, panels.inputs());
   const ScaleRefit refit(start.qparams, hessian, options);
-  const auto sum = panels.for_each_step([&](CodePanel& panel) {
-    panel.measure(hessian);
-    return refit.run(panel);
-  });
-  if (errors) *errors = sum;
-  return panels.result();
+  return improve_panels(weight, start, hessian, "refit_scales", errors,
+                        [&](CodePanel& panel, const GroupCodec&) { return refit.run(panel); });
 }
 
 }  // namespace tsquant

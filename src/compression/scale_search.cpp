@@ -8,9 +8,9 @@
 #include <cmath>
 #include <limits>
 
+#include "compression/group_codec.h"
 #include "compression/group_rows.h"
 #include "compression/round_to_nearest.h"
-#include "numerics/formats.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -27,35 +27,15 @@ struct Point {
 class Search {
  public:
   Search(const QParams& q, const QuantizationSpec& spec, const ScaleSearchOptions& options)
-      : info_(format_info(q.format)), options_(options), low_(q.quant_min), high_(q.quant_max) {
-    CodeOptions code_options;
-    code_options.is_signed = q.dtype == c10::kChar;
-    code_options.codebook = q.codebook;
-    codec_ = row_of(q.format).make_codec(info_, code_options);
-    tensor_scale_ = q.tensor_scale.defined() ? q.tensor_scale.item<float>() : 1;
-    has_signs_ = info_.integer && spec.mode == QuantizationScheme::kSymmetric;
-    has_zeros_ = info_.integer && spec.mode == QuantizationScheme::kAsymmetric;
+      : codec_(q), options_(options), low_(q.quant_min), high_(q.quant_max) {
+    const bool integer = format_info(q.format).integer;
+    has_signs_ = integer && spec.mode == QuantizationScheme::kSymmetric;
+    has_zeros_ = integer && spec.mode == QuantizationScheme::kAsymmetric;
   }
 
-  const Codec& codec() const { return *codec_; }
-
-  /// The number nearest to a positive scale that the format of scales has, as a scale of values.
-  float storable(float scale) const {
-    switch (info_.scale) {
-      case ScaleFormat::kPowerOfTwo:
-        return std::ldexp(1.0F, std::clamp(static_cast<int>(std::nearbyint(std::log2(scale))), -127, 127));
-      case ScaleFormat::kE4M3:
-        return std::max(tsquant::decode(tsquant::encode(scale / tensor_scale_, kE4M3), kE4M3), std::ldexp(1.0F, -9)) *
-               tensor_scale_;
-      case ScaleFormat::kFloat:
-        break;
-    }
-    return scale;
-  }
+  const GroupCodec& codec() const { return codec_; }
 
   /// Scales of both signs for symmetric integers, whose lowest code has no counterpart.
-  bool usable(float scale) const { return std::isfinite(scale) && (has_signs_ ? scale != 0 : scale > 0); }
-
   std::vector<Point> starts(Point base) const {
     std::vector<Point> points{base};
     if (has_signs_) points.push_back({-base.scale, base.zero});
@@ -74,11 +54,9 @@ class Search {
   int steps() const { return options_.steps; }
 
  private:
-  const FormatInfo& info_;
+  GroupCodec codec_;
   const ScaleSearchOptions& options_;
   int64_t low_, high_;
-  std::unique_ptr<Codec> codec_;
-  float tensor_scale_ = 1;
   bool has_signs_ = false, has_zeros_ = false;
 };
 
@@ -86,20 +64,21 @@ class Search {
 class GroupSearch {
  public:
   GroupSearch(const Search& search, const float* w, const float* h, int64_t size)
-      : search_(search), w_(w), h_(h), size_(size), scaled_(size), levels_(size), codes_(size), best_codes_(size) {
+      : search_(search), w_(w), h_(h), size_(size), levels_(size), codes_(size), best_codes_(size) {
     for (int64_t i = 0; i < size; ++i) values_ += static_cast<double>(h[i]) * w[i] * w[i];
   }
 
   void run(Point base) {
+    const GroupCodec& codec = search_.codec();
     try_point(base);
     for (const Point& start : search_.starts(base)) {
       float last = 0;
       for (int step = 0; step < search_.steps(); ++step) {
-        const float scale = search_.storable(search_.shrunk(start.scale, step));
-        if (scale == last || !search_.usable(scale)) continue;
+        const float scale = codec.storable(search_.shrunk(start.scale, step));
+        if (scale == last || !codec.usable(scale)) continue;
         last = scale;
         const Fit fit = try_point({scale, start.zero});
-        if (fit.error < error_ && search_.usable(fit.scale)) try_point({search_.storable(fit.scale), start.zero});
+        if (fit.error < error_ && codec.usable(fit.scale)) try_point({codec.storable(fit.scale), start.zero});
       }
     }
   }
@@ -115,12 +94,10 @@ class GroupSearch {
   };
 
   Fit try_point(Point point) {
-    for (int64_t i = 0; i < size_; ++i) scaled_[i] = w_[i] / point.scale + static_cast<float>(point.zero);
-    search_.codec().encode(scaled_.data(), size_, codes_.data());
-    search_.codec().decode(codes_.data(), size_, levels_.data());
+    search_.codec().encode(w_, size_, point.scale, point.zero, codes_.data(), levels_.data());
     double error = 0, product = 0, square = 0;
     for (int64_t i = 0; i < size_; ++i) {
-      const float level = levels_[i] - static_cast<float>(point.zero);
+      const float level = levels_[i];
       const double difference = static_cast<double>(w_[i]) - level * point.scale;
       error += h_[i] * difference * difference;
       product += static_cast<double>(h_[i]) * w_[i] * level;
@@ -138,7 +115,7 @@ class GroupSearch {
   const Search& search_;
   const float *w_, *h_;
   int64_t size_;
-  std::vector<float> scaled_, levels_;
+  std::vector<float> levels_;
   std::vector<uint8_t> codes_, best_codes_;
   double values_ = 0;  ///< sum of h w^2
   Point best_;
@@ -177,7 +154,7 @@ CompressedWeight search_scales(const at::Tensor& weight, const QuantizationSpec&
   QParams& q = result.qparams;
   const GroupRows rows(weight, q);
   const auto w = rows.rows_of(weight.detach().to(at::kFloat)), h = rows.rows_of(importance_of(weight, importance));
-  auto scale = (q.tensor_scale.defined() ? q.scale * q.tensor_scale : q.scale.clone()).contiguous();
+  const auto scale = whole_scales(q);
   q.zero_point = q.zero_point.contiguous();
   auto codes = at::empty(w.sizes(), at::TensorOptions(q.dtype));
   auto* code = static_cast<uint8_t*>(codes.data_ptr());
@@ -194,8 +171,7 @@ CompressedWeight search_scales(const at::Tensor& weight, const QuantizationSpec&
     }
   });
   result.codes = rows.from_rows(codes);
-  if (q.tensor_scale.defined()) scale = decode(encode(scale / q.tensor_scale, Format::kF8E4M3), Format::kF8E4M3);
-  q.scale = scale;
+  set_whole_scales(q, scale);
   return result;
 }
 

@@ -7,12 +7,12 @@
 
 namespace tsquant::testing {
 
-/// Every format that data-aware algorithms are for (up to 4 bits), integers both symmetric and asymmetric, in groups of
-/// 32 or of what the format asks for.
-inline std::vector<QuantizationSpec> low_bit_specs() {
+/// Every format with this many bits or less, integers both symmetric and asymmetric, in groups of 32 or of what the
+/// format asks for.
+inline std::vector<QuantizationSpec> group_specs(int most_bits) {
   std::vector<QuantizationSpec> specs;
   for (const FormatRow& row : formats()) {
-    if (row.info.bits > 4) continue;
+    if (row.info.bits > most_bits) continue;
     for (const auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
       if (!row.info.integer && mode == QuantizationScheme::kAsymmetric) continue;
       QuantizationSpec spec;
@@ -25,6 +25,9 @@ inline std::vector<QuantizationSpec> low_bit_specs() {
   }
   return specs;
 }
+
+/// Those that data-aware algorithms are for.
+inline std::vector<QuantizationSpec> low_bit_specs() { return group_specs(4); }
 
 inline QuantizationSpec int4_groups(int64_t group_size) {
   QuantizationSpec spec;

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "algorithm_specs.h"
 #include "compression/compressed_weight.h"
 #include "compression/input_moments.h"
 #include "numerics/formats.h"
@@ -53,14 +54,7 @@ inline QuantizationSpec group_spec(Format format, int64_t group_size, bool asymm
 
 /// Every format of the table in groups, integers of both kinds, and one per channel.
 inline std::vector<QuantizationSpec> every_spec() {
-  std::vector<QuantizationSpec> specs;
-  for (const FormatRow& row : formats()) {
-    for (const bool asymmetric : {false, true}) {
-      if (!row.info.integer && asymmetric) continue;
-      specs.push_back(group_spec(row.format, row.info.group_size > 0 ? row.info.group_size : 32, asymmetric));
-      if (row.info.largest == 0) specs.back().codebook = {-4, -2, -1, 0, 1, 2, 4};
-    }
-  }
+  auto specs = group_specs(8);
   QuantizationSpec channels;
   channels.format = Format::kInt4;
   channels.per_channel = true;

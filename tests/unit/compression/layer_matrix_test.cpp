@@ -6,23 +6,14 @@
 #include <cmath>
 
 #include "compression/round_to_nearest.h"
+#include "compression_golden.h"
 #include "support/thrown_error.h"
 
 namespace tsquant::testing {
 namespace {
 
 QuantizationSpec four_bits(int64_t group_size, int64_t input_axis) {
-  QuantizationSpec spec;
-  spec.format = Format::kInt4;
-  spec.mode = QuantizationScheme::kAsymmetric;
-  if (group_size > 0) {
-    spec.group_size = group_size;
-    spec.group_axis = input_axis;
-  } else {
-    spec.per_channel = true;
-    spec.ch_axis = 1 - input_axis;
-  }
-  return spec;
+  return spec_of_mode("int4_asym", group_size, input_axis);
 }
 
 TEST(LayerMatrix, GivesBackWhatPlainRoundingOfTheGivenWeightGives) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 
+#include "algorithm_specs.h"
 #include "compression/round_to_nearest.h"
 #include "compression_golden.h"
 #include "numerics/formats.h"
@@ -27,23 +28,6 @@ at::Tensor input_importance() {
   return at::exp(at::randn({128}) * 2);
 }
 
-/// Every format, integers both symmetric and asymmetric, in groups.
-std::vector<QuantizationSpec> all_specs() {
-  std::vector<QuantizationSpec> specs;
-  for (const FormatRow& row : formats()) {
-    for (const auto mode : {QuantizationScheme::kSymmetric, QuantizationScheme::kAsymmetric}) {
-      if (!row.info.integer && mode == QuantizationScheme::kAsymmetric) continue;
-      QuantizationSpec spec;
-      spec.format = row.format;
-      spec.mode = mode;
-      spec.group_size = row.info.group_size > 0 ? row.info.group_size : 32;
-      if (row.info.largest == 0) spec.codebook = {-4, -2, -1, 0, 1, 2, 4};
-      specs.push_back(spec);
-    }
-  }
-  return specs;
-}
-
 /// Objective of each group, [12, 128 / size].
 at::Tensor group_errors(const at::Tensor& weight, const CompressedWeight& compressed, const at::Tensor& importance) {
   const auto difference = decompress(compressed).to(at::kDouble) - weight.to(at::kDouble);
@@ -52,7 +36,7 @@ at::Tensor group_errors(const at::Tensor& weight, const CompressedWeight& compre
 
 TEST(ScaleSearch, NoGroupGetsWorseAndTheWeightGetsBetterInEveryFormat) {
   const auto weight = outlier_weight(), importance = input_importance().to(at::kDouble);
-  for (const auto& spec : all_specs()) {
+  for (const auto& spec : group_specs(8)) {
     SCOPED_TRACE(to_string(spec.format));
     const auto plain = round_to_nearest(weight, spec), found = search_scales(weight, spec, importance);
     const auto before = group_errors(weight, plain, importance), after = group_errors(weight, found, importance);
@@ -70,7 +54,7 @@ TEST(ScaleSearch, NoGroupGetsWorseAndTheWeightGetsBetterInEveryFormat) {
 
 TEST(ScaleSearch, FindsScalesThatTheFormatCanStore) {
   const auto weight = outlier_weight();
-  for (const auto& spec : all_specs()) {
+  for (const auto& spec : group_specs(8)) {
     SCOPED_TRACE(to_string(spec.format));
     const QParams q = search_scales(weight, spec, input_importance()).qparams;
     const FormatInfo& info = format_info(spec.format);
@@ -204,7 +188,7 @@ TEST(ScaleSearch, KnowsEveryAxis) {
 TEST(ScaleSearch, ZeroGroupsAndZeroImportanceStayAsTheyWere) {
   auto weight = outlier_weight();
   weight.narrow(1, 32, 32).zero_();
-  for (const auto& spec : all_specs()) {
+  for (const auto& spec : group_specs(8)) {
     SCOPED_TRACE(to_string(spec.format));
     const auto plain = round_to_nearest(weight, spec);
     const auto found = search_scales(weight, spec, at::zeros({128}));

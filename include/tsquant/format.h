@@ -68,6 +68,9 @@ const FormatInfo& format_info(Format format);
 /// The name of the format, for example "int4".
 inline std::string to_string(Format format) { return format_info(format).name; }
 
+/// Whether the levels are the user's, and not the format's.
+inline bool has_codebook(Format format) { return format_info(format).largest == 0; }
+
 /// The integers with this many bits.
 /// @throws Error kInvalidArgument when `bits` is not 2 to 8
 Format integer_format(int64_t bits);

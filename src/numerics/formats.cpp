@@ -77,6 +77,13 @@ const FormatRow& row_of(Format format) {
   throw Error(ErrorCode::kInternal, fmt::format("format {} has no row", static_cast<int>(format)));
 }
 
+const FormatRow* find_format(const std::string& name) {
+  for (const FormatRow& row : formats()) {
+    if (row.info.name == name) return &row;
+  }
+  return nullptr;
+}
+
 const FormatInfo& format_info(Format format) { return row_of(format).info; }
 
 Format integer_format(int64_t bits) {

@@ -30,6 +30,8 @@ struct FormatRow {
 /// All formats, in the order of the enum.
 const std::vector<FormatRow>& formats();
 const FormatRow& row_of(Format format);
+/// The row with this name; null when there is none.
+const FormatRow* find_format(const std::string& name);
 
 /// Codes of values that have been divided by their scale: bytes in the shape of `scaled`, int8 for signed integers and
 /// uint8 for the rest. A value gets the code of the nearest level; `FormatInfo::ties` tells what happens half way.

@@ -49,8 +49,7 @@ void check_groups(const QuantizationSpec& spec, PointKind kind, const std::strin
 
 void check_levels(const QuantizationSpec& spec, const std::string& place) {
   const FormatInfo& info = format_info(spec.format);
-  const bool own_levels = info.largest == 0;
-  if (own_levels) return check_codebook(spec.codebook, info.bits);
+  if (has_codebook(spec.format)) return check_codebook(spec.codebook, info.bits);
   if (!spec.codebook.empty()) {
     refuse(fmt::format("a codebook is given for the format {}", info.name), place, "choose codebook4 or codebook8");
   }

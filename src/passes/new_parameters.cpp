@@ -135,6 +135,10 @@ bool NewParameters::is_free(const AttributeSlot& slot) const {
   return (readers == readers_.end() || readers->second == 0) && !is_read_by_other_methods(model_, slot);
 }
 
+void NewParameters::give_up(const AttributeSlot& slot) {
+  if (is_free(slot)) slot.owner->setAttr(slot.name, nothing_);
+}
+
 /// A new name, or an attribute that nothing reads: tracing leaves the weight that weight_norm once computed.
 bool NewParameters::may_hold(const ObjectPtr& owner, const std::string& name, const at::Tensor& tensor) const {
   const auto type = owner->type();
@@ -163,7 +167,7 @@ void NewParameters::store(const at::Tensor& tensor, const std::vector<AttributeS
   std::vector<AttributeSlot> free;
   std::copy_if(sources.begin(), sources.end(), std::back_inserter(free),
                [this](const AttributeSlot& slot) { return is_free(slot); });
-  for (const auto& slot : free) slot.owner->setAttr(slot.name, nothing_);
+  for (const auto& slot : free) give_up(slot);
   if (sources.empty()) return;
   Home home = common_home(sources);
   if (sources.size() == 1 && free.size() == 1 && home.name == sources.front().name) {
@@ -196,18 +200,19 @@ void NewParameters::store_beside(const at::Tensor& tensor, const c10::optional<A
   store_as(tensor, path, source->name + suffix);
 }
 
-void NewParameters::attach(Node* user, size_t index) {
+Value* NewParameters::read() {
   auto graph = model_.graph();
-  torch::jit::WithInsertPoint guard(user);
+  if (stored_.empty()) return graph->insertConstant(constant_);
   Value* value = graph->inputs().at(0);
   for (const auto& name : stored_) value = graph->insertGetAttr(value, name);
-  if (stored_.empty()) {
-    value = graph->insertConstant(constant_);
-  } else {
-    ++readers_[{slot_of(model_, value)->owner.get(), stored_.back()}];
-    value->setType(c10::TensorType::get());
-  }
-  user->replaceInput(index, value);
+  ++readers_[{slot_of(model_, value)->owner.get(), stored_.back()}];
+  value->setType(c10::TensorType::get());
+  return value;
+}
+
+void NewParameters::attach(Node* user, size_t index) {
+  torch::jit::WithInsertPoint guard(user);
+  user->replaceInput(index, read());
 }
 
 }  // namespace tsquant

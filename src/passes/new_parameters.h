@@ -19,6 +19,9 @@ class NewParameters {
   /// Takes input `index` away from `user` and removes what only that input needed.
   void detach(torch::jit::Node* user, size_t index);
 
+  /// Empties an attribute when nothing reads it any more, so that its name is free.
+  void give_up(const AttributeSlot& slot);
+
   /// Keeps `tensor` under a state-dict name: that of its only source when nothing else reads that, else in the module
   /// that holds its sources ("conv.weight" for conv.weight_g and conv.weight_v). Sources that nothing reads any more
   /// are given up.
@@ -28,6 +31,8 @@ class NewParameters {
   /// Keeps `tensor` in the module that holds `source`, as its name with `suffix` (and a number when that is taken).
   void store_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source, const std::string& suffix);
 
+  /// What was stored last, read at the graph's insert point.
+  torch::jit::Value* read();
   /// Lets input `index` of `user` read what was stored last.
   void attach(torch::jit::Node* user, size_t index);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/text_table.h"
+#include "numerics/formats.h"
 #include "tsquant/report.h"
 
 namespace tsquant {
@@ -98,11 +99,11 @@ std::string share_text(int64_t part, int64_t whole, int64_t layers, int64_t all_
   return fmt::format("{:.0f}% ({} / {})", percent, layers, all_layers);
 }
 
-/// Bits of a format's name, for the order of rows: "int4_sym" 4, "float" last.
-int bits_of_name(const std::string& format) {
-  if (format == "float") return 0;
-  const size_t digit = format.find_first_of("0123456789");
-  return format == "e2m1" || digit == std::string::npos ? 4 : format[digit] - '0';
+/// Bits of "int4_sym", "mxfp8_e4m3" and the like, for the order of rows; 0 for "float".
+int bits_of_precision(const std::string& precision) {
+  const FormatRow* row = find_format(precision);
+  if (!row) row = find_format(precision.substr(0, precision.rfind('_')));
+  return row ? row->info.bits : 0;
 }
 
 std::string weight_table(const Report& report) {
@@ -112,7 +113,7 @@ std::string weight_table(const Report& report) {
     const std::string group = weight.group_size > 0      ? fmt::format(", group size {}", weight.group_size)
                               : weight.format == "float" ? ""
                                                          : ", per channel";
-    auto& share = shares[{-bits_of_name(weight.format), weight.format + group}];
+    auto& share = shares[{-bits_of_precision(weight.format), weight.format + group}];
     for (PrecisionShare* sum : {&share, &all}) {
       sum->values += count_values(weight);
       ++sum->layers;

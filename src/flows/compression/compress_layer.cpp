@@ -108,11 +108,11 @@ Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlo
                      const at::Tensor& matrix, const c10::optional<CompressedWeight>& codes, c10::ScalarType dtype,
                      Model& model) {
   auto& graph = *x->owningGraph();
-  Value* none = graph.insertConstant(c10::IValue());
-  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, graph.inputs().at(0), none}, 1));
-  product->output()->setType(c10::TensorType::get());
   parameters.store_beside(matrix.to(dtype).contiguous(), slot, suffix);
-  parameters.attach(product, 1);
+  Value* weight = parameters.read();
+  Value* none = graph.insertConstant(c10::IValue());
+  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, weight, none}, 1));
+  product->output()->setType(c10::TensorType::get());
   if (codes) insert_decompression(model, parameters, {{product, 1}}, store_weight(*codes, matrix.sizes(), dtype));
   return product;
 }

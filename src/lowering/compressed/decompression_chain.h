@@ -28,7 +28,16 @@ namespace tsquant {
 torch::jit::Node* insert_decompression(Model& model, NewParameters& parameters, const std::vector<ParameterUse>& uses,
                                        const StoredWeight& weight);
 
-/// The compressed weight behind a tensor that such operators make; nullopt for everything else.
-c10::optional<StoredWeight> read_decompression(const Model& model, const torch::jit::Value* weight);
+/// A compressed weight in a graph, and where its tensors are read; null for those that it does not have.
+struct Decompression {
+  StoredWeight weight;
+  const torch::jit::Value* codes = nullptr;
+  const torch::jit::Value* scale = nullptr;
+  const torch::jit::Value* zero_point = nullptr;
+  const torch::jit::Value* table = nullptr;
+};
+
+/// What is behind a tensor that such operators make; nullopt for everything else.
+c10::optional<Decompression> read_decompression(const Model& model, const torch::jit::Value* weight);
 
 }  // namespace tsquant

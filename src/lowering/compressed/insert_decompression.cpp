@@ -15,12 +15,13 @@ using torch::jit::Value;
 /// Writes the operators of one weight before a node.
 class ChainWriter {
  public:
-  ChainWriter(Graph& graph, const StoredWeight& weight) : graph_(graph), weight_(weight) {}
+  ChainWriter(Graph& graph, Format format) : graph_(graph), format_(format) {}
 
-  /// One code in an element, in the shape in which the scale broadcasts.
-  Value* codes(Value* packed, const std::vector<int64_t>& shape, int64_t row, bool is_signed) {
-    const int bits = format_info(weight_.format).bits;
-    if (bits == 8) return shape == weight_.shape ? packed : reshape(packed, shape);
+  /// One code in an element. @param stored what `packed` holds, in rows of `row` codes
+  Value* codes(Value* packed, const at::Tensor& stored, const std::vector<int64_t>& shape, int64_t row,
+               bool is_signed) {
+    const int bits = format_info(format_).bits;
+    if (bits == 8) return stored.sizes() == shape ? packed : reshape(packed, shape);
     Value* codes = nullptr;
     int64_t offset = 0;
     int first = 0;
@@ -83,15 +84,8 @@ class ChainWriter {
   }
 
   Graph& graph_;
-  const StoredWeight& weight_;
+  Format format_;
 };
-
-/// Keeps a tensor beside the weight, for input `index` of `user`.
-void store_beside(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix,
-                  const at::Tensor& tensor, Node* user, size_t index) {
-  parameters.store_beside(tensor, slot, suffix);
-  parameters.attach(user, index);
-}
 
 }  // namespace
 
@@ -102,30 +96,26 @@ Node* insert_decompression(Model& model, NewParameters& parameters, const std::v
   Node* reader = insert_reader(model, uses, "aten::alias");
   set_param(model, reader, 0, weight.codes);
   torch::jit::WithInsertPoint guard(reader);
-  ChainWriter write(*graph, weight);
-  Value* self = graph->inputs().at(0);  // stands for what is attached below
+  ChainWriter write(*graph, weight.format);
+  const auto beside = [&](const char* suffix, const at::Tensor& tensor) {
+    parameters.store_beside(tensor, slot, suffix);
+    return parameters.read();
+  };
 
-  Value* x = write.codes(reader->input(0), weight.groups, weight.shape.back(), weight.is_signed);
+  Value* x = write.codes(reader->input(0), weight.codes, weight.groups, weight.shape.back(), weight.is_signed);
   if (weight.table.defined()) {
-    x = write.op("aten::take", {self, write.to(x, c10::kLong)});
-    store_beside(parameters, slot, "_table", weight.table, x->node(), 0);
+    Value* table = beside("_table", weight.table);
+    x = write.op("aten::take", {table, write.to(x, c10::kLong)});
   } else {
     x = write.to(x, c10::kHalf);
   }
   if (weight.zero_point.defined()) {
-    const int64_t count = weight.scale.numel();
-    Value* packed = write.op("aten::alias", {self});
-    store_beside(parameters, slot, "_zero_point", weight.zero_point, packed->node(), 0);
-    Node* placeholder = packed->node();
-    packed = placeholder->input(0);
-    const bool is_byte = format_info(weight.format).bits == 8;
-    Value* zero_point = is_byte ? write.reshape(packed, weight.scale.sizes().vec())
-                                : write.codes(packed, weight.scale.sizes().vec(), count, /*is_signed=*/false);
-    placeholder->destroy();
+    const std::vector<int64_t> shape = weight.scale.sizes().vec();
+    Value* zero_point = write.codes(beside("_zero_point", weight.zero_point), weight.zero_point, shape,
+                                    weight.scale.numel(), /*is_signed=*/false);
     x = write.op("aten::sub", {x, write.to(zero_point, c10::kHalf), write.integer(1)});
   }
-  x = write.op("aten::mul", {x, self});
-  store_beside(parameters, slot, "_scale", weight.scale, x->node(), 1);
+  x = write.op("aten::mul", {x, beside("_scale", weight.scale)});
   if (weight.groups != weight.shape) x = write.reshape(x, weight.shape);
   x = write.to(x, weight.dtype);
   reader->output()->replaceAllUsesWith(x);

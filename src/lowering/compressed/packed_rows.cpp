@@ -3,22 +3,18 @@
 #include <ATen/ATen.h>
 
 #include "numerics/formats.h"
-#include "numerics/pack.h"
+#include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
 
-bool has_codebook(Format format) { return format == Format::kCodebook4 || format == Format::kCodebook8; }
-
 /// [..] -> [rows, size]: the first axis numbers the rows.
 at::Tensor as_rows(const at::Tensor& x) { return x.dim() == 2 ? x : x.reshape({x.size(0), -1}); }
 
 Format format_named(const std::string& name) {
-  for (const FormatRow& row : formats()) {
-    if (row.info.name == name) return row.format;
-  }
-  return Format::kInt8;
+  if (const FormatRow* row = find_format(name)) return row->format;
+  throw Error(ErrorCode::kUnsupportedModel, "there is no format \"" + name + "\"", "", "update tsquant");
 }
 
 }  // namespace
@@ -47,52 +43,43 @@ c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose) 
   const at::Tensor codes = as_rows(transpose ? weight.codes.t() : weight.codes).contiguous();
   rows.size = codes.size(1);
   if (q.group_size == 0) rows.group_size = rows.size;
-  const bool keeps_bytes = format_info(q.format).bits == 8;
-  rows.weight = keeps_bytes ? codes : pack(codes, q.format);
+  rows.weight = stored_codes(codes, q.format);
   rows.scale = scale.to(stored.scale.scalar_type()).contiguous();
   if (stored.zero_point.defined()) {
-    const auto bytes = zero_point.to(at::kByte).contiguous();
-    rows.zero_point = keeps_bytes ? bytes : pack(bytes, q.format);
+    rows.zero_point = stored_codes(zero_point.to(at::kByte).contiguous(), q.format);
   }
   if (has_codebook(q.format)) rows.codebook = at::tensor(q.codebook);
   return rows;
 }
 
-StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype, bool transpose) {
+StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype) {
+  const Format format = format_named(rows.format);
+  const bool is_signed = format_info(format).integer && !rows.zero_point.defined();
+  std::vector<float> levels;
+  if (rows.codebook.defined()) {
+    const auto codebook = rows.codebook.contiguous();
+    levels.assign(codebook.data_ptr<float>(), codebook.data_ptr<float>() + codebook.numel());
+  }
   CompressedWeight weight;
   QParams& q = weight.qparams;
-  q.format = format_named(rows.format);
-  q.formula = QParamsFormula::kNncfCompression;
-  const FormatInfo& info = format_info(q.format);
-  const bool is_signed = info.integer && !rows.zero_point.defined();
-  q.dtype = is_signed ? c10::kChar : c10::kByte;
-  const bool keeps_bytes = info.bits == 8;
-  at::Tensor codes = keeps_bytes ? rows.weight : unpack(rows.weight, q.format, rows.size, q.dtype);
+  q = code_parameters(format, is_signed, std::move(levels));
+  const at::Tensor codes = restored_codes(rows.weight, format, rows.size, q.dtype);
   q.scale = rows.scale.to(at::kFloat).reshape({codes.size(0), -1});
   q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
   if (rows.zero_point.defined()) {
-    q.zero_point = (keeps_bytes ? rows.zero_point : unpack(rows.zero_point, q.format, q.scale.size(1), c10::kByte))
-                       .to(at::kLong)
-                       .reshape(q.scale.sizes());
-  }
-  if (rows.codebook.defined()) {
-    const auto levels = rows.codebook.contiguous();
-    q.codebook.assign(levels.data_ptr<float>(), levels.data_ptr<float>() + levels.numel());
+    q.zero_point =
+        restored_codes(rows.zero_point, format, q.scale.size(1), c10::kByte).to(at::kLong).reshape(q.scale.sizes());
   }
   if (q.scale.size(1) == 1) {
     q.per_channel = true;
-    q.axis = transpose ? 1 : 0;
+    q.axis = 0;
     q.scale = q.scale.reshape({-1});
     q.zero_point = q.zero_point.reshape({-1});
   } else {
     q.group_size = rows.group_size;
-    q.group_axis = transpose ? 0 : 1;
-    if (transpose) {
-      q.scale = q.scale.t().contiguous();
-      q.zero_point = q.zero_point.t().contiguous();
-    }
+    q.group_axis = 1;
   }
-  weight.codes = (transpose ? codes.t() : codes).reshape(shape).contiguous();
+  weight.codes = codes.reshape(shape).contiguous();
   StoredWeight stored = store_weight(weight, shape, dtype);
   stored.scale = stored.scale.to(rows.scale.scalar_type());
   return stored;

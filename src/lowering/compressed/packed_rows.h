@@ -19,7 +19,7 @@ struct PackedRows {
 /// @return nullopt when the scales do not belong to rows, or groups of their elements
 c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose);
 
-/// The weight again. @param shape,dtype of the float weight, @param transpose as for pack_rows
-StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype, bool transpose);
+/// The weight again, whose first axis numbers the rows. @param shape,dtype of the float weight
+StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype);
 
 }  // namespace tsquant

@@ -67,6 +67,27 @@ int64_t StoredWeight::bytes() const {
   return sum;
 }
 
+at::Tensor stored_codes(const at::Tensor& codes, Format format) {
+  return format_info(format).bits == 8 ? codes.contiguous() : pack(codes, format);
+}
+
+at::Tensor restored_codes(const at::Tensor& stored, Format format, int64_t size, c10::ScalarType dtype) {
+  return format_info(format).bits == 8 ? stored : unpack(stored, format, size, dtype);
+}
+
+QParams code_parameters(Format format, bool is_signed, std::vector<float> codebook) {
+  const FormatInfo& info = format_info(format);
+  const int64_t levels = int64_t{1} << (info.integer ? info.bits : 8);
+  QParams q;
+  q.format = format;
+  q.formula = QParamsFormula::kNncfCompression;
+  q.codebook = std::move(codebook);
+  q.dtype = is_signed ? c10::kChar : c10::kByte;
+  q.quant_min = is_signed ? -levels / 2 : 0;
+  q.quant_max = q.quant_min + levels - 1;
+  return q;
+}
+
 StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape, c10::ScalarType dtype) {
   const QParams& q = weight.qparams;
   StoredWeight stored;
@@ -85,12 +106,10 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
     scale = scale.reshape(broadcast_shape(q, weight.codes.dim()));
   }
   stored.scale = stored_scale(scale).contiguous();
-  const bool keeps_bytes = format_info(q.format).bits == 8;
-  stored.codes = keeps_bytes ? weight.codes.contiguous() : pack(weight.codes, q.format);
+  stored.codes = stored_codes(weight.codes, q.format);
   stored.table = level_table(q);
   if (format_info(q.format).integer && !stored.is_signed) {
-    const auto zero_points = q.zero_point.to(at::kByte).reshape({-1});
-    stored.zero_point = keeps_bytes ? zero_points : pack(zero_points, q.format);
+    stored.zero_point = stored_codes(q.zero_point.to(at::kByte).reshape({-1}), q.format);
   }
   return stored;
 }
@@ -98,13 +117,8 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
 CompressedWeight restore_weight(const StoredWeight& stored) {
   CompressedWeight weight;
   QParams& q = weight.qparams;
-  q.format = stored.format;
-  q.formula = QParamsFormula::kNncfCompression;
-  q.dtype = stored.is_signed ? c10::kChar : c10::kByte;
-  const FormatInfo& info = format_info(stored.format);
-  const int64_t levels = int64_t{1} << (info.integer ? info.bits : 8);
-  q.quant_min = stored.is_signed ? -levels / 2 : 0;
-  q.quant_max = q.quant_min + levels - 1;
+  q = code_parameters(stored.format, stored.is_signed,
+                      has_codebook(stored.format) ? codebook_of(stored.table) : std::vector<float>());
   const auto scale = stored.scale.to(at::kFloat);
   const auto dims = static_cast<int64_t>(stored.shape.size());
   if (stored.groups != stored.shape) {
@@ -118,15 +132,13 @@ CompressedWeight restore_weight(const StoredWeight& stored) {
     }
     q.scale = scale.reshape({-1});
   }
-  weight.codes = info.bits == 8 ? stored.codes : unpack(stored.codes, stored.format, stored.shape.back(), q.dtype);
+  weight.codes = restored_codes(stored.codes, stored.format, stored.shape.back(), q.dtype);
   q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
   if (stored.zero_point.defined()) {
-    const auto zero_points =
-        info.bits == 8 ? stored.zero_point : unpack(stored.zero_point, stored.format, q.scale.numel(), c10::kByte);
-    q.zero_point = zero_points.to(at::kLong).reshape(q.scale.sizes());
+    q.zero_point = restored_codes(stored.zero_point, stored.format, q.scale.numel(), c10::kByte)
+                       .to(at::kLong)
+                       .reshape(q.scale.sizes());
   }
-  const bool own_levels = q.format == Format::kCodebook4 || q.format == Format::kCodebook8;
-  if (own_levels) q.codebook = codebook_of(stored.table);
   return weight;
 }
 

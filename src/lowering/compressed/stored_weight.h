@@ -24,6 +24,14 @@ struct StoredWeight {
   int64_t bytes() const;
 };
 
+/// Codes as a file holds them: packed rows; codes of 8 bits stay bytes.
+at::Tensor stored_codes(const at::Tensor& codes, Format format);
+/// The codes again. @param size of a row @param dtype kChar for signed integers, else kByte
+at::Tensor restored_codes(const at::Tensor& stored, Format format, int64_t size, c10::ScalarType dtype);
+
+/// What parameters say apart from scales and zero points. @param codebook of formats that have one
+QParams code_parameters(Format format, bool is_signed, std::vector<float> codebook = {});
+
 /// @param shape,dtype of the float weight
 StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape, c10::ScalarType dtype);
 

@@ -30,6 +30,8 @@ Fused fused_kind(const Node* node) {
   return kind == "tsquant::decompress" && node->inputs().size() == 9 ? Fused::kDecompress : Fused::kNone;
 }
 
+size_t codebook_input(const Node* node) { return fused_kind(node) == Fused::kDecompress ? 7 : 8; }
+
 /// One weight, its operators and what they say.
 struct FusedWeight {
   PackedRows rows;
@@ -59,7 +61,7 @@ FusedWeight read_fused(const Model& model, Node* node) {
   rows.weight = tensor_of(model, node->input(kWeight));
   rows.scale = tensor_of(model, node->input(kScale));
   rows.zero_point = tensor_of(model, node->input(kZeroPoint));
-  rows.codebook = tensor_of(model, node->input(kind == Fused::kDecompress ? 7 : 8));
+  rows.codebook = tensor_of(model, node->input(codebook_input(node)));
   const auto size = required(model, node->input(format + 1));
   if (kind == Fused::kDecompress) {
     fused.shape = size.toIntVector();
@@ -95,19 +97,10 @@ std::vector<ParameterUse> float_uses(Node* node) {
   return {{layer, kind == Fused::kLinear ? size_t{1} : size_t{0}}};
 }
 
-void remove_reader(Value* value) {
-  Node* node = value->node();
-  while (node->kind() == c10::prim::GetAttr && !node->hasUses()) {
-    Node* owner = node->input()->node();
-    forget_access(node);
-    node->destroy();
-    node = owner;
-  }
-}
-
 }  // namespace
 
 bool unfuse_decompression(Model& model) {
+  NewParameters parameters(model);
   std::map<const void*, FusedWeight> weights;
   std::vector<const void*> order;
   for (Node* node : all_nodes(model.graph()->block())) {
@@ -127,17 +120,14 @@ bool unfuse_decompression(Model& model) {
     std::vector<ParameterUse> uses;
     for (Node* node : fused.nodes) {
       for (const auto& use : float_uses(node)) uses.push_back(use);
-      const auto inputs = node->inputs().vec();
-      node->destroy();
-      for (const size_t index : {kScale, kZeroPoint, size_t{7}, size_t{8}}) {
-        if (index >= inputs.size()) continue;
-        const auto slot = slot_of(model, inputs[index]);
-        remove_reader(inputs[index]);
-        if (slot && slot->value().isTensor()) slot->owner->setAttr(slot->name, at::empty({0}));
+      for (const size_t index : {kScale, kZeroPoint, codebook_input(node)}) {
+        const auto slot = slot_of(model, node->input(index));
+        parameters.detach(node, index);
+        if (slot) parameters.give_up(*slot);
       }
+      node->destroy();
     }
-    NewParameters parameters(model);
-    insert_decompression(model, parameters, uses, unpack_rows(fused.rows, fused.shape, dtype, /*transpose=*/false));
+    insert_decompression(model, parameters, uses, unpack_rows(fused.rows, fused.shape, dtype));
   }
   return !order.empty();
 }

@@ -89,11 +89,8 @@ std::map<std::string, StoredWeight> stored_weights(const Model& model) {
   std::map<std::string, StoredWeight> weights;
   for (const auto* node : all_nodes(model.graph()->block())) {
     for (const auto* input : node->inputs()) {
-      const auto stored = read_decompression(model, input);
-      if (!stored) continue;
-      const torch::jit::Value* value = input;
-      while (!param_of(model, value)) value = value->node()->input(0);
-      weights[param_of(model, value)->name] = *stored;
+      const auto found = read_decompression(model, input);
+      if (found) weights[param_of(model, found->codes)->name] = found->weight;
     }
   }
   return weights;

@@ -2,10 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <set>
 #include <vector>
 
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/packed_rows.h"
 
@@ -31,8 +33,16 @@ Reader reader_of(const Use& use, size_t dims) {
   return Reader::kOther;
 }
 
-/// The tensor whose presence keeps freezing from computing the weight: the other factor, or the layer's input.
+/// Whether the operator multiplies the weight with tensors of its type. Others may read it beside indices.
+bool multiplies(const Node* node) {
+  static const std::set<std::string> products{"aten::matmul", "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"};
+  return layer_kind(node) != LayerKind::kNone || products.count(node->kind().toQualString()) > 0;
+}
+
+/// The tensor whose presence keeps freezing from computing the weight: the other factor, or the layer's input. Values
+/// get its type.
 Value* activation_of(const Model& model, const Use& use) {
+  if (!multiplies(use.user)) return nullptr;
   for (size_t i = 0; i < use.user->inputs().size(); ++i) {
     Value* input = use.user->input(i);
     const bool tensor = i != use.offset && input->type()->isSubtypeOf(*c10::TensorType::get());
@@ -55,7 +65,7 @@ class WeightFuser {
     if (!rows_) return "its scales do not belong to rows";
     for (const Use& use : uses_) {
       if (reader(use) == Reader::kOther && !activation_of(model_, use)) {
-        return "no tensor beside it keeps it from freezing";
+        return std::string(use.user->kind().toQualString()) + " reads it, which multiplies it with no tensor";
       }
     }
     return "";

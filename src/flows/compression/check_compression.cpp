@@ -187,6 +187,9 @@ void check_compress_pt2e(const CompressPt2eOptions& options) {
 }
 
 void check_annotations(const Annotations& annotations, const CompressPt2eOptions& options) {
+  const char* target = options.target_size              ? "target_size"
+                       : options.target_bits_per_weight ? "target_bits_per_weight"
+                                                        : nullptr;
   bool has_choice = false;
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kWeight) {
@@ -194,10 +197,18 @@ void check_annotations(const Annotations& annotations, const CompressPt2eOptions
              "use quantize_pt2e, or a quantizer of weights alone (OpenVINOQuantizerOptions::weights_only)");
     }
     has_choice |= point.compression.has_value();
+    const bool chooses = point.compression && point.compression->ratio_defining;
+    if (target && chooses && !format_info(point.spec.format).integer) {
+      refuse(fmt::format("{} is set, but {} is no integer format", target, format_info(point.spec.format).name), target,
+             "give the quantizer a mode of integers");
+    }
   }
   if (has_choice || annotations.points.empty()) return;
   const std::string advice = "leave it out, or give the quantizer a mode of less than 8 bits";
   if (options.ratio != 1) refuse("the quantizer gives all weights one precision, but ratio is set", "ratio", advice);
+  if (target) {
+    refuse(fmt::format("the quantizer gives all weights one precision, but {} is set", target), target, advice);
+  }
   if (options.sensitivity_metric) {
     refuse("the quantizer gives all weights one precision, but a metric is set", "sensitivity_metric", advice);
   }

@@ -171,6 +171,23 @@ TEST(CompressChecks, TheDriversNameEachOther) {
   EXPECT_EQ(thrown_error([&] { OpenVINOQuantizer both(what); }).place(), "quantize_outputs");
 }
 
+TEST(CompressChecks, TargetsNeedIntegersToChooseFrom) {
+  const auto refused = [](CompressWeightsMode mode, bool by_size) {
+    OpenVINOQuantizerOptions what;
+    what.weights_only.emplace();
+    what.weights_only->mode = mode;
+    OpenVINOQuantizer quantizer(what);
+    CompressPt2eOptions options;
+    (by_size ? options.target_size : options.target_bits_per_weight) = by_size ? 0.3 : 4;
+    Model model = small_lm();
+    return thrown_error([&] { compress_pt2e(model, quantizer, options); });
+  };
+  for (const Mode mode : {Mode::kInt8Asym, Mode::kCb4}) {
+    EXPECT_EQ(refused(mode, true).place(), "target_size");
+    EXPECT_EQ(refused(mode, false).place(), "target_bits_per_weight");
+  }
+}
+
 TEST(CompressChecks, WeightsThatAreNotFiniteAreNamed) {
   Model model = small_lm();
   model.module().attr("up").toTensor()[3][4] = std::nan("");

@@ -54,7 +54,7 @@ struct CompressPt2eOptions {
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions
   std::string dump_dir = "";                  ///< folder for the graph after each rewrite, as in QuantizePt2eOptions
-  Progress progress = {};                     ///< phases "statistics" (samples) and "compress" (weights)
+  Progress progress = {};                     ///< phases "calibrate" (samples), "layers" and "compress" (weights)
 };
 
 /// A compressed model and what was done to it. Report::weights has a record for every weight.

@@ -17,6 +17,7 @@
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/computed_weights.h"
+#include "flows/finish_rewrites.h"
 #include "flows/float_biases.h"
 #include "flows/non_float32_tensors.h"
 #include "flows/phase_clock.h"
@@ -141,12 +142,6 @@ void convert_form(RewriteRunner& runner, const QuantizePt2eOptions& options, con
   if (options.form == OutputForm::kLowered) lower_to_engine(runner, report.engine, options.cost, probe, report);
 }
 
-void finish(RewriteRunner& runner) {
-  runner.run("stamp_value_names", stamp_value_names);
-  runner.run("make_constants_printable", make_constants_printable);
-  runner.run("drop_unread", drop_unread);
-}
-
 /// Annotations without some points. Unified groups keep the members that stay.
 Annotations without_points(const Annotations& annotations, const std::set<int64_t>& removed,
                            const std::set<std::string>& reverted) {
@@ -178,7 +173,7 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
     runner.run_passes(RewritePhase::kInsertion);
     convert_form(runner, options, prepared.first, report);
     explain_kernels(prepared.computed_weights, report);
-    finish(runner);
+    finish_rewrites(runner);
     report.quantized_bytes = stored_bytes(runner.model());
   });
   clock.stop();

@@ -5,18 +5,31 @@
 
 namespace tsquant {
 
+namespace {
+
+std::string length_text(const Dataset* dataset) {
+  if (!dataset) return "none";
+  return dataset->get_length() ? std::to_string(*dataset->get_length()) : "unknown";
+}
+
+}  // namespace
+
+void record_run(Report& report, const Quantizer& quantizer, OutputForm form, const Dataset* dataset) {
+  report.version = TSQUANT_VERSION;
+  report.form = word_of(words<OutputForm>(), form);
+  const QuantizerDescription description = quantizer.describe();
+  report.options.insert(description.options.begin(), description.options.end());
+  report.options["quantizer"] = description.name;
+  report.options["data_length"] = length_text(dataset);
+}
+
 void record_options(Report& report, const Quantizer& quantizer, const QuantizePt2eOptions& options,
                     const Dataset& dataset) {
-  report.version = TSQUANT_VERSION;
-  report.form = word_of(words<OutputForm>(), options.form);
-  const QuantizerDescription description = quantizer.describe();
-  auto& recorded = report.options;
-  recorded = recorded_options(options);
-  recorded.insert(description.options.begin(), description.options.end());
-  recorded["quantizer"] = description.name;
-  recorded["data_length"] = dataset.get_length() ? std::to_string(*dataset.get_length()) : "unknown";
-  recorded["batch_size"] = std::to_string(dataset.batch_size());
-  recorded["batchwise_statistics"] = options.batchwise_statistics.value_or(dataset.batch_size() > 1) ? "true" : "false";
+  report.options = recorded_options(options);
+  record_run(report, quantizer, options.form, &dataset);
+  report.options["batch_size"] = std::to_string(dataset.batch_size());
+  report.options["batchwise_statistics"] =
+      options.batchwise_statistics.value_or(dataset.batch_size() > 1) ? "true" : "false";
 }
 
 std::map<std::string, std::string> deciding_options(const Quantizer& quantizer, const QuantizePt2eOptions& options) {

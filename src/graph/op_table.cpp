@@ -189,4 +189,11 @@ const OpInfo& find_op(const std::string& function, bool depthwise) {
   return row ? *row : rows().back();
 }
 
+c10::optional<ProductSide> product_side(const OpInfo& op, int64_t port) {
+  if (op.metatype == "PTLinearMetatype") return ProductSide{false, 0};
+  if (op.metatype == "PTMatMulMetatype") return ProductSide{port == 0, 1 - port};
+  if (op.metatype == "PTAddmmMetatype") return ProductSide{port == 1, 3 - port};  // after the summand
+  return c10::nullopt;
+}
+
 }  // namespace tsquant

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/util/Optional.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -34,6 +36,16 @@ const OpInfo& find_op(const std::string& function, bool depthwise = false);
 
 /// The row of a metatype ("PTAtenEmbeddingMetatype"), or the row "UnknownMetatype".
 const OpInfo& find_metatype(const std::string& metatype);
+
+/// Where the weight of a matrix multiplication stands.
+struct ProductSide {
+  bool left = false;       ///< weight times activation
+  int64_t other_port = 0;  ///< of the other factor
+};
+/// @param port tensor argument of the weight
+/// @return nullopt for rows that are no matrix multiplication; linear layers count as products with the weight on the
+///         right
+c10::optional<ProductSide> product_side(const OpInfo& op, int64_t port);
 
 /// All rows, for reports and documentation.
 const std::vector<OpInfo>& op_table();

@@ -31,14 +31,17 @@ double error_of(const WeightLayer& layer, const QuantizationSpec& spec) {
   const at::Tensor weight = layer.weight.to(at::kFloat);
   const at::Tensor values = decompress(round_to_nearest(weight, spec));
   const LayerSamples samples = layer.is_matrix() && layer.channel_axis == -1 ? samples_of(layer) : LayerSamples();
-  if (samples.size() > 0) {
-    const int64_t outputs = spec.group_size > 0 ? 1 - at::maybe_wrap_dim(spec.group_axis, 2) : spec.ch_axis;
-    const auto rows = [&](const at::Tensor& x) { return outputs == 0 ? x : x.t(); };
-    return error_by_inputs(rows(weight), rows(values), samples.inputs(samples.size()));
-  }
-  const double size = weight.square().sum(at::kDouble).item<double>();
-  return size > 0 ? (weight - values).square().sum(at::kDouble).item<double>() / size : 0;
+  if (samples.size() == 0) return error_of_values(weight, values);
+  const bool in_by_out = output_axis(layer) == 1;
+  return error_by_inputs(in_by_out ? weight.t() : weight, in_by_out ? values.t() : values,
+                         samples.inputs(samples.size()));
 }
+
+/// A weight with its precisions to choose from.
+struct Choices {
+  WeightLayer* layer;
+  std::vector<QuantizationSpec> specs;
+};
 
 }  // namespace
 
@@ -53,24 +56,25 @@ int64_t compressed_bytes(const at::Tensor& weight, const QuantizationSpec& spec)
 }
 
 void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes) {
-  std::vector<WeightLayer*> chosen;
+  std::vector<Choices> chosen;
   std::vector<std::vector<BitChoice>> choices;
   int64_t other_bytes = float_bytes, values = 0, smallest = 0;
   for (WeightLayer& layer : layers) {
     other_bytes -= layer.record.float_bytes;
-    if (!layer.ratio_defining()) {
+    if (!layer.ratio_defining() || layer.in_float) {
       other_bytes += layer.in_float ? layer.record.float_bytes : compressed_bytes(layer.weight, layer.spec);
       continue;
     }
     std::vector<BitChoice> of_layer;
-    for (const auto& spec : choices_of(layer)) {
+    const auto specs = choices_of(layer);
+    for (const auto& spec : specs) {
       of_layer.push_back({compressed_bytes(layer.weight, spec), error_of(layer, spec)});
     }
     smallest += std::min_element(of_layer.begin(), of_layer.end(), [](const auto& a, const auto& b) {
                   return a.bytes < b.bytes;
                 })->bytes;
     values += layer.weight.numel();
-    chosen.push_back(&layer);
+    chosen.push_back({&layer, specs});
     choices.push_back(std::move(of_layer));
   }
   const bool by_size = options.target_size.has_value();
@@ -87,10 +91,11 @@ void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOpti
   }
   const BitAllocation allocation = allocate_bits(choices, budget);
   for (size_t i = 0; i < chosen.size(); ++i) {
-    const auto specs = choices_of(*chosen[i]);
-    chosen[i]->spec = specs[allocation.choices[i]];
-    chosen[i]->in_backup = allocation.choices[i] == 3;
-    chosen[i]->record.score = choices[i][allocation.choices[i]].error;
+    const size_t choice = allocation.choices[i];
+    WeightLayer& layer = *chosen[i].layer;
+    layer.in_backup = chosen[i].specs[choice] == layer.point->compression->backup;
+    layer.spec = chosen[i].specs[choice];
+    layer.record.score = choices[i][choice].error;
   }
 }
 

@@ -10,6 +10,7 @@ namespace tsquant {
 /// With a target of size: gives each ratio-defining weight 2, 3, 4 or 8 bits, so that the sum of relative errors is as
 /// small as the bytes allow (allocate_bits.h). The error of a choice is measured: by plain rounding, on the layer's
 /// inputs where data were given, else on the weight itself.
+/// @param layers whose group sizes divide (group_size_fallback.h)
 /// @param float_bytes of the whole model's tensors
 /// @throws Error kInvalidArgument when the target is out of reach, naming the smallest one that is not
 void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes);

@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <set>
+#include <unordered_map>
 
 #include "compression/awq_scale.h"
 #include "flows/compression/layer_inputs.h"
@@ -33,7 +33,11 @@ struct AwqMatch {
 
 class AwqMatcher {
  public:
-  AwqMatcher(const GraphView& view, std::vector<WeightLayer>& layers) : view_(view), layers_(layers) {}
+  AwqMatcher(const GraphView& view, std::vector<WeightLayer>& layers) : view_(view) {
+    for (WeightLayer& layer : layers) {
+      if (layer.is_matrix() && layer.uses.size() == 1 && !has_bias(layer)) linear_.emplace(layer.node, &layer);
+    }
+  }
 
   AwqMatch match(const WeightLayer& layer) const {
     const ViewNode& producer = view_.node(layer.activation->from);
@@ -43,22 +47,15 @@ class AwqMatcher {
     for (const int64_t id : producer.in_edges) {
       const ViewNode& factor = view_.node(view_.edge(id).from);
       if (is_activation_function(factor)) result.found = true;
-      WeightLayer* linear = linear_layer(factor);
-      if (!linear || !feeds_alone(factor, producer)) continue;
+      const auto linear = linear_.find(&factor);
+      if (linear == linear_.end() || !feeds_alone(factor, producer)) continue;
       result.found = true;
-      if (!result.before) result.before = linear;
+      if (!result.before) result.before = linear->second;
     }
     return result;
   }
 
  private:
-  WeightLayer* linear_layer(const ViewNode& node) const {
-    for (WeightLayer& layer : layers_) {
-      if (layer.node == &node && layer.is_matrix() && layer.uses.size() == 1 && !has_bias(layer)) return &layer;
-    }
-    return nullptr;
-  }
-
   static bool has_bias(const WeightLayer& layer) {
     if (layer.node->op->metatype != "PTLinearMetatype") return layer.node->op->metatype == "PTAddmmMetatype";
     return layer.node->in_edges.size() > 2;
@@ -71,14 +68,8 @@ class AwqMatcher {
   }
 
   const GraphView& view_;
-  std::vector<WeightLayer>& layers_;
+  std::unordered_map<const ViewNode*, WeightLayer*> linear_;  ///< layers whose outputs can be divided
 };
-
-/// The axis of a weight matrix that its outputs number, and `scale` along one of its axes.
-int64_t axis_of_outputs(const WeightLayer& layer) {
-  if (layer.spec.group_size == 0) return layer.spec.ch_axis;
-  return layer.spec.group_axis == 0 ? 1 : 0;
-}
 
 void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
   const at::Tensor stored = weight.to(layer.weight.scalar_type()).contiguous();
@@ -86,6 +77,7 @@ void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
   layer.weight = stored;
 }
 
+/// `scale` along one axis of a matrix.
 at::Tensor along(const at::Tensor& scale, int64_t axis) { return axis == 0 ? scale.unsqueeze(1) : scale.unsqueeze(0); }
 
 void insert_multiply(WeightLayer& layer, const at::Tensor& factor) {
@@ -117,9 +109,8 @@ bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& la
     const bool data = parameters.prefer_data_aware_scaling && samples.size() > 0;
     at::Tensor smallest;
     if (match.before && data && match.before->inputs) {
-      const int64_t outputs = axis_of_outputs(*match.before);
       const auto& before = match.before->weight;
-      smallest = smallest_awq_scale(outputs == 0 ? before : before.t(), samples_of(*match.before));
+      smallest = smallest_awq_scale(output_axis(*match.before) == 0 ? before : before.t(), samples_of(*match.before));
     }
     const AwqScale found = awq_scale(layer.weight, layer.spec, data ? &samples : nullptr, parameters, smallest);
     if (!found.scale.defined()) {
@@ -127,10 +118,10 @@ bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& la
       continue;
     }
     const at::Tensor inverse = at::reciprocal(found.scale);
-    set_weight(model, layer, layer.weight.to(at::kFloat) * along(found.scale, 1 - axis_of_outputs(layer)));
+    set_weight(model, layer, layer.weight.to(at::kFloat) * along(found.scale, 1 - output_axis(layer)));
     if (match.before) {
       WeightLayer& before = *match.before;
-      set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, axis_of_outputs(before)));
+      set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, output_axis(before)));
     } else {
       insert_multiply(layer, inverse);
     }

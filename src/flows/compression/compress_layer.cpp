@@ -15,7 +15,6 @@
 #include "flows/compression/layer_inputs.h"
 #include "graph/params.h"
 #include "lowering/compressed/decompression_chain.h"
-#include "tsquant/error.h"
 
 namespace tsquant {
 
@@ -134,11 +133,9 @@ bool round_layers(Model& model, std::vector<WeightLayer>& layers, const Compress
 }
 
 CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options) {
-  try {
-    return compress_unnamed(layer, options);
-  } catch (const Error& error) {
-    throw Error(error.code(), error.message(), layer.name, error.advice());
-  }
+  CompressedWeight result;
+  name_weight_in_errors(layer, [&] { result = compress_unnamed(layer, options); });
+  return result;
 }
 
 void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,

@@ -1,13 +1,10 @@
 #include "tsquant/compress_pt2e.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <numeric>
 
-#include "evaluation/compare.h"
-#include "flows/bitwise_equal.h"
-#include "flows/build_report.h"
+#include "compression/layer_error.h"
+#include "flows/check_saved.h"
 #include "flows/check_supported.h"
 #include "flows/compression/allocate_precision.h"
 #include "flows/compression/apply_awq.h"
@@ -18,7 +15,9 @@
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/mixed_precision.h"
 #include "flows/compression/weight_layers.h"
+#include "flows/finish_rewrites.h"
 #include "flows/phase_clock.h"
+#include "flows/record_options.h"
 #include "graph/write_model.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/fuse_decompression.h"
@@ -28,7 +27,6 @@
 #include "passes/graph_dumps.h"
 #include "passes/rewrite_runner.h"
 #include "quantizers/transform_model.h"
-#include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -56,19 +54,6 @@ RewriteOptions rewrite_options(const Compression& c) {
   return rewrites;
 }
 
-void record_options(Compression& c, const Quantizer& quantizer) {
-  Report& report = c.report;
-  report.version = TSQUANT_VERSION;
-  report.form = word_of(words<OutputForm>(), c.options.form);
-  const QuantizerDescription description = quantizer.describe();
-  report.options = recorded_options(c.options);
-  report.options.insert(description.options.begin(), description.options.end());
-  report.options["quantizer"] = description.name;
-  report.options["data_length"] = !c.options.dataset                ? "none"
-                                  : c.options.dataset->get_length() ? std::to_string(*c.options.dataset->get_length())
-                                                                    : "unknown";
-}
-
 void annotate(Compression& c, const Quantizer& quantizer) {
   const ShapeTable shapes = c.first ? record_shapes(c.model, *c.first) : ShapeTable();
   c.view = std::make_unique<GraphView>(c.model, shapes);
@@ -84,14 +69,6 @@ void annotate(Compression& c, const Quantizer& quantizer) {
   c.layers = find_weight_layers(c.model, *c.view, c.annotations);
 }
 
-/// What stays of the float weight's size in its values: ||W - Q|| / ||W||, squared.
-double relative_error(const at::Tensor& weight, const at::Tensor& value) {
-  const auto w = weight.to(at::kFloat);
-  const double size = w.square().sum(at::kDouble).item<double>();
-  const double error = (w - value.to(at::kFloat)).square().sum(at::kDouble).item<double>();
-  return size > 0 ? error / size : 0;
-}
-
 void describe_precision(WeightLayer& layer) {
   layer.record.format = layer.in_float ? "float" : precision_name(layer.spec);
   layer.record.group_size = !layer.in_float && layer.spec.group_size > 0 ? layer.spec.group_size : -1;
@@ -101,7 +78,7 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
   WeightRecord& record = layer.record;
   describe_precision(layer);
   record.compressed_bytes = stored.bytes();
-  if (record.error_after < 0) record.error_after = relative_error(layer.weight, decompressed_value(stored));
+  if (record.error_after < 0) record.error_after = error_of_values(layer.weight, decompressed_value(stored));
 }
 
 /// The report of a dry run.
@@ -136,12 +113,6 @@ bool needs_layer_inputs(const Compression& c) {
          !o.advanced_parameters.statistics_path.empty();
 }
 
-void report_progress(const Compression& c, size_t done) {
-  if (!c.options.progress) return;
-  if (c.options.progress("compress", static_cast<int64_t>(done), static_cast<int64_t>(c.layers.size()))) return;
-  throw Error(ErrorCode::kCancelled, "cancelled while weights were compressed");
-}
-
 /// One weight after the other, the largest first: its float tensor is given up before the next one is read.
 bool insert_weights(Compression& c, Model& model) {
   std::vector<size_t> order(c.layers.size());
@@ -165,7 +136,8 @@ bool insert_weights(Compression& c, Model& model) {
       changed = true;
     }
     layer.weight = at::Tensor();
-    report_progress(c, ++done);
+    layer.compressed = c10::nullopt;
+    report_progress(c.options.progress, "compress", ++done, order.size());
   }
   return changed;
 }
@@ -175,12 +147,6 @@ void describe_kernels(Compression& c, const std::map<std::string, std::string>& 
     const auto found = kernels.find(layer.name);
     if (found != kernels.end()) layer.record.kernel = found->second;
   }
-}
-
-void finish(RewriteRunner& runner) {
-  runner.run("stamp_value_names", stamp_value_names);
-  runner.run("make_constants_printable", make_constants_printable);
-  runner.run("drop_unread", drop_unread);
 }
 
 void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
@@ -200,11 +166,12 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   clock.start("mixed_precision");
   if (has_target(c.options)) {
+    apply_group_size_fallback(c.layers);
     allocate_precision(c.layers, c.options, report.float_bytes);
   } else {
     assign_mixed_precision(c.layers, c.options, report);
+    apply_group_size_fallback(c.layers);
   }
-  apply_group_size_fallback(c.layers);
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
   fit_codebooks(c.layers, c.options);
@@ -226,7 +193,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
     describe_kernels(c, kernels);
   }
-  finish(runner);
+  finish_rewrites(runner);
   clock.stop();
 
   for (auto& layer : c.layers) report.weights.push_back(layer.record);
@@ -248,7 +215,8 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
     }
     c.first = options.dataset->get(0);
   }
-  record_options(c, quantizer);
+  c.report.options = recorded_options(options);
+  record_run(c.report, quantizer, options.form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
   name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
   return {std::move(c.model), std::move(c.report), std::move(c.first)};
@@ -258,11 +226,7 @@ void CompressedModel::save(const std::string& path) const {
   OutputFile file(path, "model");
   write_model(model, {{"tsquant_report.json", report.to_json(/*per_channel=*/false)}, {"tsquant_form", report.form}},
               file);
-  const Model reloaded = Model::load(file.staged_path());
-  if (probe && !bitwise_equal(model.run(*probe), reloaded.run(*probe))) {
-    throw Error(ErrorCode::kInternal, "the saved model computes something else than the model in memory", file.path(),
-                "please report this with the model");
-  }
+  require_same_results(model, probe, file);
   file.commit();
 }
 

@@ -8,7 +8,6 @@
 #include "graph/params.h"
 #include "run/single_thread_guard.h"
 #include "run/tap_runner.h"
-#include "tsquant/error.h"
 
 namespace tsquant {
 
@@ -18,12 +17,14 @@ using Choose = std::function<void(WeightLayer&, const std::vector<at::Tensor>&)>
 
 torch::jit::Node* node_of(const WeightLayer& layer) { return layer.activation->use.user; }
 
+std::vector<torch::jit::Node*> nodes_of(const std::vector<WeightLayer*>& layers) {
+  std::vector<torch::jit::Node*> nodes;
+  for (const WeightLayer* layer : layers) nodes.push_back(node_of(*layer));
+  return nodes;
+}
+
 void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, const Choose& choose) {
-  try {
-    choose(layer, inputs);
-  } catch (const Error& error) {
-    throw Error(error.code(), error.message(), layer.name, error.advice());
-  }
+  name_weight_in_errors(layer, [&] { choose(layer, inputs); });
 }
 
 /// What comes after the layer sees the values of its codes.
@@ -41,23 +42,16 @@ std::vector<Sample> first_samples(const Dataset& dataset, int64_t count) {
   return samples;
 }
 
-void report_layer(const CompressPt2eOptions& options, size_t done, size_t total) {
-  if (!options.progress || options.progress("layers", static_cast<int64_t>(done), static_cast<int64_t>(total))) return;
-  throw Error(ErrorCode::kCancelled, "cancelled while weights were compressed");
-}
-
 void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
                   const CompressPt2eOptions& options, const Choose& choose) {
-  std::vector<torch::jit::Node*> nodes;
-  for (const WeightLayer* layer : layers) nodes.push_back(node_of(*layer));
-  LayerwiseRun run(model, nodes);
+  LayerwiseRun run(model, nodes_of(layers));
   for (const auto& sample : samples) run.add_sample(sample);
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
     run.advance_before(i, layers[i]->activation->use.offset, [&](const at::Tensor& x) { inputs.push_back(x); });
     choose_codes(*layers[i], inputs, choose);
     show_codes(model, *layers[i]);
-    report_layer(options, i + 1, layers.size());
+    report_progress(options.progress, "layers", i + 1, layers.size());
   }
 }
 
@@ -67,15 +61,14 @@ void run_whole(const Model& model, const std::vector<WeightLayer*>& layers, cons
   for (size_t i = 0; i < layers.size(); ++i) {
     WeightLayer& layer = *layers[i];
     layer.record.remarks.emplace_back("its inputs are those of the float model: the model cannot be cut into layers");
-    const auto* user = node_of(layer);
-    const size_t offset = layer.activation->use.offset;
+    const torch::jit::Use& use = layer.activation->use;
     std::vector<at::Tensor> inputs;
-    const TapRunner runner(model, {{user->input(offset), {node_of(layer), offset}}}, /*deterministic=*/true);
+    const TapRunner runner(model, {{use.user->input(use.offset), use}}, /*deterministic=*/true);
     for (const auto& sample : samples) {
       runner.run(sample, [&](size_t, const at::Tensor& x) { inputs.push_back(x.clone()); });
     }
     choose_codes(layer, inputs, choose);
-    report_layer(options, i + 1, layers.size());
+    report_progress(options.progress, "layers", i + 1, layers.size());
   }
 }
 
@@ -94,9 +87,7 @@ void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, con
   }
   const SingleThreadGuard deterministic;
   const auto samples = first_samples(*options.dataset, std::min(subset_size, options.subset_size));
-  std::vector<torch::jit::Node*> nodes;
-  for (const WeightLayer* layer : chosen) nodes.push_back(node_of(*layer));
-  if (!LayerwiseRun::possible(model, nodes)) return run_whole(model, chosen, samples, options, choose);
+  if (!LayerwiseRun::possible(model, nodes_of(chosen))) return run_whole(model, chosen, samples, options, choose);
   std::sort(chosen.begin(), chosen.end(),
             [](const WeightLayer* a, const WeightLayer* b) { return node_of(*a)->isBefore(node_of(*b)); });
   run_in_parts(model, chosen, samples, options, choose);

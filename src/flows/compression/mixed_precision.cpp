@@ -7,14 +7,6 @@ namespace tsquant {
 
 namespace {
 
-/// The axis of the weight that the layer's outputs number.
-int64_t output_axis(const WeightLayer& layer) {
-  if (layer.spec.group_size == 0) return layer.spec.ch_axis;
-  const int64_t dims = layer.weight.dim();
-  const int64_t summed = layer.spec.group_axis < 0 ? layer.spec.group_axis + dims : layer.spec.group_axis;
-  return summed == dims - 1 ? dims - 2 : dims - 1;
-}
-
 double score_of(const WeightLayer& layer, SensitivityMetric metric) {
   if (metric == SensitivityMetric::kWeightQuantizationError) {
     return sensitivity(layer.weight, output_axis(layer), metric);

@@ -24,29 +24,32 @@ std::vector<ParameterUse> all_uses(const GraphView& view, const ViewNode& parame
 
 /// The other factor of a matrix multiplication. Its channels are those that the product sums over.
 void find_activation(const GraphView& view, const ParamIndex& params, const ViewEdge& weight, WeightLayer& layer) {
-  const std::string& metatype = layer.node->op->metatype;
-  const int64_t port = weight.input_port;
-  int64_t other = 0;
-  bool left = false;  // the weight is the left factor
-  if (metatype == "PTMatMulMetatype") {
-    left = port == 0;
-    other = 1 - port;
-  } else if (metatype == "PTAddmmMetatype") {
-    left = port == 1;
-    other = 3 - port;
-  } else if (metatype != "PTLinearMetatype") {
-    return;
-  }
-  const ViewEdge* activation = view.input_edge(*layer.node, other);
+  const auto side = product_side(*layer.node->op, weight.input_port);
+  const ViewEdge* activation = side ? view.input_edge(*layer.node, side->other_port) : nullptr;
   if (!activation || !activation->use.user || params.find(activation->value)) return;
   layer.activation = activation;
-  layer.channel_axis = left ? -2 : -1;
+  layer.channel_axis = side->left ? -2 : -1;
 }
 
 }  // namespace
 
-bool WeightLayer::is_embedding() const {
-  return node->op->metatype == "PTEmbeddingMetatype" || node->op->metatype == "PTAtenEmbeddingMetatype";
+int64_t output_axis(const WeightLayer& layer) {
+  if (layer.spec.group_size == 0) return layer.spec.ch_axis;
+  const int64_t dims = layer.weight.dim();
+  return at::maybe_wrap_dim(layer.spec.group_axis, dims) == dims - 1 ? dims - 2 : dims - 1;
+}
+
+void name_weight_in_errors(const WeightLayer& layer, const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    throw Error(error.code(), error.message(), layer.name, error.advice());
+  }
+}
+
+void report_progress(const Progress& progress, const char* phase, size_t done, size_t total) {
+  if (!progress || progress(phase, static_cast<int64_t>(done), static_cast<int64_t>(total))) return;
+  throw Error(ErrorCode::kCancelled, "cancelled while weights were compressed");
 }
 
 std::string precision_name(const QuantizationSpec& spec) {

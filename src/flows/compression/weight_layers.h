@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "graph/shared_weight.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
+#include "tsquant/progress.h"
 #include "tsquant/report.h"
 
 namespace tsquant {
@@ -36,7 +38,6 @@ struct WeightLayer {
 
   /// A matrix multiplication, which data-aware algorithms understand.
   bool is_matrix() const { return activation != nullptr && weight.dim() == 2; }
-  bool is_embedding() const;
   /// A matrix in the primary precision with 4 or less bits: what NNCF's data-aware algorithms work on.
   bool takes_algorithms() const { return is_matrix() && in_primary() && format_info(spec.format).bits <= 4; }
   bool ratio_defining() const { return point->compression && point->compression->ratio_defining; }
@@ -50,6 +51,15 @@ std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView&
 
 /// The backup precision, or float when there is none.
 void use_backup(WeightLayer& layer);
+
+/// The axis of the weight that the layer's outputs number.
+int64_t output_axis(const WeightLayer& layer);
+
+/// Runs `work`; what it throws as Error gets the weight's name as its place.
+void name_weight_in_errors(const WeightLayer& layer, const std::function<void()>& work);
+
+/// @throws Error kCancelled when the caller wants to stop
+void report_progress(const Progress& progress, const char* phase, size_t done, size_t total);
 
 /// "int4_sym", "int8_asym", "nf4"
 std::string precision_name(const QuantizationSpec& spec);

@@ -9,6 +9,7 @@
 #include "graph/carried_state.h"
 #include "graph/op_table.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "quantizers/openvino/compression_modes.h"
 #include "tsquant/error.h"
 
@@ -16,51 +17,52 @@ namespace tsquant::openvino {
 
 namespace {
 
-enum class LayerKind { kNone, kMatMul, kEmbedding, kConvolution, kRecurrent };
+enum class WeightKind { kNone, kMatMul, kEmbedding, kConvolution, kRecurrent };
 
-LayerKind layer_kind(const ViewNode& node) {
-  if (node.kind != NodeKind::kOperator || !node.op) return LayerKind::kNone;
-  if (is_recurrent(node)) return LayerKind::kRecurrent;
-  const std::string& metatype = node.op->metatype;
-  if (metatype == "PTLinearMetatype" || metatype == "PTMatMulMetatype" || metatype == "PTAddmmMetatype") {
-    return LayerKind::kMatMul;
-  }
-  if (metatype == "PTEmbeddingMetatype" || metatype == "PTAtenEmbeddingMetatype") return LayerKind::kEmbedding;
-  const bool convolution = metatype.rfind("PTConv", 0) == 0 || metatype.rfind("PTDepthwiseConv", 0) == 0;
-  return convolution ? LayerKind::kConvolution : LayerKind::kNone;
+bool is_convolution(LayerKind kind) {
+  return kind == LayerKind::kConvolution || kind == LayerKind::kTransposedConvolution;
 }
 
-/// The axis that a matrix multiplication sums over.
-int64_t summed_axis(const ViewNode& node, int64_t port, int64_t dims) {
-  if (node.op->metatype == "PTMatMulMetatype") return port == 0 ? dims - 1 : dims - 2;
-  if (node.op->metatype == "PTAddmmMetatype") return port == 1 ? dims - 1 : dims - 2;
-  return dims - 1;
+WeightKind weight_kind(const ViewNode& node) {
+  if (node.kind != NodeKind::kOperator || !node.op) return WeightKind::kNone;
+  if (is_recurrent(node)) return WeightKind::kRecurrent;
+  if (product_side(*node.op, 0)) return WeightKind::kMatMul;
+  const std::string& metatype = node.op->metatype;
+  if (metatype == "PTEmbeddingMetatype" || metatype == "PTAtenEmbeddingMetatype") return WeightKind::kEmbedding;
+  return node.node && is_convolution(layer_kind(node.node)) ? WeightKind::kConvolution : WeightKind::kNone;
 }
 
 /// One tensor that may be compressed.
 struct Candidate {
   const ViewNode* node = nullptr;
   const ViewEdge* edge = nullptr;
-  LayerKind kind = LayerKind::kNone;
+  WeightKind kind = WeightKind::kNone;
   at::Tensor weight;
+
+  /// The axis that the operator sums over; not of convolutions.
+  int64_t summed_axis() const {
+    const auto side = product_side(*node->op, edge->input_port);
+    const bool in_by_out = side && !side->left && node->op->metatype != "PTLinearMetatype";
+    return weight.dim() - (in_by_out ? 2 : 1);
+  }
+  int64_t channels() const { return weight.size(summed_axis()); }
 };
 
 /// `spec` for a weight: one scale per group along the summed axis, or per channel.
 QuantizationSpec with_axes(QuantizationSpec spec, const Candidate& c, int64_t group_size) {
-  const int64_t dims = c.weight.dim();
-  if (c.kind == LayerKind::kConvolution) {
+  if (c.kind == WeightKind::kConvolution) {
     spec.per_channel = true;
-    spec.ch_axis = c.node->op->metatype.find("Transpose") != std::string::npos ? 1 : 0;
+    spec.ch_axis = layer_kind(c.node->node) == LayerKind::kTransposedConvolution ? 1 : 0;
     return spec;
   }
-  const int64_t axis = summed_axis(*c.node, c.edge->input_port, dims);
-  if (group_size < 0 && dims == 2) {
+  const int64_t axis = c.summed_axis();
+  if (group_size < 0 && c.weight.dim() == 2) {
     spec.per_channel = true;
     spec.ch_axis = 1 - axis;
     return spec;
   }
   // More axes than one keep scales of their own: a group is the whole summed axis.
-  spec.group_size = group_size < 0 ? c.weight.size(axis) : group_size;
+  spec.group_size = group_size < 0 ? c.channels() : group_size;
   spec.group_axis = axis;
   return spec;
 }
@@ -68,10 +70,11 @@ QuantizationSpec with_axes(QuantizationSpec spec, const Candidate& c, int64_t gr
 class WeightAnnotator {
  public:
   WeightAnnotator(const GraphView& view, const WeightsOnlyOptions& options, const std::vector<bool>& ignored)
-      : view_(view), options_(options), ignored_(ignored), row_(mode_row(options.mode)) {
-    group_size_ = options.group_size.value_or(row_.group_size);
-    backup_mode_ = options.backup_mode.value_or(row_.backup);
-  }
+      : view_(view),
+        options_(options),
+        ignored_(ignored),
+        group_size_(options.group_size.value_or(mode_row(options.mode).group_size)),
+        backup_mode_(options.backup_mode.value_or(mode_row(options.mode).backup)) {}
 
   Annotations run() {
     find_candidates();
@@ -85,14 +88,14 @@ class WeightAnnotator {
     const ParamIndex params(view_.model());
     std::set<std::string> seen;
     for (const auto& node : view_.nodes()) {
-      const LayerKind kind = layer_kind(node);
-      if (kind == LayerKind::kNone) continue;
+      const WeightKind kind = weight_kind(node);
+      if (kind == WeightKind::kNone) continue;
       for (const int64_t id : node.in_edges) {
         const ViewEdge& edge = view_.edge(id);
         if (!edge.use.user || !may_hold_weight(node, kind, edge.input_port)) continue;
         const auto weight = params.find(edge.value);
         if (!weight || !is_compressible(weight->tensor)) continue;
-        if (kind == LayerKind::kMatMul) last_ = {node.id, edge.from};
+        if (kind == WeightKind::kMatMul) last_ = {node.id, edge.from};
         const ViewNode& parameter = view_.node(edge.from);
         if (ignored_[node.id] || ignored_[edge.from]) {
           annotations_.refusals.push_back({node.name, "ignored", "the ignored scope names it or its weight"});
@@ -104,11 +107,11 @@ class WeightAnnotator {
     }
   }
 
-  static bool may_hold_weight(const ViewNode& node, LayerKind kind, int64_t port) {
-    if (kind == LayerKind::kRecurrent) return port > 0;
+  static bool may_hold_weight(const ViewNode& node, WeightKind kind, int64_t port) {
+    if (kind == WeightKind::kRecurrent) return port > 0;
     const auto& ports = node.op->weight_ports;
     return std::find(ports.begin(), ports.end(), port) != ports.end() ||
-           (kind == LayerKind::kEmbedding && port <= 1);  // the function's order differs from the operator's
+           (kind == WeightKind::kEmbedding && port <= 1);  // the function's order differs from the operator's
   }
 
   static bool is_compressible(const at::Tensor& weight) {
@@ -125,14 +128,14 @@ class WeightAnnotator {
 
   bool is_ratio_defining(const Candidate& c, bool is_last) const {
     if (is_int8(options_.mode)) return false;
-    if (c.kind == LayerKind::kMatMul) return options_.all_layers || !is_last;
-    return c.kind == LayerKind::kEmbedding && options_.all_layers;
+    if (c.kind == WeightKind::kMatMul) return options_.all_layers || !is_last;
+    return c.kind == WeightKind::kEmbedding && options_.all_layers;
   }
 
   /// What GroupSizeFallbackMode::kAdjust makes of the group size; 0: the weight gets the backup precision.
   int64_t adjusted_group_size(const Candidate& c) const {
     if (group_size_ < 0 || options_.group_size_fallback_mode != GroupSizeFallbackMode::kAdjust) return group_size_;
-    const int64_t size = c.weight.size(summed_axis(*c.node, c.edge->input_port, c.weight.dim()));
+    const int64_t size = c.channels();
     if (size % group_size_ == 0) return group_size_;
     int64_t largest = 1;
     while (largest * 2 <= group_size_ && size % (largest * 2) == 0) largest *= 2;
@@ -172,16 +175,15 @@ class WeightAnnotator {
   /// Convolutions and weights whose channels are no whole number of groups have one scale per channel.
   int64_t backup_group(const Candidate& c) const {
     const int64_t size = backup_group_size(backup_mode_, group_size_);
-    if (is_int8(options_.mode) || size < 0 || c.kind == LayerKind::kConvolution) return -1;
-    return c.weight.size(summed_axis(*c.node, c.edge->input_port, c.weight.dim())) % size == 0 ? size : -1;
+    if (is_int8(options_.mode) || size < 0 || c.kind == WeightKind::kConvolution) return -1;
+    return c.channels() % size == 0 ? size : -1;
   }
 
   const GraphView& view_;
   const WeightsOnlyOptions& options_;
   const std::vector<bool>& ignored_;
-  const ModeRow& row_;
-  int64_t group_size_ = -1;
-  BackupMode backup_mode_ = BackupMode::kInt8Asym;
+  const int64_t group_size_;
+  const BackupMode backup_mode_;
   std::vector<Candidate> candidates_;
   std::pair<int64_t, int64_t> last_{-1, -1};  ///< the last matrix multiplication and its weight, by node id
   Annotations annotations_;

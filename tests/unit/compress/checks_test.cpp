@@ -156,6 +156,9 @@ TEST(CompressChecks, GroupSizesThatDivideNothingNameEveryWeight) {
   const Error error = error_of(int4_options(24));
   EXPECT_EQ(error.place(), "group_size");
   for (const char* name : {"gate", "up", "down"}) EXPECT_NE(error.message().find(name), std::string::npos) << name;
+  auto with_target = int4_options(24);
+  with_target.target_size = 0.2;
+  EXPECT_EQ(error_of(with_target).message(), error.message());
 }
 
 TEST(CompressChecks, TheDriversNameEachOther) {

@@ -40,6 +40,10 @@ struct CompressPt2eOptions {
   AdvancedCompressionParameters advanced_parameters = {};
 
   CompressionQuality quality = CompressionQuality::kNncf;
+  /// kFQ and kFQLora: weights stay float, behind quantizers of integers that can be trained, alone or with low-rank
+  /// adapters. All operators are LibTorch's; what is trained are those of `module().parameters()` that require
+  /// gradients. `strip` makes codes or floats of the result.
+  CompressionFormat compression_format = CompressionFormat::kDQ;
   /// Bytes of the result's tensors as a share of those of the float model, above 0 and at most 1: each ratio-defining
   /// weight gets 2, 3, 4 or 8 bits so that the sum of relative errors of layers is smallest. For modes of integers with
   /// fewer than 8 bits, in the place of `ratio`; group size and zero points are those of the mode.
@@ -47,7 +51,8 @@ struct CompressPt2eOptions {
   /// The same for the mean number of bits that a value of a ratio-defining weight takes, scales included.
   c10::optional<double> target_bits_per_weight = c10::nullopt;
   /// kReference: plain operators that unpack codes, for LibTorch and Python without a library and for OpenVINO's
-  /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes.
+  /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes. kFakeQuantize:
+  /// the compression format kFQ. The compression formats kFQ and kFQLora have that form whatever stands here.
   OutputForm form = OutputForm::kReference;
   /// True: decide only. The report says what each weight would get; the model stays as it is.
   bool dry_run = false;

@@ -24,7 +24,7 @@ struct CompressWeightsOptions {
   bool gptq = false;
   bool lora_correction = false;
   c10::optional<BackupMode> backup_mode = c10::nullopt;           ///< None: by mode
-  CompressionFormat compression_format = CompressionFormat::kDQ;  ///< kFQ and kFQLora are refused: not built yet
+  CompressionFormat compression_format = CompressionFormat::kDQ;  ///< see CompressPt2eOptions
   AdvancedCompressionParameters advanced_parameters = {};
 
   CompressionQuality quality = CompressionQuality::kNncf;
@@ -34,7 +34,7 @@ struct CompressWeightsOptions {
   c10::optional<double> target_size = c10::nullopt;
   /// The same for the mean number of bits that a value of a ratio-defining weight takes, scales included.
   c10::optional<double> target_bits_per_weight = c10::nullopt;
-  OutputForm form = OutputForm::kReference;  ///< of kDQ: kReference or kLowered, see CompressPt2eOptions
+  OutputForm form = OutputForm::kReference;  ///< see CompressPt2eOptions
   /// True: decide only. The report says what each weight would get; the model stays as it is.
   bool dry_run = false;
   bool do_copy = true;  ///< false: edit the given model in place instead of a copy

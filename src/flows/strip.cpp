@@ -7,6 +7,7 @@
 #include "evaluation/compare.h"
 #include "evaluation/runnable.h"
 #include "flows/strip_rewrites.h"
+#include "flows/strip_trainable.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "lowering/lowering.h"
@@ -57,8 +58,10 @@ void warn_if_float(Model& model) {
 Model strip(Model& model, bool do_copy, StripFormat strip_format) {
   require_quantizers(model, strip_format);
   Model result = do_copy ? model.clone() : model;
-  warn_if_float(result);
   RewriteRunner runner(result);
+  const bool trained =
+      runner.run("strip_trainable", [&](RewriteContext& ctx) { return strip_trainable(ctx.model, strip_format); });
+  if (!trained) warn_if_float(result);
   switch (strip_format) {
     case StripFormat::kNative:
       runner.run("decomposed_to_fake_quantize", decomposed_to_fake_quantize);

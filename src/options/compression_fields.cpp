@@ -28,6 +28,12 @@ Flag of_algorithm(const char* name) { return {name, kAlgorithmsGroup}; }
 Flag of_precision(const char* name) { return {name, kPrecisionGroup}; }
 Flag on_switch(const char* name) { return {name, kAlgorithmsGroup, "", {}, true}; }
 
+template <typename O>
+std::string without_adapters(const O& options) {
+  if (options.compression_format == CompressionFormat::kFQLora) return "";
+  return "the compression format is " + word_of(words<CompressionFormat>(), options.compression_format);
+}
+
 /// The rows that both drivers have, with the same names, words and limits.
 template <typename O>
 Fields<O> common_rows() {
@@ -40,6 +46,7 @@ Fields<O> common_rows() {
     if (part.name == "advanced_parameters.scale_estimation_params") {
       part.unused_when(off(&O::scale_estimation, "scale_estimation"));
     }
+    if (part.name == "advanced_parameters.lora_adapter_rank") part.unused_when(without_adapters<O>);
     if (part.name == "advanced_parameters.gptq_params") part.unused_when(off(&O::gptq, "gptq"));
     if (part.name == "advanced_parameters.lora_correction_params") {
       part.unused_when(off(&O::lora_correction, "lora_correction"));
@@ -66,6 +73,9 @@ Fields<O> common_rows() {
       option(&O::quality, "quality", "Algorithms: as NNCF, or the best of this library")
           .on_flag(of_algorithm("--quality"))
           .recorded(),
+      option(&O::compression_format, "compression_format", "Codes, or float weights that can be trained")
+          .on_flag(of_precision("--compression-format"))
+          .recorded(),
       option(&O::target_size, "target_size", "Bits of each weight so that the result has this share of the float size")
           .above(0)
           .at_most(1)
@@ -82,7 +92,7 @@ Fields<O> common_rows() {
           .at_most(16)
           .on_flag(of_precision("--target-bits-per-weight"))
           .recorded("none"),
-      option(&O::form, "form", "Plain operators that unpack codes (reference), or fused ones (lowered)")
+      option(&O::form, "form", "Plain operators that unpack codes, fused ones, or weights that can be trained")
           .on_flag({"--form", kResultGroup}),
       option(&O::dry_run, "dry_run", "Decide only: print which weight would get which precision")
           .on_flag({"--dry-run", kResultGroup, "", {}, true}),
@@ -267,9 +277,6 @@ const Fields<CompressWeightsOptions>& fields() {
             .recorded(),
         option(&O::backup_mode, "backup_mode", "Precision of the other weights; default: by mode")
             .on_flag(of_precision("--backup-mode"))
-            .recorded(),
-        option(&O::compression_format, "compression_format", "Codes, or float weights that can be trained")
-            .on_flag(of_precision("--compression-format"))
             .recorded(),
         struct_option(&O::ignored_scope, "ignored_scope", "Weights to leave in float").recorded("none"),
     };

@@ -81,6 +81,8 @@ bool read_directive(const std::string& line, IrCase& result) {
     result.fold = false;
   } else if (directive(line, "COMPRESS", value)) {
     result.compress = value;
+  } else if (directive(line, "TRAINABLE", value)) {
+    result.trainable = std::stoll(value);
   } else if (directive(line, "ENGINE", value)) {
     result.engine = value;
   } else if (directive(line, "KEEP", value)) {

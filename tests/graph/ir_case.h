@@ -22,6 +22,7 @@ namespace tsquant::testing {
 /// # POINT: /relu/0 out quint8 0.125 0 levels 0 127
 /// # POINT: /relu/0 out quint8 scales 0.5 0.25   of an activation, one scale per channel
 /// # COMPRESS: int4_sym 4           mode and group size of weights that are compressed
+/// # TRAINABLE: 2                   they stay float, behind quantizers, with adapters of this rank
 /// # NO_FOLD                         weights stay float, followed by quantize and dequantize
 /// # ENGINE: onednn                  of lowering; default tsquant
 /// # KEEP: /add/0                    lowering must leave this operator alone
@@ -37,6 +38,7 @@ struct IrCase {
   std::string text, rewrite, ir, engine = "tsquant";
   std::vector<std::string> after, kept;
   std::string compress;  ///< mode and group size
+  c10::optional<int64_t> trainable;
   bool unchanged = false, fails_before = false, fold = true;
   double within = -1;  ///< -1: relative to the largest value
   std::vector<std::pair<std::string, std::vector<int64_t>>> params;

@@ -10,8 +10,10 @@
 #include "evaluation/compare.h"
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/trainable_layer.h"
 #include "flows/float_biases.h"
 #include "flows/strip_rewrites.h"
+#include "flows/strip_trainable.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
@@ -59,6 +61,7 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"stamp_value_names", [&] { return stamp_value_names(model_); }},
                {"make_constants_printable", [&] { return make_constants_printable(model_); }},
                {"drop_unread", [&] { return drop_unread(model_); }},
+               {"strip_trainable", [&] { return strip_trainable(model_, StripFormat::kDq); }},
                {"weights_to_codes", [&] { return weights_to_codes(model_); }},
                {"weights_in_place", [&] { return weights_in_place(model_); }},
                {"decomposed_to_fake_quantize", [&] { return decomposed_to_fake_quantize(model_); }},
@@ -177,9 +180,13 @@ bool IrRoad::with_layers(
 bool IrRoad::compress() {
   return with_layers([&](std::vector<WeightLayer>& layers, const GraphView&, const CompressPt2eOptions&) {
     NewParameters parameters(model_);
-    for (const auto& layer : layers) {
-      insert_decompression(model_, parameters, layer.uses,
-                           store_weight(round_to_nearest(layer.weight, layer.spec), layer.weight.sizes(), at::kFloat));
+    for (auto& layer : layers) {
+      const auto codes = round_to_nearest(layer.weight, layer.spec);
+      if (ir_case_.trainable) {
+        insert_trainable_layer(model_, parameters, layer, codes, *ir_case_.trainable);
+      } else {
+        insert_decompression(model_, parameters, layer.uses, store_weight(codes, layer.weight.sizes(), at::kFloat));
+      }
     }
     return !layers.empty();
   });

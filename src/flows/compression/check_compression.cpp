@@ -91,9 +91,9 @@ void check_algorithms(const Options& o) {
   check_unused(o);
   check_skipped(o.skip_passes);
   if (!o.dump_dir.empty()) check_output_folder(o.dump_dir, "dumped graphs");
-  if (o.form != OutputForm::kReference && o.form != OutputForm::kLowered) {
+  if (o.form == OutputForm::kDecomposed) {
     refuse(fmt::format("compressed weights have no {} form", word_of(words<OutputForm>(), o.form)), "form",
-           "use the reference or the lowered form");
+           "use the reference, lowered or fake_quantize form");
   }
 }
 
@@ -140,7 +140,7 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
   if (o.mode == Mode::kAdaptiveCodebook && !o.dataset) {
     refuse("adaptive_codebook needs data", "mode", "give a dataset, or choose cb4");
   }
-  const bool trainable = o.compression_format != CompressionFormat::kDQ;
+  const bool trainable = o.compression_format != CompressionFormat::kDQ || o.form == OutputForm::kFakeQuantize;
   if (o.lora_correction && trainable) {
     refuse("lora_correction needs the compression format dequantize", "compression_format", "leave one of them out");
   }
@@ -170,14 +170,6 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
     refuse(fmt::format("{} cannot be trained", mode_name(o.mode)), "compression_format", "use dequantize");
   }
   check_algorithms(o);
-  if (trainable) {
-    refuse(fmt::format("{} is not built yet", word_of(words<CompressionFormat>(), o.compression_format)),
-           "compression_format", "use dequantize");
-  }
-  if (o.advanced_parameters.lora_adapter_rank != AdvancedCompressionParameters().lora_adapter_rank) {
-    refuse("lora_adapter_rank is set, but the compression format is not fake_quantize_with_lora",
-           "advanced_parameters.lora_adapter_rank", "leave it out; lora_correction has a rank of its own");
-  }
   return warnings;
 }
 

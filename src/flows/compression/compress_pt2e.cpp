@@ -14,6 +14,7 @@
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/mixed_precision.h"
+#include "flows/compression/trainable_layer.h"
 #include "flows/compression/weight_layers.h"
 #include "flows/finish_rewrites.h"
 #include "flows/phase_clock.h"
@@ -22,6 +23,7 @@
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/fuse_decompression.h"
 #include "lowering/lowering.h"
+#include "lowering/trainable/trainable_weight.h"
 #include "options/option_text.h"
 #include "options/tables.h"
 #include "passes/graph_dumps.h"
@@ -113,12 +115,22 @@ bool needs_layer_inputs(const Compression& c) {
          !o.advanced_parameters.statistics_path.empty();
 }
 
+void insert_codes(const Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer,
+                  const CompressedWeight& compressed) {
+  const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
+  insert_decompression(model, parameters, layer.uses, stored);
+  describe(layer, stored);
+  if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
+}
+
 /// One weight after the other, the largest first: its float tensor is given up before the next one is read.
 bool insert_weights(Compression& c, Model& model) {
   std::vector<size_t> order(c.layers.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return c.layers[a].record.float_bytes > c.layers[b].record.float_bytes; });
+  const bool trainable = is_trainable(c.options);
+  const auto ranks = adapter_ranks(c.layers, c.options);
   NewParameters parameters(model);
   size_t done = 0;
   bool changed = false;
@@ -129,11 +141,13 @@ bool insert_weights(Compression& c, Model& model) {
       layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
       const CompressedWeight compressed = compress_layer(layer, c.options);
-      const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
-      insert_decompression(model, parameters, layer.uses, stored);
-      describe(layer, stored);
-      if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
       changed = true;
+      if (trainable) {
+        describe_precision(layer);
+        insert_trainable_layer(model, parameters, layer, compressed, ranks[index]);
+      } else {
+        insert_codes(c, model, parameters, layer, compressed);
+      }
     }
     layer.weight = at::Tensor();
     layer.compressed = c10::nullopt;
@@ -188,7 +202,9 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   clock.start("compress");
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
-  if (c.options.form == OutputForm::kLowered) {
+  if (is_trainable(c.options)) {
+    require_gradients(c.model);
+  } else if (c.options.form == OutputForm::kLowered) {
     std::map<std::string, std::string> kernels;
     runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
     describe_kernels(c, kernels);

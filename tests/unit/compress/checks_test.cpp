@@ -124,9 +124,7 @@ TEST(CompressChecks, SomeOptionsExcludeEachOther) {
                               }},
                              {"advanced_parameters.gptq_params.damp_percent", "gptq is false",
                               [](O& o) { o.advanced_parameters.gptq_params.damp_percent = 0.2; }},
-                             {"compression_format", "not built yet",
-                              [](O& o) { o.compression_format = CompressionFormat::kFQLora; }},
-                             {"advanced_parameters.lora_adapter_rank", "not fake_quantize_with_lora",
+                             {"advanced_parameters.lora_adapter_rank", "the compression format is dequantize",
                               [](O& o) { o.advanced_parameters.lora_adapter_rank = 8; }},
                              {"backend_params", "unknown backend parameter",
                               [](O& o) { o.advanced_parameters.backend_params["lora_rank"] = "4"; }}});

@@ -14,6 +14,7 @@ namespace {
 using Mode = CompressWeightsMode;
 using testing::distance;
 using testing::int4_options;
+using testing::ir_of;
 using testing::small_lm;
 using testing::token_data;
 
@@ -21,15 +22,6 @@ int64_t count_kind(const Model& model, const std::string& kind) {
   int64_t count = 0;
   for (const auto* node : all_nodes(model.graph()->block())) count += node->kind().toQualString() == kind;
   return count;
-}
-
-std::string ir_of(const Model& model) {
-  std::string text;
-  for (const auto* node : all_nodes(model.graph()->block())) text += std::string(node->kind().toQualString()) + "\n";
-  for (const auto& tensor : model.module().named_attributes()) {
-    if (tensor.value.isTensor()) text += tensor.name + " " + tensor.value.toTensor().toString() + "\n";
-  }
-  return text;
 }
 
 const WeightRecord& record_of(const CompressedModel& compressed, const std::string& name) {

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <torch/script.h>
 
+#include <string>
 #include <vector>
 
+#include "graph/node_lists.h"
 #include "support/support.h"
 #include "tsquant/compress_weights.h"
 
@@ -43,6 +45,16 @@ inline double distance(const Model& a, const Model& b) {
   const Sample sample = token_data(1).get(0);
   const at::Tensor x = a.run(sample).toTensor(), y = b.run(sample).toTensor();
   return ((x - y).norm() / x.norm()).item<double>();
+}
+
+/// Operators and tensors, without what LibTorch numbers.
+inline std::string ir_of(const Model& model) {
+  std::string text;
+  for (const auto* node : all_nodes(model.graph()->block())) text += std::string(node->kind().toQualString()) + "\n";
+  for (const auto& tensor : model.module().named_attributes()) {
+    if (tensor.value.isTensor()) text += tensor.name + " " + tensor.value.toTensor().toString() + "\n";
+  }
+  return text;
 }
 
 inline CompressWeightsOptions int4_options(int64_t group_size = 16) {

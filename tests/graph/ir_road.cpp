@@ -10,6 +10,7 @@
 #include "evaluation/compare.h"
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/scale_columns.h"
 #include "flows/compression/trainable_layer.h"
 #include "flows/float_biases.h"
 #include "flows/strip_rewrites.h"
@@ -74,6 +75,12 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                 [&] {
                   return with_layers([&](auto& layers, const auto& view, const auto& options) {
                     return apply_awq(model_, view, layers, options);
+                  });
+                }},
+               {"scale_columns",
+                [&] {
+                  return with_layers([&](auto& layers, const auto&, const auto& options) {
+                    return scale_columns(model_, layers, options);
                   });
                 }},
                {"round_layer_by_layer",

@@ -14,6 +14,7 @@
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/mixed_precision.h"
+#include "flows/compression/scale_columns.h"
 #include "flows/compression/trainable_layer.h"
 #include "flows/compression/weight_layers.h"
 #include "flows/finish_rewrites.h"
@@ -195,6 +196,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
                [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options); });
   }
   const bool refines = c.options.quality == CompressionQuality::kBest && c.options.dataset;
+  if (refines) {
+    clock.start("column_scales");
+    runner.run("scale_columns", [&](RewriteContext& ctx) { return scale_columns(ctx.model, c.layers, c.options); });
+  }
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer",

@@ -54,9 +54,9 @@ struct CompressWeightsOptions {
 /// @throws Error kInvalidArgument naming the option, checked in NNCF's order: modes of 8-bit integers with a ratio, a
 ///         group size, or an option of mixed or data-aware compression; a ratio outside of 0 to 1; sizes and ranks
 ///         below 1; a metric of activations or a data-aware algorithm without data; gptq with lora_correction;
-///         lora_correction in other formats or modes than 4-bit integers and NF4; awq or scale_estimation with 8-bit
-///         floats; codebooks that are missing or not ascending; group sizes that the format does not allow; otherwise
-///         as compress_pt2e
+///         lora_correction in other formats or modes than 4-bit integers and NF4 (best: all of at most 4 bits); awq or
+///         scale_estimation with 8-bit floats; codebooks that are missing or not ascending; group sizes that the format
+///         does not allow; otherwise as compress_pt2e
 CompressedModel compress_weights(Model& model, const CompressWeightsOptions& options = {});
 
 }  // namespace tsquant

@@ -34,6 +34,13 @@ std::string without_adapters(const O& options) {
   return "the compression format is " + word_of(words<CompressionFormat>(), options.compression_format);
 }
 
+/// The adapters of quality best have a closed form.
+template <typename O>
+std::string without_nncfs_adapters(const O& options) {
+  if (!options.lora_correction) return "lora_correction is false";
+  return options.quality == CompressionQuality::kBest ? "the quality is best" : "";
+}
+
 /// The rows that both drivers have, with the same names, words and limits.
 template <typename O>
 Fields<O> common_rows() {
@@ -50,6 +57,10 @@ Fields<O> common_rows() {
     if (part.name == "advanced_parameters.gptq_params") part.unused_when(off(&O::gptq, "gptq"));
     if (part.name == "advanced_parameters.lora_correction_params") {
       part.unused_when(off(&O::lora_correction, "lora_correction"));
+      for (Field<O>& of_lora : part.parts) {
+        const bool always = of_lora.name.find("adapter") != std::string::npos;
+        if (!always) of_lora.unused_when(without_nncfs_adapters<O>);
+      }
     }
   }
   return {

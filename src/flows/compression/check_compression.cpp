@@ -115,6 +115,7 @@ void check_codebooks(const CompressWeightsOptions& o) {
   }
 }
 
+bool has_few_bits(Mode mode) { return format_info(openvino::mode_row(mode).format).bits <= 4; }
 bool is_integer(Mode mode) { return format_info(openvino::mode_row(mode).format).integer; }
 
 }  // namespace
@@ -144,7 +145,9 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
   if (o.lora_correction && trainable) {
     refuse("lora_correction needs the compression format dequantize", "compression_format", "leave one of them out");
   }
-  if (o.lora_correction && o.mode != Mode::kInt4Sym && o.mode != Mode::kInt4Asym && o.mode != Mode::kNf4) {
+  const bool takes_adapters = o.mode == Mode::kInt4Sym || o.mode == Mode::kInt4Asym || o.mode == Mode::kNf4 ||
+                              (o.quality == CompressionQuality::kBest && has_few_bits(o.mode));
+  if (o.lora_correction && !takes_adapters) {
     refuse(fmt::format("lora_correction is for int4_sym, int4_asym and nf4, not for {}", mode_name(o.mode)), "mode",
            "choose one of these, or leave lora_correction out");
   }

@@ -56,13 +56,33 @@ void compensate_mean(Model& model, WeightLayer& layer, const at::Tensor& mean) {
   if (node->kind() != c10::aten::linear || layer.uses.size() != 1) return;
   const auto bias = param_of(model, node->input(2));
   if (!bias) return;
-  const auto shift = mean_compensation(layer.weight.to(at::kFloat), decompress(*layer.compressed), mean);
+  const auto shift = mean_compensation(layer.weight.to(at::kFloat), corrected_values(layer), mean);
   set_param(model, node, 2, (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type()));
   layer.record.algorithms.emplace_back("mean compensation");
 }
 
+bool takes_adapters(WeightLayer& layer) {
+  if (layer.channel_axis == -1 && layer.uses.size() == 1) return true;
+  layer.record.remarks.emplace_back("lora_correction: its input is transposed or its weight shared");
+  return false;
+}
+
+/// The adapters that are best for the chosen codes on these inputs.
+void find_correction(WeightLayer& layer, const InputMoments& moments, const AdvancedLoraCorrectionParameters& wanted) {
+  if (!takes_adapters(layer)) return;
+  if (output_axis(layer) != 0) {
+    layer.record.remarks.emplace_back("lora_correction: its weight is transposed");
+    return;
+  }
+  LowRankOptions options;
+  options.rank = wanted.adapter_rank;
+  options.int8_adapters = wanted.use_int8_adapters;
+  layer.correction = correct_low_rank(layer.weight.to(at::kFloat), *layer.compressed, moments.hessian(), options);
+}
+
 /// The ladder of refine_layer.h; one sample in four is kept back to judge by.
-void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
+void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs,
+                          const CompressPt2eOptions& compression) {
   if (inputs.empty()) {
     layer.record.remarks.emplace_back("refine: no sample reached it, searched scales");
     return;
@@ -81,6 +101,10 @@ void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at
   if (record.rounds > 0) layer.record.algorithms.push_back(fmt::format("descent and refit x {}", record.rounds));
   for (const auto& note : record.notes) layer.record.remarks.push_back("refine: " + note);
   note_error(layer.record, record.error);
+  if (compression.lora_correction) {
+    if (held_out.rows() > 0) moments.merge(held_out);
+    find_correction(layer, moments, compression.advanced_parameters.lora_correction_params);
+  }
   compensate_mean(model, layer, moments.mean());
 }
 
@@ -104,15 +128,16 @@ CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions&
 
 /// %x -> aten::linear(%x, %matrix)
 Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
-                     const at::Tensor& matrix, const c10::optional<CompressedWeight>& codes, c10::ScalarType dtype,
-                     Model& model) {
+                     const Adapter& matrix, c10::ScalarType dtype, Model& model) {
   auto& graph = *x->owningGraph();
-  parameters.store_beside(matrix.to(dtype).contiguous(), slot, suffix);
+  parameters.store_beside(matrix.values.to(dtype).contiguous(), slot, suffix);
   Value* weight = parameters.read();
   Value* none = graph.insertConstant(c10::IValue());
   Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, weight, none}, 1));
   product->output()->setType(c10::TensorType::get());
-  if (codes) insert_decompression(model, parameters, {{product, 1}}, store_weight(*codes, matrix.sizes(), dtype));
+  if (matrix.codes) {
+    insert_decompression(model, parameters, {{product, 1}}, store_weight(*matrix.codes, matrix.values.sizes(), dtype));
+  }
   return product;
 }
 
@@ -124,7 +149,7 @@ bool round_layers(Model& model, std::vector<WeightLayer>& layers, const Compress
   compress_layer_by_layer(model, layers, options, samples,
                           [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
                             if (refines) {
-                              choose_by_refinement(model, layer, inputs);
+                              choose_by_refinement(model, layer, inputs, options);
                             } else {
                               choose_by_gptq(layer, inputs, options);
                             }
@@ -138,36 +163,51 @@ CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& o
   return result;
 }
 
+namespace {
+
+/// NNCF's adapters. @return whether there were samples
+bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
+                  const AdvancedLoraCorrectionParameters& wanted) {
+  const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
+  if (samples.size() == 0 || !takes_adapters(layer)) return false;
+  const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
+  layer.correction = LowRankCorrection{compressed,
+                                       {adapters.a, adapters.a_codes},
+                                       {adapters.b, adapters.b_codes},
+                                       adapters.error.before,
+                                       adapters.error.after,
+                                       false};
+  return true;
+}
+
+}  // namespace
+
 void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
                            const CompressedWeight& compressed, const CompressPt2eOptions& options) {
-  const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
-  if (samples.size() == 0) return;
-  if (layer.channel_axis != -1 || layer.uses.size() != 1) {
-    layer.record.remarks.emplace_back("lora_correction: its input is transposed or its weight shared");
-    return;
-  }
   const auto& wanted = options.advanced_parameters.lora_correction_params;
-  const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
-  if (adapters.a.size(0) < wanted.adapter_rank) {
-    layer.record.remarks.push_back(fmt::format("lora_correction: rank {}, the weight has no more", adapters.a.size(0)));
+  const bool is_best = options.quality == CompressionQuality::kBest;
+  if (is_best ? !layer.correction : !fit_adapters(layer, compressed, wanted)) return;
+  const LowRankCorrection& correction = *layer.correction;
+  if (correction.a.values.size(0) < wanted.adapter_rank) {
+    layer.record.remarks.push_back(
+        fmt::format("lora_correction: rank {}, the weight has no more", correction.a.values.size(0)));
   }
   Node* node = layer.activation->use.user;
-  const auto slot = layer.slot;
   torch::jit::WithInsertPoint guard(node->next());
   const auto dtype = layer.weight.scalar_type();
   Value* x = node->input(layer.activation->use.offset);
-  Node* down = insert_product(parameters, slot, "_lora_A", x, adapters.a, adapters.a_codes, dtype, model);
-  Node* up = insert_product(parameters, slot, "_lora_B", down->output(), adapters.b, adapters.b_codes, dtype, model);
+  Node* down = insert_product(parameters, layer.slot, "_lora_A", x, correction.a, dtype, model);
+  Node* up = insert_product(parameters, layer.slot, "_lora_B", down->output(), correction.b, dtype, model);
   auto& graph = *node->owningGraph();
   Node* sum = graph.insertNode(
       graph.create(c10::aten::add, {node->output(), up->output(), graph.insertConstant(int64_t{1})}, 1));
   sum->output()->setType(c10::TensorType::get());
   node->output()->replaceAllUsesAfterNodeWith(sum, sum->output());
   layer.record.algorithms.emplace_back("lora correction");
-  note_error(layer.record, adapters.error);
-  for (const auto& matrix : {adapters.a, adapters.b}) {
+  note_error(layer.record, {correction.error_before, correction.error_after});
+  for (const auto* matrix : {&correction.a.values, &correction.b.values}) {
     layer.record.compressed_bytes +=
-        wanted.use_int8_adapters ? matrix.numel() : matrix.numel() * static_cast<int64_t>(layer.weight.itemsize());
+        wanted.use_int8_adapters ? matrix->numel() : matrix->numel() * static_cast<int64_t>(layer.weight.itemsize());
   }
 }
 

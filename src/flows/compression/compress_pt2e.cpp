@@ -111,8 +111,9 @@ bool needs_layer_inputs(const Compression& c) {
   if (!o.dataset) return false;
   const bool metric = o.ratio != 1 && metric_of(o) != SensitivityMetric::kWeightQuantizationError;
   const bool awq = o.awq && o.advanced_parameters.awq_params.prefer_data_aware_scaling;
+  const bool lora = o.lora_correction && o.quality != CompressionQuality::kBest;
   const bool codebook = std::any_of(c.layers.begin(), c.layers.end(), wants_codebook);
-  return has_target(o) || codebook || metric || awq || o.scale_estimation || o.lora_correction ||
+  return has_target(o) || codebook || metric || awq || o.scale_estimation || lora ||
          !o.advanced_parameters.statistics_path.empty();
 }
 
@@ -152,6 +153,7 @@ bool insert_weights(Compression& c, Model& model) {
     }
     layer.weight = at::Tensor();
     layer.compressed = c10::nullopt;
+    layer.correction = c10::nullopt;
     report_progress(c.options.progress, "compress", ++done, order.size());
   }
   return changed;

@@ -30,7 +30,7 @@ void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, con
 /// What comes after the layer sees the values of its codes.
 void show_codes(Model& model, const WeightLayer& layer) {
   if (!layer.compressed) return;
-  const at::Tensor values = decompress(*layer.compressed).to(layer.weight.scalar_type());
+  const at::Tensor values = corrected_values(layer).to(layer.weight.scalar_type());
   for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, values);
 }
 

@@ -39,6 +39,11 @@ int64_t output_axis(const WeightLayer& layer) {
   return at::maybe_wrap_dim(layer.spec.group_axis, dims) == dims - 1 ? dims - 2 : dims - 1;
 }
 
+at::Tensor corrected_values(const WeightLayer& layer) {
+  const at::Tensor values = decompress(*layer.compressed);
+  return layer.correction ? values + at::mm(layer.correction->b.values, layer.correction->a.values) : values;
+}
+
 void name_weight_in_errors(const WeightLayer& layer, const std::function<void()>& work) {
   try {
     work();

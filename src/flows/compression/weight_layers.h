@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compression/compressed_weight.h"
+#include "compression/low_rank.h"
 #include "graph/params.h"
 #include "graph/shared_weight.h"
 #include "tsquant/annotation.h"
@@ -31,9 +32,10 @@ struct WeightLayer {
   /// Matrix multiplications of an activation: where it comes in, and its axis that is summed over.
   const ViewEdge* activation = nullptr;
   int64_t channel_axis = -1;
-  at::Tensor awq_scale;                        ///< that the inputs were divided by since they were measured
-  std::shared_ptr<LayerInputs> inputs;         ///< what the data showed; null without data
-  c10::optional<CompressedWeight> compressed;  ///< when an algorithm has chosen the codes already
+  at::Tensor awq_scale;                         ///< that the inputs were divided by since they were measured
+  std::shared_ptr<LayerInputs> inputs;          ///< what the data showed; null without data
+  c10::optional<CompressedWeight> compressed;   ///< when an algorithm has chosen the codes already
+  c10::optional<LowRankCorrection> correction;  ///< the best adapters for these codes, when they were asked for
   WeightRecord record;
 
   /// A matrix multiplication, which data-aware algorithms understand.
@@ -54,6 +56,9 @@ void use_backup(WeightLayer& layer);
 
 /// The axis of the weight that the layer's outputs number.
 int64_t output_axis(const WeightLayer& layer);
+
+/// What chosen codes, and adapters where there are any, make of the weight.
+at::Tensor corrected_values(const WeightLayer& layer);
 
 /// Runs `work`; what it throws as Error gets the weight's name as its place.
 void name_weight_in_errors(const WeightLayer& layer, const std::function<void()>& work);

@@ -144,6 +144,24 @@ TEST(CompressWeights, TheBestQualityBeatsNncfsGptq) {
   }
 }
 
+TEST(CompressWeights, AdaptersOfTheBestQualityAreTheBestOfTheirRank) {
+  auto options = int4_options();
+  options.mode = Mode::kInt2Asym;
+  options.quality = CompressionQuality::kBest;
+  options.dataset = token_data();
+  const auto without = compress(options);
+  options.lora_correction = true;
+  options.advanced_parameters.lora_correction_params.adapter_rank = 4;
+  const auto with = compress(options);
+  for (const char* name : {"gate", "up", "down"}) {
+    EXPECT_LT(record_of(with, name).error_after, 0.95 * record_of(without, name).error_after) << name;
+    EXPECT_EQ(record_of(with, name).algorithms.back(), "lora correction");
+  }
+  EXPECT_LT(distance(small_lm(), with.model), distance(small_lm(), without.model));
+  options.advanced_parameters.lora_correction_params.num_iterations = 5;
+  EXPECT_NE(testing::thrown_error([&] { compress(options); }).message().find("the quality is best"), std::string::npos);
+}
+
 TEST(CompressWeights, AwqKeepsWhatTheModelComputesAndSaysWhatItLeftOut) {
   auto options = int4_options();
   options.awq = true;

@@ -51,18 +51,18 @@ void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, c
 }
 
 /// bias += (W - Q) E[x], where the layer has a bias of its own.
-void compensate_mean(Model& model, WeightLayer& layer, const at::Tensor& mean) {
-  Node* node = layer.activation->use.user;
+void compensate_mean(const Model& model, WeightLayer& layer, const at::Tensor& mean) {
+  const Node* node = layer.activation->use.user;
   if (node->kind() != c10::aten::linear || layer.uses.size() != 1) return;
   const auto bias = param_of(model, node->input(2));
   if (!bias) return;
   const auto shift = mean_compensation(layer.weight.to(at::kFloat), decompress(*layer.compressed), mean);
-  set_param(model, node, 2, (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type()));
+  layer.bias = (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type());
   layer.record.algorithms.emplace_back("mean compensation");
 }
 
 /// The ladder of refine_layer.h; one sample in four is kept back to judge by.
-void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
+void choose_by_refinement(const Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
   if (inputs.empty()) {
     layer.record.remarks.emplace_back("refine: no sample reached it, searched scales");
     return;
@@ -84,22 +84,50 @@ void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at
   compensate_mean(model, layer, moments.mean());
 }
 
-CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options) {
+void choose_scales(WeightLayer& layer, const LayerSamples& samples, const CompressPt2eOptions& options) {
+  if (samples.size() == 0) {
+    layer.record.algorithms.emplace_back("scale search");
+    layer.compressed = search_scales(layer.weight, layer.spec);
+    return;
+  }
+  const auto estimated =
+      estimate_scales(layer.weight, layer.spec, samples, options.advanced_parameters.scale_estimation_params);
+  layer.record.algorithms.emplace_back("scale estimation");
+  note_error(layer.record, estimated.error);
+  layer.compressed = estimated.weight;
+}
+
+CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options, LayerResults& results) {
   if (layer.compressed) return *layer.compressed;
   const LayerSamples samples =
       options.scale_estimation && layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
-  if (samples.size() > 0) {
-    const auto estimated =
-        estimate_scales(layer.weight, layer.spec, samples, options.advanced_parameters.scale_estimation_params);
-    layer.record.algorithms.emplace_back("scale estimation");
-    note_error(layer.record, estimated.error);
-    return estimated.weight;
-  }
-  if (options.quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8) {
-    layer.record.algorithms.emplace_back("scale search");
-    return search_scales(layer.weight, layer.spec);
-  }
-  return round_to_nearest(layer.weight, layer.spec);
+  const bool searches = options.quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8;
+  if (samples.size() == 0 && !searches) return round_to_nearest(layer.weight, layer.spec);
+  const auto choose = [&] {
+    choose_scales(layer, samples, options);
+    return result_of(layer);
+  };
+  restore(results.obtain("scales", layer.name, choose), layer);
+  return *layer.compressed;
+}
+
+/// A, B and their errors; their codes by name.
+LayerResult result_of(const LoraAdapters& adapters) {
+  LayerResult result{{adapters.a, adapters.b, at::tensor({adapters.error.before, adapters.error.after}, at::kDouble)}};
+  if (adapters.a_codes) add_weight(result, "a_codes", *adapters.a_codes);
+  if (adapters.b_codes) add_weight(result, "b_codes", *adapters.b_codes);
+  return result;
+}
+
+LoraAdapters adapters_in(const LayerResult& result) {
+  LoraAdapters adapters;
+  adapters.a = result.tensors.at(0);
+  adapters.b = result.tensors.at(1);
+  const double* errors = result.tensors.at(2).data_ptr<double>();
+  adapters.error = {errors[0], errors[1]};
+  if (result.values.contains("a_codes")) adapters.a_codes = weight_in(result, "a_codes");
+  if (result.values.contains("b_codes")) adapters.b_codes = weight_in(result, "b_codes");
+  return adapters;
 }
 
 /// %x -> aten::linear(%x, %matrix)
@@ -118,10 +146,11 @@ Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlo
 
 }  // namespace
 
-bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
+                  LayerResults& results) {
   const bool refines = options.quality == CompressionQuality::kBest;
   const int64_t samples = refines ? options.subset_size : options.advanced_parameters.gptq_params.subset_size;
-  compress_layer_by_layer(model, layers, options, samples,
+  compress_layer_by_layer(model, layers, options, samples, results,
                           [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
                             if (refines) {
                               choose_by_refinement(model, layer, inputs);
@@ -132,14 +161,15 @@ bool round_layers(Model& model, std::vector<WeightLayer>& layers, const Compress
   return true;
 }
 
-CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options) {
+CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options, LayerResults& results) {
   CompressedWeight result;
-  name_weight_in_errors(layer, [&] { result = compress_unnamed(layer, options); });
+  name_weight_in_errors(layer, [&] { result = compress_unnamed(layer, options, results); });
   return result;
 }
 
 void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
-                           const CompressedWeight& compressed, const CompressPt2eOptions& options) {
+                           const CompressedWeight& compressed, const CompressPt2eOptions& options,
+                           LayerResults& results) {
   const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
   if (samples.size() == 0) return;
   if (layer.channel_axis != -1 || layer.uses.size() != 1) {
@@ -147,7 +177,8 @@ void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer&
     return;
   }
   const auto& wanted = options.advanced_parameters.lora_correction_params;
-  const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
+  const auto adapters = adapters_in(results.obtain(
+      "lora", layer.name, [&] { return result_of(lora_correction(layer.weight, compressed, samples, wanted)); }));
   if (adapters.a.size(0) < wanted.adapter_rank) {
     layer.record.remarks.push_back(fmt::format("lora_correction: rank {}, the weight has no more", adapters.a.size(0)));
   }

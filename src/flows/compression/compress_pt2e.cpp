@@ -13,6 +13,7 @@
 #include "flows/compression/fit_codebooks.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
+#include "flows/compression/layer_results.h"
 #include "flows/compression/mixed_precision.h"
 #include "flows/compression/weight_layers.h"
 #include "flows/finish_rewrites.h"
@@ -42,6 +43,7 @@ struct Compression {
   std::unique_ptr<GraphView> view;
   Annotations annotations;
   std::vector<WeightLayer> layers;
+  LayerResults results;
 };
 
 RewriteOptions rewrite_options(const Compression& c) {
@@ -128,11 +130,13 @@ bool insert_weights(Compression& c, Model& model) {
       describe_precision(layer);
       layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
-      const CompressedWeight compressed = compress_layer(layer, c.options);
+      const CompressedWeight compressed = compress_layer(layer, c.options, c.results);
       const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
       insert_decompression(model, parameters, layer.uses, stored);
       describe(layer, stored);
-      if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
+      if (c.options.lora_correction) {
+        correct_with_adapters(model, parameters, layer, compressed, c.options, c.results);
+      }
       changed = true;
     }
     layer.weight = at::Tensor();
@@ -174,17 +178,20 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
-  fit_codebooks(c.layers, c.options);
+  if (!c.options.resume_dir.empty()) {
+    c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
+  }
+  fit_codebooks(c.layers, c.options, c.results);
   if (c.options.awq) {
     clock.start("awq");
     runner.run("scale_channels",
-               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options); });
+               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options, c.results); });
   }
   const bool refines = c.options.quality == CompressionQuality::kBest && c.options.dataset;
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer",
-               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options); });
+               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results); });
   }
   clock.start("compress");
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
@@ -208,7 +215,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
 CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options) {
   check_compress_pt2e(options);
   require_float(model);
-  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}};
+  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}, {}};
   if (options.dataset) {
     if (options.dataset->count(1) == 0) {
       throw Error(ErrorCode::kDataset, "the calibration data set is empty", "dataset", "give at least one sample");
@@ -219,7 +226,7 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
   record_run(c.report, quantizer, options.form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
   name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
-  return {std::move(c.model), std::move(c.report), std::move(c.first)};
+  return {std::move(c.model), std::move(c.report), std::move(c.first), c.results.reused()};
 }
 
 void CompressedModel::save(const std::string& path) const {

@@ -34,6 +34,7 @@ struct WeightLayer {
   at::Tensor awq_scale;                        ///< that the inputs were divided by since they were measured
   std::shared_ptr<LayerInputs> inputs;         ///< what the data showed; null without data
   c10::optional<CompressedWeight> compressed;  ///< when an algorithm has chosen the codes already
+  at::Tensor bias;                             ///< the layer's new bias, where an algorithm has changed it
   WeightRecord record;
 
   /// A matrix multiplication, which data-aware algorithms understand.

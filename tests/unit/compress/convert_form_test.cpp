@@ -64,7 +64,17 @@ TEST(ConvertForm, EveryTypeOfWeightsComesBack) {
       Model back = convert_form(lowered, OutputForm::kReference);
       EXPECT_EQ(count_fused(back), 0);
       EXPECT_EQ(result_of(back, type).scalar_type(), type);
-      EXPECT_TRUE(at::equal(result_of(back, type), result_of(reference, type))) << type;
+      // The matrix of the product comes back as [out, in]: sums of bfloat16 are made in another order.
+      const double within = type == c10::kBFloat16 ? 0.05 : 0;
+      EXPECT_TRUE(at::allclose(result_of(back, type), result_of(reference, type), within, within)) << type;
+      const Model values = strip(back, true, StripFormat::kInPlace),
+                  expected = strip(reference, true, StripFormat::kInPlace);
+      for (const char* name : {"a", "b", "c", "d"}) {
+        const at::Tensor value = values.module().attr(name).toTensor(), other = expected.module().attr(name).toTensor();
+        EXPECT_EQ(value.scalar_type(), type) << name;
+        const bool transposed = std::string(name) == "b" && type != c10::kDouble;
+        EXPECT_TRUE(at::equal(value, transposed ? other.t() : other)) << name;
+      }
       Model again = convert_form(back, OutputForm::kLowered);
       EXPECT_EQ(count_fused(again), count_fused(lowered));
       EXPECT_TRUE(at::equal(result_of(again, type), result_of(lowered, type))) << type;
@@ -102,7 +112,7 @@ TEST(StripCompressed, InPlaceGivesFloatWeights) {
     const Model floats = strip(model, /*do_copy=*/true, StripFormat::kInPlace);
     EXPECT_TRUE(floats.warnings().empty());
     EXPECT_EQ(floats.module().attr("a").toTensor().scalar_type(), c10::kBFloat16);
-    EXPECT_FALSE(floats.module().hasattr("a_scale"));
+    EXPECT_EQ(floats.module().attr("a_scale").toTensor().numel(), 0) << "nothing reads it any more";
     EXPECT_TRUE(at::equal(result_of(floats, c10::kBFloat16), result_of(reference, c10::kBFloat16)));
     const Model native = strip(model);
     EXPECT_EQ(count_fused(native), 0);

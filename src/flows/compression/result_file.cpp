@@ -36,10 +36,18 @@ json description_of(const at::Tensor& tensor) {
   return {{"type", static_cast<int>(tensor.scalar_type())}, {"sizes", tensor.sizes().vec()}};
 }
 
-/// Takes the bytes of one tensor from `rest`.
+/// LibTorch ends the process for a number that is no type.
+c10::ScalarType type_of(int number) {
+  for (const auto type : {c10::kByte, c10::kChar, c10::kLong, c10::kFloat, c10::kDouble, c10::kHalf, c10::kBFloat16}) {
+    if (static_cast<int>(type) == number) return type;
+  }
+  throw std::runtime_error("unknown type");
+}
+
+/// Takes the bytes of one tensor from those that begin at `begin`.
 at::Tensor tensor_from(const json& description, const char*& begin, const char* end) {
   if (description.is_null()) return {};
-  const auto type = static_cast<c10::ScalarType>(description.at("type").get<int>());
+  const auto type = type_of(description.at("type").get<int>());
   const at::Tensor tensor = at::empty(description.at("sizes").get<std::vector<int64_t>>(), type);
   if (tensor.nbytes() > static_cast<size_t>(end - begin)) throw std::runtime_error("too few bytes");
   std::memcpy(tensor.data_ptr(), begin, tensor.nbytes());

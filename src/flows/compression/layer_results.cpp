@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "calibration/fingerprint.h"
+#include "io/output_file.h"
 #include "options/tables.h"
 #include "tsquant/error.h"
 
@@ -25,13 +26,15 @@ std::string digest_of(const std::string& text) {
   return digest.text();
 }
 
-/// Calls visit(path) for every file of the folder that LayerResults has written.
+bool is_result(const fs::path& path) { return path.extension() == kSuffix; }
+
+/// Calls visit(path) for every file of a folder, which may remove it.
 template <typename Visit>
-void for_each_result(const std::string& folder, const Visit& visit) {
+void for_each_file(const std::string& folder, const Visit& visit) {
   std::error_code error;
   std::vector<fs::path> found;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == kSuffix) found.push_back(entry->path());
+    found.push_back(entry->path());
   }
   for (const auto& path : found) visit(path);
 }
@@ -41,8 +44,8 @@ void for_each_result(const std::string& folder, const Visit& visit) {
 LayerResults::LayerResults(std::string folder, std::string run)
     : folder_(std::move(folder)), run_(std::move(run)), writes_(true) {
   int64_t others = 0;
-  for_each_result(folder_, [&](const fs::path& path) {
-    others += path.filename().string().rfind(short_digest(run_), 0) != 0 ? 1 : 0;
+  for_each_file(folder_, [&](const fs::path& path) {
+    others += is_result(path) && path.filename().string().rfind(short_digest(run_), 0) != 0 ? 1 : 0;
   });
   if (others == 0) return;
   notes_.push_back(fmt::format("{} results in {} are of another model, other data or options: they are left aside",
@@ -114,7 +117,9 @@ std::string run_digest(const Model& model, const Annotations& annotations, const
 
 void remove_layer_results(const std::string& folder) {
   std::error_code error;
-  for_each_result(folder, [&](const fs::path& path) { fs::remove(path, error); });
+  for_each_file(folder, [&](const fs::path& path) {
+    if (is_result(path) || is_staged_file(path.filename().string())) fs::remove(path, error);
+  });
   fs::remove(folder, error);  // stays when something else is in it
 }
 

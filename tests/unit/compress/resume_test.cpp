@@ -56,6 +56,19 @@ TEST(ResumeDir, ACancelledRunIsContinued) {
   EXPECT_EQ(whole.reused.layers, 0);
 }
 
+TEST(ResumeDir, SearchesWithoutDataAreKeptToo) {
+  auto options = int4_options();
+  options.quality = CompressionQuality::kBest;
+  const auto whole = compress_lm(options);
+  options.resume_dir = testing::temp_dir() + "/kept";
+  auto cancelled = options;
+  cancelled.progress = [](const std::string& phase, int64_t done, int64_t) { return phase != "compress" || done < 2; };
+  EXPECT_EQ(thrown_error([&] { compress_lm(cancelled); }).code(), ErrorCode::kCancelled);
+  const auto continued = compress_lm(options);
+  EXPECT_EQ(continued.reused.layers, 2);
+  expect_equal(continued, whole);
+}
+
 TEST(ResumeDir, WhatDecidesIsPartOfTheKey) {
   const std::string folder = testing::temp_dir() + "/kept";
   compress_lm(gptq_options(folder));

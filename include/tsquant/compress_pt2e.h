@@ -54,10 +54,11 @@ struct CompressPt2eOptions {
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions
   std::string dump_dir = "";                  ///< folder for the graph after each rewrite, as in QuantizePt2eOptions
-  /// Folder where the results of layers that take long (AWQ, GPTQ, scale estimation and search, codebooks, low-rank
-  /// correction) are kept while the weights are compressed. A later call with the same model, samples and options takes
-  /// them from there, and its result has the same bytes as that of a run without interruption. The folder is made when
-  /// it is missing; it may hold results of several runs, and stays. Empty: nothing is kept.
+  /// Folder where statistics of samples and the results of layers that take long (AWQ, GPTQ, scale estimation and
+  /// search, codebooks, low-rank correction) are kept while the weights are compressed. A later call with the same
+  /// model, samples and options takes them from there, and its result has the same bytes as that of a run without
+  /// interruption. The folder is made when it is missing; it may hold results of several runs, and stays. Empty:
+  /// nothing is kept.
   std::string resume_dir = "";
   /// Phases "calibrate" (samples), "codebooks", "awq", "layers" (GPTQ, kBest with data) and "compress" (weights).
   Progress progress = {};
@@ -96,7 +97,7 @@ struct CompressedModel {
 /// @throws Error kInvalidArgument: options that contradict each other (compress_weights.h lists them), a quantizer of
 ///         activations, group sizes that do not divide (GroupSizeFallbackMode::kError; the message lists all weights);
 ///         kUnsupportedModel: there is nothing to compress; kDataset, kCalibration: data that do not fit, weights or
-///         activations with NaN or infinite values; kCancelled
+///         activations with NaN or infinite values; kIo: resume_dir or dump_dir cannot be made; kCancelled
 CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options = {});
 
 /// A compressed model in its other form, without loss: codes, scales and zero points keep their values and their names,

@@ -179,6 +179,23 @@ TEST_F(Resume, TheFormDoesNotMatter) {
   EXPECT_TRUE(bytes_of(output_) == whole);
 }
 
+TEST_F(Resume, MayBeSwitchedOff) {
+  ASSERT_EQ(interrupted(int4({"--gptq", "--no-resume"}), 1, SIGKILL, /*before=*/true).code, 128 + SIGKILL);
+  EXPECT_FALSE(fs::exists(kept_));
+  EXPECT_EQ(compress(int4({"--gptq", "--no-resume", "--resume-dir", kept_})).code, 2);
+}
+
+TEST_F(Resume, StatisticsAreKeptToo) {
+  const Strings options = int4({"--scale-estimation"});
+  const std::string whole = expected(options);
+  ASSERT_EQ(interrupted(options, 1, SIGKILL).code, 128 + SIGKILL);
+  const auto files = files_in(kept_);
+  ASSERT_EQ(files.size(), 1U);
+  EXPECT_TRUE(has(files[0], "-inputs-")) << files[0];
+  ASSERT_EQ(compress(options).code, 0);
+  EXPECT_TRUE(bytes_of(output_) == whole);
+}
+
 TEST_F(Resume, TheFolderMayBeChosen) {
   const std::string folder = out_ + "/mine";
   const Strings options = int4({"--gptq", "--resume-dir", folder});

@@ -164,9 +164,12 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
 
   clock.start("annotate");
   annotate(c, quantizer);
+  if (!c.options.resume_dir.empty() && !c.options.dry_run) {
+    c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
+  }
   if (needs_layer_inputs(c)) {
     clock.start("statistics");
-    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.report);
+    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.results, c.report);
   }
   clock.start("mixed_precision");
   if (has_target(c.options)) {
@@ -178,9 +181,6 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
-  if (!c.options.resume_dir.empty()) {
-    c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
-  }
   fit_codebooks(c.layers, c.options, c.results);
   if (c.options.awq) {
     clock.start("awq");

@@ -64,10 +64,11 @@ c10::optional<LayerResult> LayerResults::find(const std::string& step, const std
   if (!fs::exists(path, error)) return c10::nullopt;
   try {
     LayerResult result = read_result(path, {run_, step, layer});
-    reused_.insert(layer);
+    if (!layer.empty()) reused_.insert(layer);
     return result;
   } catch (const Error& fault) {
-    notes_.push_back(fmt::format("{}: {}; {} is done anew", path, fault.message(), layer));
+    notes_.push_back(
+        fmt::format("{}: {}; {} is done anew", path, fault.message(), layer.empty() ? "what it held" : layer));
     return c10::nullopt;
   }
 }

@@ -18,7 +18,7 @@ struct LayerResult {
 struct ResultKey {
   std::string run;    ///< model, data and options, as a digest
   std::string step;   ///< "codes", "awq"
-  std::string layer;  ///< the weight's name
+  std::string layer;  ///< the weight's name; empty: of all layers
 };
 
 /// Writes one result: a digest of all that follows, a line of JSON that describes the tensors, and their bytes.

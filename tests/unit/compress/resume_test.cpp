@@ -69,6 +69,24 @@ TEST(ResumeDir, SearchesWithoutDataAreKeptToo) {
   expect_equal(continued, whole);
 }
 
+TEST(ResumeDir, SamplesRunOnceForStatistics) {
+  auto options = gptq_options(testing::temp_dir() + "/kept");
+  options.gptq = false;
+  options.scale_estimation = options.awq = true;
+  int calibrated = 0;
+  options.progress = [&](const std::string& phase, int64_t, int64_t) {
+    calibrated += phase == "calibrate";
+    return true;
+  };
+  const auto first = compress_lm(options);
+  const int once = calibrated;
+  EXPECT_GE(once, 12);
+  const auto second = compress_lm(options);
+  EXPECT_EQ(calibrated, once);
+  EXPECT_EQ(second.report.samples, 12);
+  expect_equal(first, second);
+}
+
 TEST(ResumeDir, WhatDecidesIsPartOfTheKey) {
   const std::string folder = testing::temp_dir() + "/kept";
   compress_lm(gptq_options(folder));

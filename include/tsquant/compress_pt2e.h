@@ -59,7 +59,20 @@ struct CompressPt2eOptions {
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions
   std::string dump_dir = "";                  ///< folder for the graph after each rewrite, as in QuantizePt2eOptions
-  Progress progress = {};                     ///< phases "calibrate" (samples), "layers" and "compress" (weights)
+  /// Folder where statistics of samples and the results of layers that take long (AWQ, GPTQ, scale estimation and
+  /// search, codebooks, low-rank correction) are kept while the weights are compressed. A later call with the same
+  /// model, samples and options takes them from there, and its result has the same bytes as that of a run without
+  /// interruption. The folder is made when it is missing; it may hold results of several runs, and stays. Empty:
+  /// nothing is kept.
+  std::string resume_dir = "";
+  /// Phases "calibrate" (samples), "codebooks", "awq", "layers" (GPTQ, kBest with data) and "compress" (weights).
+  Progress progress = {};
+};
+
+/// What was taken from CompressPt2eOptions::resume_dir. It is no part of the report: that is the same with and without.
+struct ReusedResults {
+  int64_t layers = 0;                   ///< with a result from there
+  std::vector<std::string> notes = {};  ///< damaged files, files of other runs, a folder that became full
 };
 
 /// A compressed model and what was done to it. Report::weights has a record for every weight.
@@ -67,6 +80,7 @@ struct CompressedModel {
   Model model;
   Report report;
   c10::optional<Sample> probe;  ///< the first calibration sample, for the check after saving
+  ReusedResults reused = {};    ///< from `resume_dir`
   /// Writes the archive with the report; reloads it and, where there is a sample, compares its output bit for bit
   /// before the file takes its name. @throws Error kIo, kInternal
   void save(const std::string& path) const;
@@ -88,7 +102,16 @@ struct CompressedModel {
 /// @throws Error kInvalidArgument: options that contradict each other (compress_weights.h lists them), a quantizer of
 ///         activations, group sizes that do not divide (GroupSizeFallbackMode::kError; the message lists all weights);
 ///         kUnsupportedModel: there is nothing to compress; kDataset, kCalibration: data that do not fit, weights or
-///         activations with NaN or infinite values; kCancelled
+///         activations with NaN or infinite values; kIo: resume_dir or dump_dir cannot be made; kCancelled
 CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options = {});
+
+/// A compressed model in its other form, without loss: codes, scales and zero points keep their values and their names,
+/// and kReference to kLowered and back gives the same tensors bit for bit. Only a matrix that the model multiplies as
+/// [in, out] comes back as [out, in], the layout of the lowered form. `strip` (strip.h) turns compressed weights into
+/// float ones.
+/// @param form kReference or kLowered, see CompressPt2eOptions::form
+/// @param do_copy false: the given model is edited, and returned
+/// @throws Error kInvalidArgument for another form; kUnsupportedModel when the model has no compressed weights
+Model convert_form(Model& model, OutputForm form, bool do_copy = true);
 
 }  // namespace tsquant

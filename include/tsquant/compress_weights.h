@@ -40,6 +40,7 @@ struct CompressWeightsOptions {
   bool do_copy = true;  ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};
   std::string dump_dir = "";
+  std::string resume_dir = "";  ///< see CompressPt2eOptions
   Progress progress = {};
 };
 
@@ -58,5 +59,16 @@ struct CompressWeightsOptions {
 ///         scale_estimation with 8-bit floats; codebooks that are missing or not ascending; group sizes that the format
 ///         does not allow; otherwise as compress_pt2e
 CompressedModel compress_weights(Model& model, const CompressWeightsOptions& options = {});
+
+/// Options from a JSON file: an object whose keys are the names of the fields above, with NNCF's words for values.
+/// Comments are allowed. Data, do_copy and progress cannot be given there.
+///
+/// ```json
+/// {"mode": "int4_asym", "group_size": 64, "gptq": true, "advanced_parameters": {"gptq_params": {"block_size": 64}}}
+/// ```
+/// @param base what the file does not speak of stays as it is here
+/// @throws Error kInvalidArgument: the file cannot be read, is no JSON, or has a key (with the nearest right one) or a
+///         value that is not allowed
+CompressWeightsOptions read_compress_options(const std::string& path, CompressWeightsOptions base = {});
 
 }  // namespace tsquant

@@ -24,6 +24,9 @@ enum class StripFormat {
 /// tensors that nothing writes. Quantizers that cannot be converted stay; `warnings()` of the result names them, and
 /// says when the model has no quantizers at all.
 ///
+/// Compressed weights (compress_weights.h) become plain operators with kNative and kDq (OutputForm::kReference), and
+/// float weights with kInPlace.
+///
 /// ```cpp
 /// auto model = tsquant::Model::load("qat.pt");
 /// tsquant::strip(model, /*do_copy=*/true, tsquant::StripFormat::kDq).save("compressed.pt");

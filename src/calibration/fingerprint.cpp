@@ -155,4 +155,17 @@ std::string fingerprint(const Annotations& annotations) {
   return digest.text();
 }
 
+std::string weights_fingerprint(const Annotations& annotations) {
+  Digest digest;
+  for (const auto& point : annotations.points) {
+    if (point.kind != PointKind::kWeight) continue;
+    digest.add(fmt::format("{} {} {} {}", point.id, point.node, text_of(point.input_port), text_of(point.spec)));
+    if (!point.compression) continue;
+    const CompressionChoice& choice = *point.compression;
+    digest.add(fmt::format("{} {} {} {}", choice.ratio_defining, choice.backup ? text_of(*choice.backup) : "none",
+                           static_cast<int>(choice.fallback), choice.adaptive_codebook));
+  }
+  return digest.text();
+}
+
 }  // namespace tsquant

@@ -32,5 +32,7 @@ std::string fingerprint(const Model& model);
 std::string fingerprint(const Sample& sample);
 /// The activation points: places and specs.
 std::string fingerprint(const Annotations& annotations);
+/// The weight points: places, specs, and what compression may do with them.
+std::string weights_fingerprint(const Annotations& annotations);
 
 }  // namespace tsquant

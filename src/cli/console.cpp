@@ -31,12 +31,22 @@ struct ProgressState {
   bool bar_shown = false;
 };
 
+/// fmt::print throws when the disk behind stderr is full, which is no reason to stop.
+void print_error(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+/// ", 12 s left"; empty when nothing says how long it will take.
+std::string time_left(int64_t done, int64_t total, double seconds) {
+  if (done <= 0 || total <= done) return "";
+  return fmt::format(", {:.0f} s left", seconds * static_cast<double>(total - done) / static_cast<double>(done));
+}
+
 void show_bar(const std::string& phase, int64_t done, int64_t total, double seconds) {
   constexpr int64_t kWidth = 30;
   const int64_t filled = total > 0 ? kWidth * done / total : 0;
-  fmt::print(stderr, "\r{:<10} [{:=<{}}{: <{}}] {}/{}  {:.0f} s ", phase, "", filled, "", kWidth - filled, done, total,
-             seconds);
-  if (done == total) fmt::print(stderr, "\n");
+  // Blanks at the end cover what a longer line before has left.
+  print_error(fmt::format("\r{:<10} [{:=<{}}{: <{}}] {}/{}  {:.0f} s{:<14}", phase, "", filled, "", kWidth - filled,
+                          done, total, seconds, time_left(done, total, seconds)));
+  if (done == total) print_error("\n");
   std::fflush(stderr);
 }
 
@@ -94,14 +104,15 @@ Progress console_progress() {
       if (terminal) {
         show_bar(phase, done, total, seconds);
       } else {
-        fmt::print(stderr, "{}: {} of {} after {:.0f} s\n", phase, done, total, seconds);
+        print_error(fmt::format("{}: {} of {} after {:.0f} s{}\n", phase, done, total, seconds,
+                                time_left(done, total, seconds)));
       }
     }
     return !interrupted();
   };
 }
 
-void log_line(const std::string& text) { fmt::print(stderr, "{}\n", text); }
+void log_line(const std::string& text) { print_error(text + "\n"); }
 
 void write_text(const std::string& path, const std::string& what, const std::string& text) {
   if (path == "-") {

@@ -19,7 +19,8 @@ bool terminated();
 /// @throws Error kCancelled after Ctrl-C or SIGTERM
 void stop_if_interrupted();
 
-/// Reports to stderr: a bar on a terminal, otherwise a line every ten seconds. Cancels after Ctrl-C or SIGTERM.
+/// Reports to stderr, with the time that the phase has taken and will still take: a bar on a terminal, otherwise a line
+/// every ten seconds. Cancels after Ctrl-C or SIGTERM.
 Progress console_progress();
 
 /// Remarks for people, on stderr.

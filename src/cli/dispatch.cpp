@@ -14,13 +14,14 @@ namespace tsquant::cli {
 namespace {
 
 int run(int argc, char** argv) {
-  CLI::App app("Quantization of TorchScript models", "tsquant");
+  CLI::App app("Quantization and weight compression of TorchScript models", "tsquant");
   app.set_version_flag("--version", TSQUANT_VERSION);
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal, output or cancelled");
   add_quantize(app);
   add_compress(app);
+  add_convert(app);
   add_strip(app);
   add_annotate(app);
   add_inspect(app);
@@ -47,17 +48,17 @@ int dispatch(int argc, char** argv) {
   try {
     return run(argc, argv);
   } catch (const Error& error) {
-    fmt::print(stderr, "tsquant: {} error: {}\n", to_string(error.code()), error.what());
+    log_line(fmt::format("tsquant: {} error: {}", to_string(error.code()), error.what()));
     return exit_code(error.code());
   } catch (const c10::Error& error) {
     // Without the backtrace, which is for LibTorch's developers.
-    fmt::print(stderr, "tsquant: internal error: {}\n", error.what_without_backtrace());
+    log_line(fmt::format("tsquant: internal error: {}", error.what_without_backtrace()));
     return 7;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tsquant: internal error: {}\n", error.what());
+    log_line(fmt::format("tsquant: internal error: {}", error.what()));
     return 7;
   } catch (...) {
-    fmt::print(stderr, "tsquant: internal error: something that is no exception was thrown\n");
+    log_line("tsquant: internal error: something that is no exception was thrown");
     return 7;
   }
 }

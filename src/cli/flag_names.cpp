@@ -30,6 +30,7 @@ const Names kPhrases = {
     {"smooth_quant is false", "SmoothQuant does not run"},
     {"set overflow_fix to disable", "use --overflow-fix disable"},
     {"set mode to", "use --mode"},
+    {"give a dataset", "give --data"},
 };
 const Names kOtherNames = {
     {"activations_quantization_params", "--activations-..."},
@@ -41,25 +42,45 @@ const Names kOtherNames = {
     {"num_bits", "the number of bits"},
 };
 
-/// Messages name the options of the search without the struct that they are in.
-const std::string kSearch = "advanced_accuracy_restorer_parameters.";
+/// Messages may name options without the struct that they are in.
+const std::vector<std::string> kStructs{"advanced_accuracy_restorer_parameters.", "advanced_parameters."};
 
+std::string without_struct(const std::string& name) {
+  for (const auto& outer : kStructs) {
+    if (name.rfind(outer, 0) == 0) return name.substr(outer.size());
+  }
+  return name;
+}
+
+/// The names of options of a struct, with and without the struct that they are in.
 template <typename Struct>
 void add_names(Names& names) {
   for_each_flag(fields<Struct>(), [&](const Field<Struct>& row) {
-    const std::string inner = row.name.rfind(kSearch, 0) == 0 ? row.name.substr(kSearch.size()) : row.name;
-    if (inner.find('_') != std::string::npos) names.emplace_back(inner, first_name(row.flag));
+    const std::string flag = first_name(row.flag), inner = without_struct(row.name);
+    names.emplace_back(inner, flag);
+    if (inner != row.name) names.emplace_back(row.name, flag);
   });
 }
 
-/// Everything, the longest first: a name may be the beginning of another.
-const Names& all_names() {
+const Names& option_names() {
+  static const Names names = [] {
+    Names all;
+    add_names<QuantizePt2eOptions>(all);
+    add_names<OpenVINOQuantizerOptions>(all);
+    add_names<AccuracyControlOptions>(all);
+    add_names<CompressWeightsOptions>(all);
+    return all;
+  }();
+  return names;
+}
+
+/// Everything that is replaced within a text, the longest first: a name may be the beginning of another. Names of one
+/// word are words of messages too.
+const Names& names_in_text() {
   static const Names names = [] {
     Names options = kOtherNames;
-    add_names<QuantizePt2eOptions>(options);
-    add_names<OpenVINOQuantizerOptions>(options);
-    add_names<AccuracyControlOptions>(options);
-    add_names<CompressWeightsOptions>(options);
+    std::copy_if(option_names().begin(), option_names().end(), std::back_inserter(options),
+                 [](const auto& entry) { return entry.first.find('_') != std::string::npos; });
     std::stable_sort(options.begin(), options.end(),
                      [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
     Names all = kPhrases;
@@ -68,9 +89,6 @@ const Names& all_names() {
   }();
   return names;
 }
-
-/// Names of one word are replaced only where the place of an error is nothing else.
-const Names kPlaces = {{"engine", "--engine"}, {"cost", "--cost"}};
 
 bool is_name_part(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '/'; }
 
@@ -87,13 +105,13 @@ std::string replaced(std::string text, const std::string& name, const std::strin
 }
 
 std::string with_flags(std::string text) {
-  for (const auto& [name, flag] : all_names()) text = replaced(std::move(text), name, flag);
+  for (const auto& [name, flag] : names_in_text()) text = replaced(std::move(text), name, flag);
   return text;
 }
 
 /// A place that is a path or an operator's name is the user's, not ours.
 std::string place_with_flags(const std::string& place) {
-  for (const auto* names : {&all_names(), &kPlaces}) {
+  for (const auto* names : {&names_in_text(), &option_names()}) {
     for (const auto& [name, flag] : *names) {
       if (place == name) return flag;
     }

@@ -23,6 +23,7 @@ std::vector<std::string> words_of(const FlagSpec& spec) {
 
 /// Shown in the help, and read by explain_values.
 const char* type_name(const FlagSpec& spec) {
+  if (spec.flag.parse) return "TEXT";
   if (has_type(spec.schema, "integer")) return "INT";
   if (has_type(spec.schema, "number")) return "FLOAT";
   return has_type(spec.schema, "boolean") && spec.flag.choice.empty() ? "BOOLEAN" : "TEXT";
@@ -67,7 +68,11 @@ CLI::Option* add_switch(CLI::App& app, const FlagSpec& spec) {
 CLI::Option* add_list(CLI::App& app, const FlagSpec& spec) {
   const auto apply = [spec](const std::vector<std::string>& texts) {
     json list = json::array();
-    for (const auto& text : texts) list.push_back(spec.flag.parse ? spec.flag.parse(text) : json(text));
+    for (const auto& text : texts) {
+      const json value = spec.flag.parse ? spec.flag.parse(text) : json(text);
+      // One text may stand for several entries.
+      value.is_array() ? list.insert(list.end(), value.begin(), value.end()) : list.insert(list.end(), value);
+    }
     spec.set(list);
   };
   return app.add_option_function<std::vector<std::string>>(spec.flag.name, apply, spec.flag.help)

@@ -8,9 +8,11 @@
 #include "cli/option_flags.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "flows/compression/compression_config.h"
 #include "options/check_fields.h"
 #include "options/option_text.h"
 #include "options/tables.h"
+#include "tsquant/compress_weights.h"
 #include "tsquant/nncf_config.h"
 
 namespace tsquant::cli {
@@ -81,7 +83,15 @@ void describe_values(const Struct& object, ordered_json& values) {
   });
 }
 
-ordered_json values_in(const NNCFConfig& config) {
+ordered_json compression_values_in(const std::string& path) {
+  ordered_json values = ordered_json::object();
+  describe_values(read_compress_options(path), values);
+  return {{"algorithms", {"compress_weights"}}, {"values", values}, {"warnings", ordered_json::array()}};
+}
+
+ordered_json values_in(const std::string& path) {
+  if (is_compression_config(path)) return compression_values_in(path);
+  const auto config = NNCFConfig::from_json(path);
   const auto algorithms = config.algorithms();
   ordered_json values = ordered_json::object();
   // Sections of other algorithms alone are valid, but there is nothing to list.
@@ -105,14 +115,17 @@ void print_values(const ordered_json& config) {
 
 void add_options(CLI::App& app) {
   auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
-  auto* command = app.add_subcommand(
-      "options", "List every option of quantizing: its name in C++ and in configurations, its flag, values, default");
-  command->add_option("--config", *config, "Check this configuration, and list what it sets instead")
+  auto* command = app.add_subcommand("options",
+                                     "List every option of quantizing and compressing: its name in C++ and in "
+                                     "configurations, its flag, values, default");
+  command
+      ->add_option("--config", *config,
+                   "Check this configuration of quantize or compress, and list what it sets instead")
       ->check(CLI::ExistingFile);
   add_json_option(*command, *path);
   command->callback([path, config] {
     check_outputs({{"--json", *path, "options"}});
-    const auto list = config->empty() ? all_options() : values_in(NNCFConfig::from_json(*config));
+    const auto list = config->empty() ? all_options() : values_in(*config);
     if (path->empty()) {
       config->empty() ? print(list) : print_values(list);
     } else {

@@ -20,6 +20,19 @@ struct StripArgs {
   std::string model, output, format = "native";
 };
 
+/// Compressed weights are read by plain operators now, or are floats.
+void describe_weights(const StripArgs& args, Report& report) {
+  if (report.weights.empty()) return;
+  report.form = word_of(words<OutputForm>(), OutputForm::kReference);
+  for (WeightRecord& weight : report.weights) {
+    weight.kernel.clear();
+    if (args.format != "in_place") continue;
+    weight.format = "float";
+    weight.group_size = -1;
+    weight.compressed_bytes = weight.float_bytes;
+  }
+}
+
 /// What the file says about itself, with a note of what was done to it; nothing for files that other programs wrote.
 std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, const Model& result) {
   const std::string text = read_extra_file(args.model, "tsquant_report.json");
@@ -27,6 +40,7 @@ std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, 
   Report report = Report::from_json(text);
   report.options["strip"] = args.format;
   if (args.format == "native") report.form = word_of(words<OutputForm>(), OutputForm::kFakeQuantize);
+  describe_weights(args, report);
   report.quantized_bytes = stored_bytes(result);
   report.warnings.insert(report.warnings.end(), result.warnings().begin(), result.warnings().end());
   return {{"tsquant_report.json", report.to_json(/*per_channel=*/false)},
@@ -48,11 +62,12 @@ void run(const StripArgs& args) {
 void add_strip(CLI::App& app) {
   auto args = std::make_shared<StripArgs>();
   auto* command = app.add_subcommand("strip", "Remove what quantization or quantization-aware training added");
-  command->add_option("model", args->model, "TorchScript file with quantizers")->required();
+  command->add_option("model", args->model, "TorchScript file with quantizers or compressed weights")->required();
   command->add_option("-o,--output", args->output, "File to write")->required();
   command
       ->add_option("--format", args->format,
-                   "native: LibTorch's fake quantizes; dq: integer weights; in_place: weights without quantizers")
+                   "native: LibTorch's fake quantizes; dq: integer weights; in_place: weights without quantizers. "
+                   "Compressed weights: plain operators, with in_place float weights")
       ->check(CLI::IsMember({"native", "dq", "in_place"}))
       ->capture_default_str();
   add_library_option(*command);

@@ -10,6 +10,7 @@
 #include "flows/strip_trainable.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
+#include "lowering/compressed/fuse_decompression.h"
 #include "lowering/lowering.h"
 #include "passes/rewrite_runner.h"
 #include "tsquant/error.h"
@@ -26,6 +27,7 @@ bool is_fp8_quantizer(const Node* node) {
 }
 
 bool cannot_be_stripped(const Node* node, StripFormat format) {
+  if (is_fused_decompression(node)) return false;
   const std::string space = node->kind().ns().toUnqualString();
   return (space == "tsquant" || space == "quantized") && (!is_fp8_quantizer(node) || format == StripFormat::kNative);
 }
@@ -50,6 +52,7 @@ void require_quantizers(const Model& model, StripFormat format) {
 void warn_if_float(Model& model) {
   const auto nodes = all_nodes(model.graph()->block());
   if (std::any_of(nodes.begin(), nodes.end(), [](const Node* node) { return is_quantized_operator(*node); })) return;
+  if (has_compressed_weights(model)) return;
   model.warnings().push_back("strip: the model has no quantizers, so there is nothing to strip");
 }
 
@@ -62,6 +65,7 @@ Model strip(Model& model, bool do_copy, StripFormat strip_format) {
   const bool trained =
       runner.run("strip_trainable", [&](RewriteContext& ctx) { return strip_trainable(ctx.model, strip_format); });
   if (!trained) warn_if_float(result);
+  runner.run("unfuse_decompression", unfuse_decompression);
   switch (strip_format) {
     case StripFormat::kNative:
       runner.run("decomposed_to_fake_quantize", decomposed_to_fake_quantize);
@@ -72,6 +76,7 @@ Model strip(Model& model, bool do_copy, StripFormat strip_format) {
       break;
     case StripFormat::kInPlace:
       runner.run("weights_in_place", weights_in_place);
+      runner.run("decompress_in_place", decompress_in_place);
       break;
   }
   runner.run("stamp_value_names", stamp_value_names);

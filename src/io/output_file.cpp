@@ -66,10 +66,13 @@ int copy_all(int from, int to) {
   }
 }
 
+constexpr const char* kStagedStart = ".tsquant-";
+constexpr const char* kStagedEnd = ".tmp";
+
 /// ".tsquant-HASH-", the same for all temporary files of one output: short, since names may be as long as the system
 /// allows.
 std::string staged_prefix(const OutputTarget& target) {
-  return fmt::format(".tsquant-{:016x}-", std::hash<std::string>()(fs::path(target.path).filename().string()));
+  return fmt::format("{}{:016x}-", kStagedStart, std::hash<std::string>()(fs::path(target.path).filename().string()));
 }
 
 /// Whether the process that wrote the file is gone. Its number may be one of another machine or container: the lock
@@ -114,7 +117,7 @@ OutputFile::~OutputFile() {
 void OutputFile::stage_beside_target() {
   static std::atomic<int64_t> count{0};
   remove_leftovers(target_);
-  const std::string name = fmt::format("{}{}-{}.tmp", staged_prefix(target_), getpid(), count++);
+  const std::string name = fmt::format("{}{}-{}{}", staged_prefix(target_), getpid(), count++, kStagedEnd);
   staged_path_ = (fs::path(target_.folder) / name).string();
   // A file that others may not read stays so while it is written.
   const mode_t mode = target_.exists ? 0600 : 0666;
@@ -170,6 +173,12 @@ void OutputFile::copy_into_target() {
   const int error = copy_all(staged_, into);
   const int at_close = close(into) == 0 ? 0 : errno;
   if (error != 0 || at_close != 0) fail_output(target_.given, what_, error != 0 ? error : at_close);
+}
+
+bool is_staged_file(const std::string& name) {
+  const std::string end = kStagedEnd;
+  return name.rfind(kStagedStart, 0) == 0 && name.size() > end.size() &&
+         name.compare(name.size() - end.size(), end.size(), end) == 0;
 }
 
 void write_file(const std::string& path, const std::string& what, const std::string& content) {

@@ -55,6 +55,9 @@ class OutputFile {
   bool named_ = false;  ///< `staged_path_` is a file of ours in a folder
 };
 
+/// Whether a name is one of those that files have before `commit`. A killed run may leave one behind.
+bool is_staged_file(const std::string& name);
+
 /// A whole file at once. @throws Error kIo
 void write_file(const std::string& path, const std::string& what, const std::string& content);
 

@@ -112,6 +112,8 @@ Fields<O> common_rows() {
           .recorded(""),
       option(&O::dump_dir, "dump_dir", "Folder for the graph after each rewrite that changed it, NNN_<name>.ir")
           .on_flag({"--dump-dir", ""}),
+      option(&O::resume_dir, "resume_dir", "Folder of results of layers, for continuing after an interruption")
+          .on_flag({"--resume-dir", kResultGroup}),
   };
 }
 

@@ -1,4 +1,4 @@
-"""Quantizes a model with the program and runs every form in Python.
+"""Quantizes and compresses a model with the program and runs every form in Python.
 
 usage: python_model.py LIBRARY PROGRAM; exit code 77 when torch is not installed.
 """
@@ -34,6 +34,7 @@ def main():
     samples = torch.randn(8, 3, 12, 12)
     torch.save(samples, str(folder / "samples.pt"))
     outputs = {}
+    compressed = run_compressed(folder, program, samples, "reference")  # before any library of ours is loaded
     for form in ["reference", "fake_quantize", "decomposed", "lowered"]:
         if form == "decomposed":  # the first two forms must run before any library of ours is loaded
             torch.ops.load_library(library)
@@ -47,6 +48,17 @@ def main():
         assert 0 < error < 0.05, (form, error)
     assert torch.equal(outputs["decomposed"], outputs["reference"])
     check_engines(folder, program, samples, outputs["lowered"])
+    error = ((compressed - expected).norm() / expected.norm()).item()
+    assert 0 < error < 0.2, error
+    assert (run_compressed(folder, program, samples, "lowered") - compressed).abs().max() < 1e-3
+
+
+def run_compressed(folder, program, samples, form):
+    file = str(folder / ("compressed_" + form + ".pt"))
+    options = ["--mode", "int4_asym", "--group-size", "4", "--all-layers", "--form", form]
+    report = ["--json", str(folder / "compressed.json")]
+    subprocess.run([program, "compress", str(folder / "model.pt"), "-o", file] + options + report, check=True)
+    return torch.jit.load(file)(samples)
 
 
 def check_engines(folder, program, samples, expected):

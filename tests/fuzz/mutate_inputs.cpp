@@ -87,12 +87,23 @@ std::vector<Target> targets() {
   // A damaged model may still be one, whose quantization is refused for any documented reason.
   return {
       {"model.pt",
-       {quantize_with("quantize", "bad"), {"tsquant", "inspect", "bad", "--input-shape", "1,3,8,8"}},
+       {quantize_with("quantize", "bad"),
+        {"tsquant", "inspect", "bad", "--input-shape", "1,3,8,8"},
+        {"tsquant", "compress", "bad", "-o", "out.pt"}},
        {0, 2, 3, 4, 5}},
       {"data.pt", {quantize_with("--data", "bad")}, {0, 2, 4, 5}},
       {"pickled.pt", {quantize_with("--data", "bad")}, {0, 2, 4, 5}},
       {"stats.pt", {with(kQuantize, {"--stats-in", "bad"})}, {0, 2, 4, 5}},
       {"config.json", {with(kQuantize, {"--config", "bad"})}, {0, 2, 4, 5}},
+      {"compress.json",
+       {{"tsquant", "compress", "model.pt", "-o", "out.pt", "--config", "bad"},
+        {"tsquant", "options", "--config", "bad"}},
+       {0, 2, 4}},
+      {"compressed.pt",
+       {{"tsquant", "convert", "bad", "-o", "out.pt", "--form", "reference"},
+        {"tsquant", "strip", "bad", "-o", "out.pt", "--format", "in_place"},
+        evaluate("bad")},
+       {0, 2, 3, 4, 5}},
       {"reference.pt",
        {{"tsquant", "report", "bad"}, {"tsquant", "strip", "bad", "-o", "out.pt"}, evaluate("bad")},
        {0, 2, 3, 4, 5}},
@@ -130,7 +141,11 @@ void make_seeds(const fs::path& folder) {
  "compression": {"algorithm": "quantization", "preset": "mixed", "target_device": "CPU", "subset_size": 4,
   "ignored_scope": {"names": ["a"], "validate": false},
   "advanced_parameters": {"activations_range_estimator_params": {"min": {"statistics_type": "min"}}}}})");
+  write_file(folder / "compress.json", R"({"mode": "int4_asym", "group_size": 4, "awq": true, "ratio": 0.5,
+ "ignored_scope": {"names": ["v"]}, "advanced_parameters": {"awq_params": {"steps": 3}}})");
   const std::vector<Arguments> commands = {
+      {"tsquant", "compress", "model.pt", "-o", "compressed.pt", "--mode", "int4_asym", "--group-size", "4",
+       "--all-layers"},
       with(kQuantize, {"--form", "lowered", "--stats-out", "stats.pt"}),
       {"tsquant", "quantize", "model.pt", "--data", "data.pt", "--inputs", "x", "-o", "reference.pt", "--form",
        "reference"},

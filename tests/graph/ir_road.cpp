@@ -74,7 +74,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"scale_channels",
                 [&] {
                   return with_layers([&](auto& layers, const auto& view, const auto& options) {
-                    return apply_awq(model_, view, layers, options);
+                    LayerResults results;
+                    return apply_awq(model_, view, layers, options, results);
                   });
                 }},
                {"scale_columns",
@@ -86,7 +87,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"round_layer_by_layer",
                 [&] {
                   return with_layers([&](auto& layers, const auto&, const auto& options) {
-                    return round_layers(model_, layers, options);
+                    LayerResults results;
+                    return round_layers(model_, layers, options, results);
                   });
                 }},
                {"fuse_decompression",
@@ -94,6 +96,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                   std::map<std::string, std::string> kernels;
                   return fuse_decompression(model_, kernels);
                 }},
+               {"unfuse_decompression", [&] { return unfuse_decompression(model_); }},
+               {"decompress_in_place", [&] { return decompress_in_place(model_); }},
                {"leave_in_float", [&] { return leave_in_float(); }},
                {"unpack_float_weights", [&] { return unpack_float_weights(context()); }}};
 #define TSQUANT_LOWERING_STEP(name, ...) rewrites_[#name] = [&] { return name(context()); };

@@ -91,43 +91,58 @@ void insert_multiply(WeightLayer& layer, const at::Tensor& factor) {
   user->replaceInput(offset, multiply->output());
 }
 
+/// The scale of one layer as its only tensor; undefined: none is better.
+LayerResult best_scale(const WeightLayer& layer, const WeightLayer* before, const AdvancedAWQParameters& parameters,
+                       const LayerSamples* samples) {
+  at::Tensor smallest;
+  if (before && samples && before->inputs) {
+    const auto& weight = before->weight;
+    smallest = smallest_awq_scale(output_axis(*before) == 0 ? weight : weight.t(), samples_of(*before));
+  }
+  return {{awq_scale(layer.weight, layer.spec, samples, parameters, smallest).scale}};
+}
+
+/// @return whether the layer was changed
+bool scale_layer(Model& model, WeightLayer& layer, const AwqMatch& match, const CompressPt2eOptions& options,
+                 LayerResults& results) {
+  if (!match.found || layer.uses.size() != 1 || layer.channel_axis != -1) {
+    layer.record.remarks.emplace_back("awq: no activation function or product in front, plain scales");
+    return false;
+  }
+  const auto& parameters = options.advanced_parameters.awq_params;
+  const LayerSamples samples = samples_of(layer);
+  const bool data = parameters.prefer_data_aware_scaling && samples.size() > 0;
+  const auto search = [&] { return best_scale(layer, match.before, parameters, data ? &samples : nullptr); };
+  const at::Tensor scale = (data ? results.obtain("awq", layer.name, search) : search()).tensors.at(0);
+  if (!scale.defined()) {
+    layer.record.remarks.emplace_back("awq: no scale is better than none");
+    return false;
+  }
+  const at::Tensor inverse = at::reciprocal(scale);
+  set_weight(model, layer, layer.weight.to(at::kFloat) * along(scale, 1 - output_axis(layer)));
+  if (match.before) {
+    WeightLayer& before = *match.before;
+    set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, output_axis(before)));
+  } else {
+    insert_multiply(layer, inverse);
+  }
+  layer.awq_scale = scale;
+  layer.record.algorithms.emplace_back(data ? "awq" : "awq (data-free)");
+  return true;
+}
+
 }  // namespace
 
 bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-               const CompressPt2eOptions& options) {
+               const CompressPt2eOptions& options, LayerResults& results) {
   const AwqMatcher matcher(view, layers);
-  const auto& parameters = options.advanced_parameters.awq_params;
   bool changed = false;
+  size_t done = 0;
   for (WeightLayer& layer : layers) {
-    if (!layer.takes_algorithms()) continue;
-    const AwqMatch match = matcher.match(layer);
-    if (!match.found || layer.uses.size() != 1 || layer.channel_axis != -1) {
-      layer.record.remarks.emplace_back("awq: no activation function or product in front, plain scales");
-      continue;
+    if (layer.takes_algorithms()) {
+      changed = scale_layer(model, layer, matcher.match(layer), options, results) || changed;
     }
-    const LayerSamples samples = samples_of(layer);
-    const bool data = parameters.prefer_data_aware_scaling && samples.size() > 0;
-    at::Tensor smallest;
-    if (match.before && data && match.before->inputs) {
-      const auto& before = match.before->weight;
-      smallest = smallest_awq_scale(output_axis(*match.before) == 0 ? before : before.t(), samples_of(*match.before));
-    }
-    const AwqScale found = awq_scale(layer.weight, layer.spec, data ? &samples : nullptr, parameters, smallest);
-    if (!found.scale.defined()) {
-      layer.record.remarks.emplace_back("awq: no scale is better than none");
-      continue;
-    }
-    const at::Tensor inverse = at::reciprocal(found.scale);
-    set_weight(model, layer, layer.weight.to(at::kFloat) * along(found.scale, 1 - output_axis(layer)));
-    if (match.before) {
-      WeightLayer& before = *match.before;
-      set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, output_axis(before)));
-    } else {
-      insert_multiply(layer, inverse);
-    }
-    layer.awq_scale = found.scale;
-    layer.record.algorithms.emplace_back(data ? "awq" : "awq (data-free)");
-    changed = true;
+    report_progress(options.progress, "awq", ++done, layers.size());
   }
   return changed;
 }

@@ -91,6 +91,7 @@ void check_algorithms(const Options& o) {
   check_unused(o);
   check_skipped(o.skip_passes);
   if (!o.dump_dir.empty()) check_output_folder(o.dump_dir, "dumped graphs");
+  if (!o.resume_dir.empty()) check_output_folder(o.resume_dir, "results of layers");
   if (o.form == OutputForm::kDecomposed) {
     refuse(fmt::format("compressed weights have no {} form", word_of(words<OutputForm>(), o.form)), "form",
            "use the reference, lowered or fake_quantize form");

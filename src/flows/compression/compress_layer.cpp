@@ -5,12 +5,12 @@
 
 #include "compression/gptq.h"
 #include "compression/hessian.h"
-#include "compression/lora_correction.h"
 #include "compression/mean_compensation.h"
 #include "compression/refine_layer.h"
 #include "compression/round_to_nearest.h"
 #include "compression/scale_estimation.h"
 #include "compression/scale_search.h"
+#include "flows/compression/adapters.h"
 #include "flows/compression/layer_by_layer.h"
 #include "flows/compression/layer_inputs.h"
 #include "graph/params.h"
@@ -22,11 +22,6 @@ namespace {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-void note_error(WeightRecord& record, const OutputError& error) {
-  if (record.error_before < 0) record.error_before = error.before;
-  record.error_after = error.after;
-}
 
 void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, const CompressPt2eOptions& options) {
   const auto& advanced = options.advanced_parameters;
@@ -51,37 +46,18 @@ void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, c
 }
 
 /// bias += (W - Q) E[x], where the layer has a bias of its own.
-void compensate_mean(Model& model, WeightLayer& layer, const at::Tensor& mean) {
-  Node* node = layer.activation->use.user;
+void compensate_mean(const Model& model, WeightLayer& layer, const at::Tensor& mean) {
+  const Node* node = layer.activation->use.user;
   if (node->kind() != c10::aten::linear || layer.uses.size() != 1) return;
   const auto bias = param_of(model, node->input(2));
   if (!bias) return;
   const auto shift = mean_compensation(layer.weight.to(at::kFloat), corrected_values(layer), mean);
-  set_param(model, node, 2, (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type()));
+  layer.bias = (bias->tensor.to(at::kFloat) + shift).to(bias->tensor.scalar_type());
   layer.record.algorithms.emplace_back("mean compensation");
 }
 
-bool takes_adapters(WeightLayer& layer) {
-  if (layer.channel_axis == -1 && layer.uses.size() == 1) return true;
-  layer.record.remarks.emplace_back("lora_correction: its input is transposed or its weight shared");
-  return false;
-}
-
-/// The adapters that are best for the chosen codes on these inputs.
-void find_correction(WeightLayer& layer, const InputMoments& moments, const AdvancedLoraCorrectionParameters& wanted) {
-  if (!takes_adapters(layer)) return;
-  if (output_axis(layer) != 0) {
-    layer.record.remarks.emplace_back("lora_correction: its weight is transposed");
-    return;
-  }
-  LowRankOptions options;
-  options.rank = wanted.adapter_rank;
-  options.int8_adapters = wanted.use_int8_adapters;
-  layer.correction = correct_low_rank(layer.weight.to(at::kFloat), *layer.compressed, moments.hessian(), options);
-}
-
 /// The ladder of refine_layer.h; one sample in four is kept back to judge by.
-void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs,
+void choose_by_refinement(const Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs,
                           const CompressPt2eOptions& compression) {
   if (inputs.empty()) {
     layer.record.remarks.emplace_back("refine: no sample reached it, searched scales");
@@ -103,50 +79,45 @@ void choose_by_refinement(Model& model, WeightLayer& layer, const std::vector<at
   note_error(layer.record, record.error);
   if (compression.lora_correction) {
     if (held_out.rows() > 0) moments.merge(held_out);
-    find_correction(layer, moments, compression.advanced_parameters.lora_correction_params);
+    find_adapters(layer, moments, compression.advanced_parameters.lora_correction_params);
   }
   compensate_mean(model, layer, moments.mean());
 }
 
-CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options) {
+void choose_scales(WeightLayer& layer, const LayerSamples& samples, const CompressPt2eOptions& options) {
+  if (samples.size() == 0) {
+    layer.record.algorithms.emplace_back("scale search");
+    layer.compressed = search_scales(layer.weight, layer.spec);
+    return;
+  }
+  const auto estimated =
+      estimate_scales(layer.weight, layer.spec, samples, options.advanced_parameters.scale_estimation_params);
+  layer.record.algorithms.emplace_back("scale estimation");
+  note_error(layer.record, estimated.error);
+  layer.compressed = estimated.weight;
+}
+
+CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions& options, LayerResults& results) {
   if (layer.compressed) return *layer.compressed;
   const LayerSamples samples =
       options.scale_estimation && layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
-  if (samples.size() > 0) {
-    const auto estimated =
-        estimate_scales(layer.weight, layer.spec, samples, options.advanced_parameters.scale_estimation_params);
-    layer.record.algorithms.emplace_back("scale estimation");
-    note_error(layer.record, estimated.error);
-    return estimated.weight;
-  }
-  if (options.quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8) {
-    layer.record.algorithms.emplace_back("scale search");
-    return search_scales(layer.weight, layer.spec);
-  }
-  return round_to_nearest(layer.weight, layer.spec);
-}
-
-/// %x -> aten::linear(%x, %matrix)
-Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
-                     const Adapter& matrix, c10::ScalarType dtype, Model& model) {
-  auto& graph = *x->owningGraph();
-  parameters.store_beside(matrix.values.to(dtype).contiguous(), slot, suffix);
-  Value* weight = parameters.read();
-  Value* none = graph.insertConstant(c10::IValue());
-  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, weight, none}, 1));
-  product->output()->setType(c10::TensorType::get());
-  if (matrix.codes) {
-    insert_decompression(model, parameters, {{product, 1}}, store_weight(*matrix.codes, matrix.values.sizes(), dtype));
-  }
-  return product;
+  const bool searches = options.quality == CompressionQuality::kBest && format_info(layer.spec.format).bits < 8;
+  if (samples.size() == 0 && !searches) return round_to_nearest(layer.weight, layer.spec);
+  const auto choose = [&] {
+    choose_scales(layer, samples, options);
+    return result_of(layer);
+  };
+  restore(results.obtain("scales", layer.name, choose), layer);
+  return *layer.compressed;
 }
 
 }  // namespace
 
-bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
+                  LayerResults& results) {
   const bool refines = options.quality == CompressionQuality::kBest;
   const int64_t samples = refines ? options.subset_size : options.advanced_parameters.gptq_params.subset_size;
-  compress_layer_by_layer(model, layers, options, samples,
+  compress_layer_by_layer(model, layers, options, samples, results,
                           [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
                             if (refines) {
                               choose_by_refinement(model, layer, inputs, options);
@@ -157,58 +128,10 @@ bool round_layers(Model& model, std::vector<WeightLayer>& layers, const Compress
   return true;
 }
 
-CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options) {
+CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options, LayerResults& results) {
   CompressedWeight result;
-  name_weight_in_errors(layer, [&] { result = compress_unnamed(layer, options); });
+  name_weight_in_errors(layer, [&] { result = compress_unnamed(layer, options, results); });
   return result;
-}
-
-namespace {
-
-/// NNCF's adapters. @return whether there were samples
-bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
-                  const AdvancedLoraCorrectionParameters& wanted) {
-  const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
-  if (samples.size() == 0 || !takes_adapters(layer)) return false;
-  const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
-  layer.correction = LowRankCorrection{compressed,
-                                       {adapters.a, adapters.a_codes},
-                                       {adapters.b, adapters.b_codes},
-                                       adapters.error.before,
-                                       adapters.error.after,
-                                       false};
-  return true;
-}
-
-}  // namespace
-
-void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
-                           const CompressedWeight& compressed, const CompressPt2eOptions& options) {
-  const auto& wanted = options.advanced_parameters.lora_correction_params;
-  const bool is_best = options.quality == CompressionQuality::kBest;
-  if (is_best ? !layer.correction : !fit_adapters(layer, compressed, wanted)) return;
-  const LowRankCorrection& correction = *layer.correction;
-  if (correction.a.values.size(0) < wanted.adapter_rank) {
-    layer.record.remarks.push_back(
-        fmt::format("lora_correction: rank {}, the weight has no more", correction.a.values.size(0)));
-  }
-  Node* node = layer.activation->use.user;
-  torch::jit::WithInsertPoint guard(node->next());
-  const auto dtype = layer.weight.scalar_type();
-  Value* x = node->input(layer.activation->use.offset);
-  Node* down = insert_product(parameters, layer.slot, "_lora_A", x, correction.a, dtype, model);
-  Node* up = insert_product(parameters, layer.slot, "_lora_B", down->output(), correction.b, dtype, model);
-  auto& graph = *node->owningGraph();
-  Node* sum = graph.insertNode(
-      graph.create(c10::aten::add, {node->output(), up->output(), graph.insertConstant(int64_t{1})}, 1));
-  sum->output()->setType(c10::TensorType::get());
-  node->output()->replaceAllUsesAfterNodeWith(sum, sum->output());
-  layer.record.algorithms.emplace_back("lora correction");
-  note_error(layer.record, {correction.error_before, correction.error_after});
-  for (const auto* matrix : {&correction.a.values, &correction.b.values}) {
-    layer.record.compressed_bytes +=
-        wanted.use_int8_adapters ? matrix->numel() : matrix->numel() * static_cast<int64_t>(layer.weight.itemsize());
-  }
 }
 
 }  // namespace tsquant

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "flows/compression/layer_results.h"
 #include "flows/compression/weight_layers.h"
 #include "passes/new_parameters.h"
 #include "tsquant/compress_pt2e.h"
@@ -10,14 +11,11 @@ namespace tsquant {
 
 /// GPTQ over all layers that take algorithms, each with inputs that come through the codes of those before it.
 /// @return whether something changed
-bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options);
+bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
+                  LayerResults& results);
 
 /// The codes of one weight: those that were chosen already, or by the algorithm that the options ask for. Fills the
 /// errors and algorithms of the record. @throws Error naming the weight
-CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options);
-
-/// Low-rank matrices beside the layer: y += B (A x). Layers without inputs, and those that read x transposed, get none.
-void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
-                           const CompressedWeight& compressed, const CompressPt2eOptions& options);
+CompressedWeight compress_layer(WeightLayer& layer, const CompressPt2eOptions& options, LayerResults& results);
 
 }  // namespace tsquant

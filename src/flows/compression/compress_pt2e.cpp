@@ -6,6 +6,7 @@
 #include "compression/layer_error.h"
 #include "flows/check_saved.h"
 #include "flows/check_supported.h"
+#include "flows/compression/adapters.h"
 #include "flows/compression/allocate_precision.h"
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
@@ -13,6 +14,7 @@
 #include "flows/compression/fit_codebooks.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
+#include "flows/compression/layer_results.h"
 #include "flows/compression/mixed_precision.h"
 #include "flows/compression/scale_columns.h"
 #include "flows/compression/trainable_layer.h"
@@ -45,6 +47,7 @@ struct Compression {
   std::unique_ptr<GraphView> view;
   Annotations annotations;
   std::vector<WeightLayer> layers;
+  LayerResults results;
 };
 
 RewriteOptions rewrite_options(const Compression& c) {
@@ -117,12 +120,14 @@ bool needs_layer_inputs(const Compression& c) {
          !o.advanced_parameters.statistics_path.empty();
 }
 
-void insert_codes(const Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer,
+void insert_codes(Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer,
                   const CompressedWeight& compressed) {
   const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
   insert_decompression(model, parameters, layer.uses, stored);
   describe(layer, stored);
-  if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
+  if (c.options.lora_correction) {
+    correct_with_adapters(model, parameters, layer, compressed, c.options, c.results);
+  }
 }
 
 /// One weight after the other, the largest first: its float tensor is given up before the next one is read.
@@ -142,7 +147,7 @@ bool insert_weights(Compression& c, Model& model) {
       describe_precision(layer);
       layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
-      const CompressedWeight compressed = compress_layer(layer, c.options);
+      const CompressedWeight compressed = compress_layer(layer, c.options, c.results);
       changed = true;
       if (trainable) {
         describe_precision(layer);
@@ -177,9 +182,12 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
 
   clock.start("annotate");
   annotate(c, quantizer);
+  if (!c.options.resume_dir.empty() && !c.options.dry_run) {
+    c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
+  }
   if (needs_layer_inputs(c)) {
     clock.start("statistics");
-    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.report);
+    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.results, c.report);
   }
   clock.start("mixed_precision");
   if (has_target(c.options)) {
@@ -191,11 +199,11 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   require_compressed(c.layers);
   if (c.options.dry_run) return describe_plan(c);
-  fit_codebooks(c.layers, c.options);
+  fit_codebooks(c.layers, c.options, c.results);
   if (c.options.awq) {
     clock.start("awq");
     runner.run("scale_channels",
-               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options); });
+               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options, c.results); });
   }
   const bool refines = c.options.quality == CompressionQuality::kBest && c.options.dataset;
   if (refines) {
@@ -205,7 +213,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer",
-               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options); });
+               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results); });
   }
   clock.start("compress");
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
@@ -231,7 +239,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
 CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options) {
   check_compress_pt2e(options);
   require_float(model);
-  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}};
+  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}, {}};
   if (options.dataset) {
     if (options.dataset->count(1) == 0) {
       throw Error(ErrorCode::kDataset, "the calibration data set is empty", "dataset", "give at least one sample");
@@ -242,7 +250,7 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
   record_run(c.report, quantizer, options.form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
   name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
-  return {std::move(c.model), std::move(c.report), std::move(c.first)};
+  return {std::move(c.model), std::move(c.report), std::move(c.first), c.results.reused()};
 }
 
 void CompressedModel::save(const std::string& path) const {

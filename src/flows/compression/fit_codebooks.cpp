@@ -1,15 +1,32 @@
 #include "flows/compression/fit_codebooks.h"
 
+#include <ATen/ATen.h>
+
 #include "compression/adaptive_codebook.h"
 #include "flows/compression/layer_inputs.h"
 
 namespace tsquant {
 
+namespace {
+
+/// Levels float32 [count], errors float64 [layers, 2].
+LayerResult result_of(const AdaptiveCodebook& codebook) {
+  const at::Tensor errors = at::empty({static_cast<int64_t>(codebook.errors.size()), 2}, at::kDouble);
+  double* next = errors.data_ptr<double>();
+  for (const auto& error : codebook.errors) {
+    *next++ = error.before;
+    *next++ = error.after;
+  }
+  return {{at::tensor(codebook.levels, at::kFloat), errors}};
+}
+
+}  // namespace
+
 bool wants_codebook(const WeightLayer& layer) {
   return layer.in_primary() && layer.point->compression->adaptive_codebook;
 }
 
-void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
+void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, LayerResults& results) {
   const auto& parameters = options.advanced_parameters.adaptive_codebook_params;
   std::vector<WeightLayer*> chosen;
   std::vector<std::string> names;
@@ -26,19 +43,27 @@ void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& 
     names.push_back(layer.name);
     samples.push_back(std::move(of_layer));
   }
-  for (const auto& group : codebook_groups(names, parameters)) {
+  const auto groups = codebook_groups(names, parameters);
+  size_t done = 0;
+  for (const auto& group : groups) {
     std::vector<CodebookLayer> of_group;
     for (const size_t i : group) of_group.push_back({chosen[i]->weight, &samples[i]});
-    const auto& given = options.advanced_parameters.codebook;
-    const auto found = adaptive_codebook(of_group, chosen[group.front()]->spec, parameters, given);
+    const WeightLayer& first = *chosen[group.front()];
+    const auto fit = [&] {
+      return result_of(adaptive_codebook(of_group, first.spec, parameters, options.advanced_parameters.codebook));
+    };
+    const LayerResult found = results.obtain("codebook", first.name, fit);
+    const at::Tensor &levels = found.tensors.at(0), &errors = found.tensors.at(1);
     for (size_t i = 0; i < group.size(); ++i) {
       WeightLayer& layer = *chosen[group[i]];
-      layer.spec.codebook = found.levels;
-      layer.spec.format = codebook_format(found.levels.size());
-      layer.record.error_before = found.errors[i].before;
-      layer.record.error_after = found.errors[i].after;
+      layer.spec.codebook.assign(levels.data_ptr<float>(), levels.data_ptr<float>() + levels.numel());
+      layer.spec.format = codebook_format(layer.spec.codebook.size());
+      const double* of_layer = errors[static_cast<int64_t>(i)].data_ptr<double>();
+      layer.record.error_before = of_layer[0];
+      layer.record.error_after = of_layer[1];
       layer.record.algorithms.emplace_back("adaptive codebook");
     }
+    report_progress(options.progress, "codebooks", ++done, groups.size());
   }
 }
 

@@ -23,8 +23,27 @@ std::vector<torch::jit::Node*> nodes_of(const std::vector<WeightLayer*>& layers)
   return nodes;
 }
 
-void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, const Choose& choose) {
+constexpr const char* kStep = "codes";
+
+void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, const Choose& choose,
+                  LayerResults& results) {
   name_weight_in_errors(layer, [&] { choose(layer, inputs); });
+  results.keep(kStep, layer.name, result_of(layer));
+}
+
+/// Which layers an earlier run has chosen the codes of.
+std::vector<bool> take_results(const std::vector<WeightLayer*>& layers, LayerResults& results) {
+  std::vector<bool> taken;
+  for (WeightLayer* layer : layers) {
+    const auto found = results.find(kStep, layer->name);
+    if (found) restore(*found, *layer);
+    taken.push_back(found.has_value());
+  }
+  return taken;
+}
+
+void show_bias(Model& model, const WeightLayer& layer) {
+  if (layer.bias.defined()) set_param(model, node_of(layer), 2, layer.bias);
 }
 
 /// What comes after the layer sees the values of its codes.
@@ -43,31 +62,47 @@ std::vector<Sample> first_samples(const Dataset& dataset, int64_t count) {
 }
 
 void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
-                  const CompressPt2eOptions& options, const Choose& choose) {
+                  const CompressPt2eOptions& options, LayerResults& results, const Choose& choose) {
+  const auto taken = take_results(layers, results);
+  // Behind the last layer that is left the samples need not go on.
+  const size_t end =
+      layers.size() - static_cast<size_t>(std::find(taken.rbegin(), taken.rend(), false) - taken.rbegin());
   LayerwiseRun run(model, nodes_of(layers));
   for (const auto& sample : samples) run.add_sample(sample);
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
-    run.advance_before(i, layers[i]->activation->use.offset, [&](const at::Tensor& x) { inputs.push_back(x); });
-    choose_codes(*layers[i], inputs, choose);
+    const auto see = [&](const at::Tensor& x) {
+      if (!taken[i]) inputs.push_back(x);
+    };
+    if (i < end) run.advance_before(i, layers[i]->activation->use.offset, see);
+    if (!taken[i]) choose_codes(*layers[i], inputs, choose, results);
+    show_bias(model, *layers[i]);
     show_codes(model, *layers[i]);
     report_progress(options.progress, "layers", i + 1, layers.size());
   }
 }
 
+std::vector<at::Tensor> inputs_of(const Model& model, const WeightLayer& layer, const std::vector<Sample>& samples) {
+  const torch::jit::Use& use = layer.activation->use;
+  std::vector<at::Tensor> inputs;
+  const TapRunner runner(model, {{use.user->input(use.offset), use}}, /*deterministic=*/true);
+  for (const auto& sample : samples) {
+    runner.run(sample, [&](size_t, const at::Tensor& x) { inputs.push_back(x.clone()); });
+  }
+  return inputs;
+}
+
 /// One run of the float model for each layer: the inputs of all of them at a time may not fit into memory.
-void run_whole(const Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
-               const CompressPt2eOptions& options, const Choose& choose) {
+void run_whole(Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
+               const CompressPt2eOptions& options, LayerResults& results, const Choose& choose) {
+  const auto taken = take_results(layers, results);
   for (size_t i = 0; i < layers.size(); ++i) {
     WeightLayer& layer = *layers[i];
-    layer.record.remarks.emplace_back("its inputs are those of the float model: the model cannot be cut into layers");
-    const torch::jit::Use& use = layer.activation->use;
-    std::vector<at::Tensor> inputs;
-    const TapRunner runner(model, {{use.user->input(use.offset), use}}, /*deterministic=*/true);
-    for (const auto& sample : samples) {
-      runner.run(sample, [&](size_t, const at::Tensor& x) { inputs.push_back(x.clone()); });
+    if (!taken[i]) {
+      layer.record.remarks.emplace_back("its inputs are those of the float model: the model cannot be cut into layers");
+      choose_codes(layer, inputs_of(model, layer, samples), choose, results);
     }
-    choose_codes(layer, inputs, choose);
+    show_bias(model, layer);
     report_progress(options.progress, "layers", i + 1, layers.size());
   }
 }
@@ -75,7 +110,7 @@ void run_whole(const Model& model, const std::vector<WeightLayer*>& layers, cons
 }  // namespace
 
 void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                             int64_t subset_size, const Choose& choose) {
+                             int64_t subset_size, LayerResults& results, const Choose& choose) {
   std::vector<WeightLayer*> chosen;
   for (WeightLayer& layer : layers) {
     if (!layer.takes_algorithms()) continue;
@@ -87,10 +122,11 @@ void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, con
   }
   const SingleThreadGuard deterministic;
   const auto samples = first_samples(*options.dataset, std::min(subset_size, options.subset_size));
-  if (!LayerwiseRun::possible(model, nodes_of(chosen))) return run_whole(model, chosen, samples, options, choose);
+  if (!LayerwiseRun::possible(model, nodes_of(chosen)))
+    return run_whole(model, chosen, samples, options, results, choose);
   std::sort(chosen.begin(), chosen.end(),
             [](const WeightLayer* a, const WeightLayer* b) { return node_of(*a)->isBefore(node_of(*b)); });
-  run_in_parts(model, chosen, samples, options, choose);
+  run_in_parts(model, chosen, samples, options, results, choose);
 }
 
 }  // namespace tsquant

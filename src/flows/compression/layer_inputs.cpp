@@ -96,8 +96,30 @@ LayerSamples samples_of(const WeightLayer& layer) {
   return layer.awq_scale.defined() ? samples.divided(layer.awq_scale) : samples;
 }
 
+namespace {
+
+/// What was measured: the states of all inputs, the number of samples, the warnings.
+LayerResult result_of(const std::vector<std::shared_ptr<LayerInputs>>& inputs, const StatTable& statistics) {
+  LayerResult result;
+  for (const auto& of_layer : inputs) {
+    for (const auto& tensor : of_layer->state()) result.tensors.push_back(tensor);
+  }
+  result.values = {{"samples", statistics.samples}, {"warnings", statistics.warnings}};
+  return result;
+}
+
+void restore_inputs(const LayerResult& result, const std::vector<std::shared_ptr<LayerInputs>>& inputs) {
+  const size_t parts = result.tensors.size() / std::max<size_t>(1, inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto begin = result.tensors.begin() + static_cast<std::ptrdiff_t>(i * parts);
+    inputs[i]->set_state({begin, begin + static_cast<std::ptrdiff_t>(parts)});
+  }
+}
+
+}  // namespace
+
 void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-                          const CompressPt2eOptions& options, Report& report) {
+                          const CompressPt2eOptions& options, LayerResults& results, Report& report) {
   CalibrationOptions calibration;
   calibration.subset_size = options.subset_size;
   calibration.progress = options.progress;
@@ -107,19 +129,28 @@ void collect_layer_inputs(const Model& model, const GraphView& view, std::vector
     calibration.cache = std::make_shared<StatisticsCache>(StatisticsCache::Paths{"", "", path}, nullptr);
   }
   std::map<std::pair<const torch::jit::Value*, int64_t>, std::shared_ptr<LayerInputs>> shared;
+  std::vector<std::shared_ptr<LayerInputs>> all;
   for (WeightLayer& layer : layers) {
     if (!layer.activation) continue;
     auto& inputs = shared[{layer.activation->value, layer.channel_axis}];
     if (!inputs) {
       inputs = std::make_shared<LayerInputs>(layer.channel_axis);
+      all.push_back(inputs);
       calibration.extra_taps.push_back(
           {{layer.activation->value, layer.activation->use}, inputs.get(), layer.node->name});
     }
     layer.inputs = inputs;
   }
-  const StatTable stats = calibrate(model, view, {}, *options.dataset, calibration);
-  report.samples = stats.samples;
-  report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
+  bool measured = false;
+  const auto measure = [&] {
+    measured = true;
+    return result_of(all, calibrate(model, view, {}, *options.dataset, calibration));
+  };
+  // A folder of statistics keeps them already.
+  const LayerResult found = path.empty() ? results.obtain("inputs", "", measure) : measure();
+  if (!measured) restore_inputs(found, all);
+  report.samples = found.values.at("samples").get<int64_t>();
+  for (const auto& warning : found.values.at("warnings")) report.warnings.push_back(warning.get<std::string>());
 }
 
 }  // namespace tsquant

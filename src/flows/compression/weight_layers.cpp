@@ -39,6 +39,11 @@ int64_t output_axis(const WeightLayer& layer) {
   return at::maybe_wrap_dim(layer.spec.group_axis, dims) == dims - 1 ? dims - 2 : dims - 1;
 }
 
+void note_error(WeightRecord& record, const OutputError& error) {
+  if (record.error_before < 0) record.error_before = error.before;
+  record.error_after = error.after;
+}
+
 at::Tensor corrected_values(const WeightLayer& layer) {
   const at::Tensor values = decompress(*layer.compressed);
   return layer.correction ? values + at::mm(layer.correction->b.values, layer.correction->a.values) : values;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compression/compressed_weight.h"
+#include "compression/layer_error.h"
 #include "compression/low_rank.h"
 #include "graph/params.h"
 #include "graph/shared_weight.h"
@@ -36,6 +37,7 @@ struct WeightLayer {
   std::shared_ptr<LayerInputs> inputs;          ///< what the data showed; null without data
   c10::optional<CompressedWeight> compressed;   ///< when an algorithm has chosen the codes already
   c10::optional<LowRankCorrection> correction;  ///< the best adapters for these codes, when they were asked for
+  at::Tensor bias;                              ///< the layer's new bias, where an algorithm has changed it
   WeightRecord record;
 
   /// A matrix multiplication, which data-aware algorithms understand.
@@ -56,6 +58,9 @@ void use_backup(WeightLayer& layer);
 
 /// The axis of the weight that the layer's outputs number.
 int64_t output_axis(const WeightLayer& layer);
+
+/// Writes the error that an algorithm has left into the record; that before the first algorithm stays.
+void note_error(WeightRecord& record, const OutputError& error);
 
 /// What chosen codes, and adapters where there are any, make of the weight.
 at::Tensor corrected_values(const WeightLayer& layer);

@@ -63,6 +63,7 @@ class WeightFuser {
   /// Why a reader cannot read packed codes; empty when all can.
   std::string obstacle() const {
     if (!rows_) return "its scales do not belong to rows";
+    if (found_.weight.dtype == c10::kDouble) return "kernels compute no float64";
     for (const Use& use : uses_) {
       if (reader(use) == Reader::kOther && !activation_of(model_, use)) {
         return std::string(use.user->kind().toQualString()) + " reads it, which multiplies it with no tensor";

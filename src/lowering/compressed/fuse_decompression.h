@@ -1,5 +1,7 @@
 #pragma once
 
+#include <torch/csrc/jit/ir/ir.h>
+
 #include <map>
 #include <string>
 
@@ -18,5 +20,15 @@ bool fuse_decompression(Model& model, std::map<std::string, std::string>& kernel
 
 /// Back to the plain operators, without loss.
 bool unfuse_decompression(Model& model);
+
+/// Whether a node is one of those operators.
+bool is_fused_decompression(const torch::jit::Node* node);
+
+/// Compressed weights that plain operators read become the float tensors that these compute, under the same names.
+/// @return whether something changed
+bool decompress_in_place(Model& model);
+
+/// Whether the model has such weights, in either form.
+bool has_compressed_weights(const Model& model);
 
 }  // namespace tsquant

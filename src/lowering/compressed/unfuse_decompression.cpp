@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -97,26 +98,53 @@ std::vector<ParameterUse> float_uses(Node* node) {
   return {{layer, kind == Fused::kLinear ? size_t{1} : size_t{0}}};
 }
 
+/// The type of floats that an operator says; nullopt when it takes that of its inputs.
+c10::optional<c10::ScalarType> own_float_type(const Model& model, const Node* node) {
+  if (fused_kind(node) == Fused::kEmbedding) {
+    return static_cast<c10::ScalarType>(required(model, node->input(7)).toInt());
+  }
+  const auto bias = fused_kind(node) == Fused::kLinear ? param_of(model, node->input(4)) : c10::nullopt;
+  return bias ? c10::make_optional(bias->tensor.scalar_type()) : c10::nullopt;
+}
+
+/// The type of floats that the model computes with: that of such operators, or of parameters that are no part of
+/// compressed weights.
+c10::ScalarType float_type_of(const Model& model, const std::vector<Node*>& fused) {
+  std::set<const Value*> parts;
+  for (const Node* node : fused) {
+    if (const auto own = own_float_type(model, node)) return *own;
+    for (const size_t index : {kWeight, kScale, kZeroPoint, codebook_input(node)}) parts.insert(node->input(index));
+  }
+  for (const Node* node : all_nodes(model.graph()->block())) {
+    for (const Value* input : node->inputs()) {
+      const auto parameter = parts.count(input) > 0 ? c10::nullopt : param_of(model, input);
+      if (parameter && parameter->tensor.is_floating_point()) return parameter->tensor.scalar_type();
+    }
+  }
+  return c10::kFloat;
+}
+
 }  // namespace
+
+bool is_fused_decompression(const Node* node) { return fused_kind(node) != Fused::kNone; }
 
 bool unfuse_decompression(Model& model) {
   NewParameters parameters(model);
   std::map<const void*, FusedWeight> weights;
   std::vector<const void*> order;
+  std::vector<Node*> nodes;
   for (Node* node : all_nodes(model.graph()->block())) {
-    if (fused_kind(node) == Fused::kNone) continue;
+    if (!is_fused_decompression(node)) continue;
+    nodes.push_back(node);
     FusedWeight fused = read_fused(model, node);
     const void* key = fused.rows.weight.data_ptr();
     if (weights.emplace(key, std::move(fused)).second) order.push_back(key);
     weights[key].nodes.push_back(node);
   }
+  const c10::ScalarType common = float_type_of(model, nodes);
   for (const void* key : order) {
     FusedWeight& fused = weights[key];
-    const Node* first = fused.nodes.front();
-    c10::ScalarType dtype = c10::kFloat;
-    if (fused_kind(first) == Fused::kEmbedding) {
-      dtype = static_cast<c10::ScalarType>(required(model, first->input(7)).toInt());
-    }
+    const c10::ScalarType dtype = own_float_type(model, fused.nodes.front()).value_or(common);
     std::vector<ParameterUse> uses;
     for (Node* node : fused.nodes) {
       for (const auto& use : float_uses(node)) uses.push_back(use);

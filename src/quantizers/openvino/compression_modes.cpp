@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <iterator>
 #include <vector>
@@ -100,10 +101,12 @@ void check_codebook(const WeightsOnlyOptions& o) {
   if (o.mode == Mode::kCodebook && o.codebook.empty()) {
     refuse("the mode codebook needs levels", "codebook", "give at least 2, or choose cb4");
   }
-  const bool ascending =
-      std::adjacent_find(o.codebook.begin(), o.codebook.end(), std::greater_equal<>()) == o.codebook.end();
-  if (!o.codebook.empty() && (o.codebook.size() < 2 || !ascending)) {
-    refuse("a codebook must have at least 2 levels in strictly ascending order", "codebook", "sort them");
+  if (o.codebook.empty()) return;
+  const auto not_less = [](float a, float b) { return !(a < b); };  // NaN is not less either
+  const bool ascending = std::adjacent_find(o.codebook.begin(), o.codebook.end(), not_less) == o.codebook.end();
+  const bool finite = std::isfinite(o.codebook.front()) && std::isfinite(o.codebook.back());
+  if (o.codebook.size() < 2 || !ascending || !finite) {
+    refuse("a codebook must have at least 2 finite levels in strictly ascending order", "codebook", "sort them");
   }
 }
 

@@ -51,7 +51,22 @@ TEST(CompressChecks, ModesOfEightBitsCompressEverythingAlike) {
            {"backup_mode", "backup_mode", [](O& o) { o.backup_mode = BackupMode::kInt8Sym; }},
            {"sensitivity_metric", "sensitivity_metric",
             [](O& o) { o.sensitivity_metric = SensitivityMetric::kWeightQuantizationError; }},
+           {"scale_estimation", "does not go together", [](O& o) { o.scale_estimation = true; }},
+           {"gptq", "does not go together", [](O& o) { o.gptq = true; }},
+           {"lora_correction", "does not go together", [](O& o) { o.lora_correction = true; }},
            {"target_size", "fewer than 8 bits", [](O& o) { o.target_size = 0.3; }}});
+}
+
+TEST(CompressChecks, ModesOfEightBitsLeaveDataAside) {
+  CompressWeightsOptions options;
+  options.mode = Mode::kInt8;
+  options.dataset = Dataset(1, [](int64_t) -> Sample { throw Error(ErrorCode::kDataset, "read"); });
+  Model model = small_lm();
+  const auto result = compress_weights(model, options);
+  ASSERT_GE(result.report.warnings.size(), 2U);
+  EXPECT_NE(result.report.warnings[0].find("deprecated"), std::string::npos);
+  EXPECT_NE(result.report.warnings[1].find("uses no data"), std::string::npos);
+  EXPECT_EQ(result.report.weights.front().format, "int8_asym");
 }
 
 TEST(CompressChecks, NumbersHaveLimits) {
@@ -64,6 +79,14 @@ TEST(CompressChecks, NumbersHaveLimits) {
                                   {"group_size", "group_size is 0", [](O& o) { o.group_size = 0; }},
                                   {"group_size", "group_size is -2", [](O& o) { o.group_size = -2; }},
                                   {"target_size", "target_size is 0", [](O& o) { o.target_size = 0; }},
+                                  {"advanced_parameters.lora_correction_params.adapter_rank", "is 0",
+                                   [](O& o) { o.advanced_parameters.lora_correction_params.adapter_rank = 0; }},
+                                  {"advanced_parameters.awq_params.subset_size", "is 0",
+                                   [](O& o) { o.advanced_parameters.awq_params.subset_size = 0; }},
+                                  {"advanced_parameters.scale_estimation_params.subset_size", "is -1",
+                                   [](O& o) { o.advanced_parameters.scale_estimation_params.subset_size = -1; }},
+                                  {"advanced_parameters.gptq_params.subset_size", "is 0",
+                                   [](O& o) { o.advanced_parameters.gptq_params.subset_size = 0; }},
                                   {"awq_params.alpha_min", "above alpha_max", [](O& o) {
                                      o.awq = true;
                                      o.advanced_parameters.awq_params.alpha_min = 2;
@@ -91,6 +114,11 @@ TEST(CompressChecks, SomeOptionsExcludeEachOther) {
                                 o.lora_correction = true;
                                 o.compression_format = CompressionFormat::kFQ;
                               }},
+                             {"compression_format", "needs the compression format",
+                              [](O& o) {
+                                o.lora_correction = true;
+                                o.compression_format = CompressionFormat::kFQLora;
+                              }},
                              {"mode", "not for nvfp4",
                               [](O& o) {
                                 o.lora_correction = true;
@@ -101,6 +129,12 @@ TEST(CompressChecks, SomeOptionsExcludeEachOther) {
                               [](O& o) {
                                 o.awq = true;
                                 o.mode = Mode::kFp8E4M3;
+                              }},
+                             {"scale_estimation", "4 and less bits",
+                              [](O& o) {
+                                o.scale_estimation = true;
+                                o.mode = Mode::kMxFp8E4M3;
+                                o.group_size = 32;
                               }},
                              {"compression_format", "cannot be trained",
                               [](O& o) {
@@ -138,16 +172,114 @@ TEST(CompressChecks, CodebooksAndFixedGroups) {
                                      o.mode = Mode::kCodebook;
                                      o.advanced_parameters.codebook = {0, 1, 1};
                                    }},
+                                  {"codebook", "at least 2 finite levels",
+                                   [](O& o) {
+                                     o.mode = Mode::kCodebook;
+                                     o.advanced_parameters.codebook = {1};
+                                   }},
+                                  {"codebook", "finite",
+                                   [](O& o) {
+                                     o.mode = Mode::kCodebook;
+                                     o.advanced_parameters.codebook = {0, std::nanf(""), 1};
+                                   }},
+                                  {"codebook", "finite",
+                                   [](O& o) {
+                                     o.mode = Mode::kCodebook;
+                                     o.advanced_parameters.codebook = {0, HUGE_VALF};
+                                   }},
                                   {"codebook", "the mode is int4_sym",
                                    [](O& o) {
                                      o.advanced_parameters.codebook = {0, 1};
                                    }},
                                   {"group_size", "groups of 32", [](O& o) { o.mode = Mode::kMxFp4; }},
+                                  {"group_size", "groups of 32", [](O& o) { o.mode = Mode::kMxFp8E4M3; }},
+                                  {"group_size", "groups of 16",
+                                   [](O& o) {
+                                     o.mode = Mode::kNvFp4;
+                                     o.group_size = 32;
+                                   }},
+                                  {"group_size_fallback_mode", "nvfp4 cannot be adjusted",
+                                   [](O& o) {
+                                     o.mode = Mode::kNvFp4;
+                                     o.advanced_parameters.group_size_fallback_mode = GroupSizeFallbackMode::kAdjust;
+                                   }},
+                                  {"group_size_fallback_mode", "mxfp8_e4m3 cannot be adjusted",
+                                   [](O& o) {
+                                     o.mode = Mode::kMxFp8E4M3;
+                                     o.group_size = 32;
+                                     o.advanced_parameters.group_size_fallback_mode = GroupSizeFallbackMode::kAdjust;
+                                   }},
                                   {"group_size_fallback_mode", "cannot be adjusted", [](O& o) {
                                      o.mode = Mode::kMxFp4;
                                      o.group_size = 32;
                                      o.advanced_parameters.group_size_fallback_mode = GroupSizeFallbackMode::kAdjust;
                                    }}});
+}
+
+TEST(CompressChecks, AdaptiveCodebooksFitWhatIsGiven) {
+  using O = CompressWeightsOptions;
+  auto adaptive = int4_options();
+  adaptive.mode = Mode::kAdaptiveCodebook;
+  adaptive.dataset = token_data();
+  expect_refused(adaptive, {{"adaptive_codebook_params.num_elements", "num_elements is 16, but the codebook has 3",
+                             [](O& o) {
+                               o.advanced_parameters.codebook = {-1, 0, 1};
+                             }},
+                            {"adaptive_codebook_params.across_blocks", "one scale per channel",
+                             [](O& o) { o.advanced_parameters.adaptive_codebook_params.across_blocks = true; }}});
+}
+
+TEST(CompressChecks, AlgorithmsOfFourBitsTakeFloatFormatsToo) {
+  for (const Mode mode : {Mode::kE2M1, Mode::kFp4, Mode::kMxFp4, Mode::kNvFp4}) {
+    for (bool CompressWeightsOptions::*algorithm :
+         {&CompressWeightsOptions::awq, &CompressWeightsOptions::scale_estimation, &CompressWeightsOptions::gptq}) {
+      CompressWeightsOptions options;
+      options.mode = mode;
+      options.group_size = mode == Mode::kNvFp4 ? 16 : 32;
+      options.dataset = token_data();
+      options.*algorithm = true;
+      Model model = small_lm();
+      int64_t applied = 0;
+      for (const auto& weight : compress_weights(model, options).report.weights) applied += !weight.algorithms.empty();
+      EXPECT_GT(applied, 0) << static_cast<int>(mode);
+    }
+  }
+}
+
+TEST(CompressChecks, WhatAlgorithmsCannotTakeIsRecorded) {
+  // The weight is on the left: its input comes transposed.
+  const auto model_of = [] {
+    at::manual_seed(6);
+    return Model::from(testing::define(R"(
+      def forward(self, x: Tensor) -> Tensor:
+        y = torch.matmul(self.left, x.t()).t()
+        y = torch.conv1d(y.unsqueeze(2), self.kernel, None).squeeze(2)
+        return torch.linear(torch.linear(y, self.middle), self.head)
+    )",
+                                       {{"left", at::randn({32, 32})},
+                                        {"kernel", at::randn({32, 32, 1})},
+                                        {"middle", at::randn({32, 32})},
+                                        {"head", at::randn({16, 32})}}));
+  };
+  auto options = int4_options();
+  std::vector<at::Tensor> samples;
+  for (int i = 0; i < 4; ++i) samples.push_back(at::randn({8, 32}));
+  options.dataset = Dataset::from_tensors(samples);
+  for (bool CompressWeightsOptions::*algorithm :
+       {&CompressWeightsOptions::gptq, &CompressWeightsOptions::lora_correction}) {
+    auto with = options;
+    with.*algorithm = true;
+    Model model = model_of();
+    const auto result = compress_weights(model, with);
+    for (const auto& weight : result.report.weights) {
+      if (weight.name == "left") {
+        ASSERT_EQ(weight.remarks.size(), 1U);
+        EXPECT_NE(weight.remarks[0].find("its input is transposed"), std::string::npos) << weight.remarks[0];
+        EXPECT_EQ(weight.format, "int4_sym");
+      }
+      EXPECT_EQ(weight.algorithms.empty(), weight.name != "middle") << weight.name;
+    }
+  }
 }
 
 TEST(CompressChecks, GroupSizesThatDivideNothingNameEveryWeight) {
@@ -204,6 +336,10 @@ TEST(CompressChecks, EmptyDataAndModelsWithoutWeights) {
   EXPECT_EQ(error_of(options).code(), ErrorCode::kDataset);
   Model model = Model::from(testing::define("def forward(self, x: Tensor) -> Tensor:\n  return x + 1\n"));
   EXPECT_EQ(thrown_error([&] { compress_weights(model); }).code(), ErrorCode::kUnsupportedModel);
+  auto nothing_left = int4_options();
+  nothing_left.ratio = 0;
+  nothing_left.backup_mode = BackupMode::kNone;
+  EXPECT_EQ(error_of(nothing_left).code(), ErrorCode::kUnsupportedModel);
 }
 
 }  // namespace

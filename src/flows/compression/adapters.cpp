@@ -1,0 +1,102 @@
+#include "flows/compression/adapters.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "compression/lora_correction.h"
+#include "flows/compression/layer_inputs.h"
+#include "lowering/compressed/decompression_chain.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Node;
+using torch::jit::Value;
+
+bool takes_adapters(WeightLayer& layer) {
+  if (layer.channel_axis == -1 && layer.uses.size() == 1) return true;
+  layer.record.remarks.emplace_back("lora_correction: its input is transposed or its weight shared");
+  return false;
+}
+
+/// NNCF's adapters. @return whether there were samples
+bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
+                  const AdvancedLoraCorrectionParameters& wanted, LayerResults& results) {
+  const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
+  if (samples.size() == 0 || !takes_adapters(layer)) return false;
+  const auto fit = [&] {
+    const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
+    LowRankCorrection correction;
+    correction.a = {adapters.a, adapters.a_codes};
+    correction.b = {adapters.b, adapters.b_codes};
+    correction.error_before = adapters.error.before;
+    correction.error_after = adapters.error.after;
+    LayerResult result;
+    add_correction(result, correction);
+    return result;
+  };
+  layer.correction = correction_in(results.obtain("lora", layer.name, fit));
+  return true;
+}
+
+/// %x -> aten::linear(%x, %matrix)
+Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
+                     const Adapter& matrix, c10::ScalarType dtype, Model& model) {
+  auto& graph = *x->owningGraph();
+  parameters.store_beside(matrix.values.to(dtype).contiguous(), slot, suffix);
+  Value* weight = parameters.read();
+  Value* none = graph.insertConstant(c10::IValue());
+  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, weight, none}, 1));
+  product->output()->setType(c10::TensorType::get());
+  if (matrix.codes) {
+    insert_decompression(model, parameters, {{product, 1}}, store_weight(*matrix.codes, matrix.values.sizes(), dtype));
+  }
+  return product;
+}
+
+}  // namespace
+
+void find_adapters(WeightLayer& layer, const InputMoments& moments, const AdvancedLoraCorrectionParameters& wanted) {
+  if (!takes_adapters(layer)) return;
+  if (output_axis(layer) != 0) {
+    layer.record.remarks.emplace_back("lora_correction: its weight is transposed");
+    return;
+  }
+  LowRankOptions options;
+  options.rank = wanted.adapter_rank;
+  options.int8_adapters = wanted.use_int8_adapters;
+  layer.correction = correct_low_rank(layer.weight.to(at::kFloat), *layer.compressed, moments.hessian(), options);
+}
+
+void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
+                           const CompressedWeight& compressed, const CompressPt2eOptions& options,
+                           LayerResults& results) {
+  const auto& wanted = options.advanced_parameters.lora_correction_params;
+  const bool is_best = options.quality == CompressionQuality::kBest;
+  if (is_best ? !layer.correction : !fit_adapters(layer, compressed, wanted, results)) return;
+  const LowRankCorrection& correction = *layer.correction;
+  if (correction.a.values.size(0) < wanted.adapter_rank) {
+    layer.record.remarks.push_back(
+        fmt::format("lora_correction: rank {}, the weight has no more", correction.a.values.size(0)));
+  }
+  Node* node = layer.activation->use.user;
+  torch::jit::WithInsertPoint guard(node->next());
+  const auto dtype = layer.weight.scalar_type();
+  Value* x = node->input(layer.activation->use.offset);
+  Node* down = insert_product(parameters, layer.slot, "_lora_A", x, correction.a, dtype, model);
+  Node* up = insert_product(parameters, layer.slot, "_lora_B", down->output(), correction.b, dtype, model);
+  auto& graph = *node->owningGraph();
+  Node* sum = graph.insertNode(
+      graph.create(c10::aten::add, {node->output(), up->output(), graph.insertConstant(int64_t{1})}, 1));
+  sum->output()->setType(c10::TensorType::get());
+  node->output()->replaceAllUsesAfterNodeWith(sum, sum->output());
+  layer.record.algorithms.emplace_back("lora correction");
+  note_error(layer.record, {correction.error_before, correction.error_after});
+  for (const auto* matrix : {&correction.a.values, &correction.b.values}) {
+    layer.record.compressed_bytes +=
+        wanted.use_int8_adapters ? matrix->numel() : matrix->numel() * static_cast<int64_t>(layer.weight.itemsize());
+  }
+}
+
+}  // namespace tsquant

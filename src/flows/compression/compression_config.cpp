@@ -1,0 +1,52 @@
+#include "flows/compression/compression_config.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "flows/nncf_config/check_schema.h"
+#include "flows/nncf_config/plain_json.h"
+#include "options/tables.h"
+#include "tsquant/compress_weights.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using nlohmann::json;
+
+json document_of(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    throw Error(ErrorCode::kInvalidArgument, "the configuration cannot be read", path, "check the path");
+  }
+  return parse_config<json>(text.str(), path);
+}
+
+}  // namespace
+
+bool is_compression_config(const std::string& path) {
+  json document;
+  try {
+    document = document_of(path);
+  } catch (const Error&) {
+    return false;
+  }
+  if (!document.is_object() || document.contains("compression")) return false;
+  for (const auto& row : fields<CompressWeightsOptions>()) {
+    if (document.contains(row.name)) return true;
+  }
+  return false;
+}
+
+CompressWeightsOptions read_compress_options(const std::string& path, CompressWeightsOptions base) {
+  const json document = document_of(path);
+  check_schema(object_schema(fields<CompressWeightsOptions>()), document, path);
+  for (const auto& row : fields<CompressWeightsOptions>()) {
+    if (document.contains(row.name)) row.set(base, document.at(row.name));
+  }
+  return base;
+}
+
+}  // namespace tsquant

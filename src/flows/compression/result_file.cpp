@@ -1,0 +1,106 @@
+#include "flows/compression/result_file.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "calibration/fingerprint.h"
+#include "io/json_text.h"
+#include "io/output_file.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFormat = "tsquant layer result 1";
+
+[[noreturn]] void fail(const std::string& path, const std::string& message) {
+  throw Error(ErrorCode::kIo, message, path);
+}
+
+std::string digest_of(const std::string& head, const void* bytes, size_t size) {
+  Digest digest;
+  digest.add(head);
+  digest.add(bytes, size);
+  return digest.text();
+}
+
+json description_of(const at::Tensor& tensor) {
+  if (!tensor.defined()) return nullptr;
+  return {{"type", static_cast<int>(tensor.scalar_type())}, {"sizes", tensor.sizes().vec()}};
+}
+
+/// LibTorch ends the process for a number that is no type.
+c10::ScalarType type_of(int number) {
+  for (const auto type : {c10::kByte, c10::kChar, c10::kLong, c10::kFloat, c10::kDouble, c10::kHalf, c10::kBFloat16}) {
+    if (static_cast<int>(type) == number) return type;
+  }
+  throw std::runtime_error("unknown type");
+}
+
+/// Takes the bytes of one tensor from those that begin at `begin`.
+at::Tensor tensor_from(const json& description, const char*& begin, const char* end) {
+  if (description.is_null()) return {};
+  const auto type = type_of(description.at("type").get<int>());
+  const at::Tensor tensor = at::empty(description.at("sizes").get<std::vector<int64_t>>(), type);
+  if (tensor.nbytes() > static_cast<size_t>(end - begin)) throw std::runtime_error("too few bytes");
+  std::memcpy(tensor.data_ptr(), begin, tensor.nbytes());
+  begin += tensor.nbytes();
+  return tensor;
+}
+
+}  // namespace
+
+void write_result(const std::string& path, const ResultKey& key, const LayerResult& result) {
+  json tensors = json::array();
+  std::string bytes;
+  for (const auto& tensor : result.tensors) {
+    tensors.push_back(description_of(tensor));
+    if (!tensor.defined()) continue;
+    const at::Tensor dense = tensor.contiguous();
+    bytes.append(static_cast<const char*>(dense.data_ptr()), dense.nbytes());
+  }
+  const std::string head = json{{"format", kFormat},  {"run", key.run},          {"step", key.step},
+                                {"layer", key.layer}, {"values", result.values}, {"tensors", tensors}}
+                               .dump() +
+                           "\n";
+  OutputFile file(path, "result of a layer");
+  file.write(digest_of(head, bytes.data(), bytes.size()) + "\n" + head);
+  file.write(bytes);
+  file.commit();
+}
+
+LayerResult read_result(const std::string& path, const ResultKey& key) {
+  std::ifstream file(path, std::ios::binary);
+  std::string digest, head;
+  if (!std::getline(file, digest) || !std::getline(file, head)) fail(path, "the file is damaged");
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  head += "\n";
+  if (digest != digest_of(head, bytes.data(), bytes.size())) fail(path, "the file is damaged");
+  try {
+    const json description = parse_json<json>(head);
+    if (description.at("format") != kFormat || description.at("run") != key.run || description.at("step") != key.step ||
+        description.at("layer") != key.layer) {
+      fail(path, "the file is of another model, other data or options");
+    }
+    LayerResult result;
+    result.values = description.at("values");
+    const char* begin = bytes.data();
+    for (const auto& tensor : description.at("tensors")) {
+      result.tensors.push_back(tensor_from(tensor, begin, bytes.data() + bytes.size()));
+    }
+    return result;
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception&) {  // LibTorch's and the parser's, of files that something else wrote
+    fail(path, "the file is damaged");
+  }
+}
+
+}  // namespace tsquant

@@ -9,6 +9,7 @@
 #include "cli/outputs.h"
 #include "options/tables.h"
 #include "tsquant/compress_weights.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant::cli {
 
@@ -25,7 +26,7 @@ void compress_file(CompressArgs& args) {
   if (!args.data.path.empty()) options.dataset = open_data(args.data).dataset;
   options.progress = console_progress();
   options.do_copy = false;  // nobody else holds the model
-  Model model = Model::load(args.model);
+  Model model = load_mapped(args.model);
   const CompressedModel result = compress_weights(model, options);
   stop_if_interrupted();
   if (!options.dry_run) result.save(args.output);

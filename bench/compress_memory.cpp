@@ -23,11 +23,11 @@ constexpr int64_t kTokens = 32000, kHeadSize = 64, kSamples = 4, kLength = 128;
 
 const char* const kBlock = R"(
 def attend(self, x: Tensor) -> Tensor:
-    b, t, heads = x.size(0), x.size(1), self.q_proj.size(0) // HEAD
-    q = torch.linear(x, self.q_proj).view([b, t, heads, HEAD]).transpose(1, 2)
+    b, t = x.size(0), x.size(1)
+    q = torch.linear(x, self.q_proj).view([b, t, -1, HEAD]).transpose(1, 2)
     k = torch.linear(x, self.k_proj).view([b, t, -1, HEAD]).transpose(1, 2)
     v = torch.linear(x, self.v_proj).view([b, t, -1, HEAD]).transpose(1, 2)
-    share = heads // k.size(1)
+    share = q.size(1) // k.size(1)
     scores = torch.matmul(q, k.repeat_interleave(share, 1).transpose(2, 3)) * 0.125
     future = torch.triu(torch.ones([t, t], dtype=6, device=x.device), 1) * -10000.0
     y = torch.matmul(torch.softmax(scores + future, -1), v.repeat_interleave(share, 1))

@@ -2,12 +2,14 @@
 
 #include <caffe2/serialize/read_adapter_interface.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -31,6 +33,14 @@ struct Record {
 /// What memory holds in place of a record: a number that no file can foresee, and which record it is.
 using Mark = std::array<uint64_t, 3>;
 
+/// Otherwise the page with the mark may be one of 2 MB.
+void stay_small(void* memory, size_t size) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory) / page * page;
+  constexpr size_t kHugePage = size_t{2} << 20;
+  if (size >= kHugePage) madvise(reinterpret_cast<void*>(begin), size, MADV_NOHUGEPAGE);
+}
+
 /// A file that does not hand out the bytes of some records. What LibTorch allocates for these costs no memory as long
 /// as nobody touches it.
 class FileWithoutRecords : public caffe2::serialize::ReadAdapterInterface {
@@ -52,6 +62,7 @@ class FileWithoutRecords : public caffe2::serialize::ReadAdapterInterface {
   size_t read(uint64_t pos, void* buf, size_t n, const char* /*what*/) const override {
     const auto record = records_.find(pos);
     if (record != records_.end() && record->second == n && pos + n <= size_) {
+      stay_small(buf, n);
       const Mark mark{key_[0], key_[1], kept_back_.size()};
       std::memcpy(buf, mark.data(), sizeof(mark));
       kept_back_.push_back({pos, n});

@@ -82,7 +82,7 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"fuse_decompression",
                 [&] {
                   std::map<std::string, std::string> kernels;
-                  return fuse_decompression(model_, kernels);
+                  return fuse_decompression(model_, {}, kernels);
                 }},
                {"leave_in_float", [&] { return leave_in_float(); }},
                {"unpack_float_weights", [&] { return unpack_float_weights(context()); }}};

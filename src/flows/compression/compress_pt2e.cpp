@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
-#include "compression/layer_error.h"
 #include "flows/check_saved.h"
 #include "flows/check_supported.h"
 #include "flows/compression/allocate_precision.h"
@@ -78,7 +78,7 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
   WeightRecord& record = layer.record;
   describe_precision(layer);
   record.compressed_bytes = stored.bytes();
-  if (record.error_after < 0) record.error_after = error_of_values(layer.weight, decompressed_value(stored));
+  if (record.error_after < 0) record.error_after = error_of_stored(layer.weight, stored);
 }
 
 /// The report of a dry run.
@@ -114,7 +114,8 @@ bool needs_layer_inputs(const Compression& c) {
 }
 
 /// One weight after the other, the largest first: its float tensor is given up before the next one is read.
-bool insert_weights(Compression& c, Model& model) {
+/// @param written filled: the last operators of the weights
+bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Node*>& written) {
   std::vector<size_t> order(c.layers.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -130,7 +131,7 @@ bool insert_weights(Compression& c, Model& model) {
     } else {
       const CompressedWeight compressed = compress_layer(layer, c.options);
       const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
-      insert_decompression(model, parameters, layer.uses, stored);
+      written.insert(insert_decompression(model, parameters, layer.uses, stored));
       describe(layer, stored);
       if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
       changed = true;
@@ -187,10 +188,11 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
                [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options); });
   }
   clock.start("compress");
-  runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
+  std::set<const torch::jit::Node*> written;
+  runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model, written); });
   if (c.options.form == OutputForm::kLowered) {
     std::map<std::string, std::string> kernels;
-    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
+    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels); });
     describe_kernels(c, kernels);
   }
   finish_rewrites(runner);

@@ -6,6 +6,7 @@
 
 #include "algorithms/layerwise_run.h"
 #include "graph/params.h"
+#include "io/file_mapping.h"
 #include "run/single_thread_guard.h"
 #include "run/tap_runner.h"
 
@@ -13,6 +14,7 @@ namespace tsquant {
 
 namespace {
 
+using torch::jit::Value;
 using Choose = std::function<void(WeightLayer&, const std::vector<at::Tensor>&)>;
 
 torch::jit::Node* node_of(const WeightLayer& layer) { return layer.activation->use.user; }
@@ -27,11 +29,50 @@ void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, con
   name_weight_in_errors(layer, [&] { choose(layer, inputs); });
 }
 
+/// A weight whose readers see the values of its codes, and what they read before.
+struct ShownCodes {
+  const WeightLayer* layer;
+  std::vector<Value*> before;
+
+  bool is_behind(const torch::jit::Node* node) const {
+    return std::all_of(layer->uses.begin(), layer->uses.end(),
+                       [&](const ParameterUse& use) { return use.first->isBefore(node); });
+  }
+};
+
 /// What comes after the layer sees the values of its codes.
-void show_codes(Model& model, const WeightLayer& layer) {
-  if (!layer.compressed) return;
+ShownCodes show_codes(Model& model, const WeightLayer& layer) {
   const at::Tensor values = decompress(*layer.compressed).to(layer.weight.scalar_type());
-  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, values);
+  ShownCodes shown{&layer, {}};
+  for (const auto& [user, offset] : layer.uses) {
+    shown.before.push_back(user->input(offset));
+    set_param(model, user, offset, values);
+  }
+  return shown;
+}
+
+/// Gives the readers the float weight again, so that the values take no more memory.
+void hide_codes(Model& model, const ShownCodes& shown) {
+  for (size_t i = 0; i < shown.before.size(); ++i) {
+    const auto& [user, offset] = shown.layer->uses[i];
+    Value* values = user->input(offset);
+    if (values == shown.before[i]) {
+      set_param(model, user, offset, shown.layer->weight);
+      continue;
+    }
+    user->replaceInput(offset, shown.before[i]);
+    if (!values->hasUses()) values->node()->destroy();
+  }
+  give_pages_back(shown.layer->weight);
+}
+
+/// Of the weights that all samples have passed. @param next the layer that they have not; null at the end
+void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit::Node* next) {
+  const auto passed = std::stable_partition(shown.begin(), shown.end(), [&](const ShownCodes& weight) {
+    return next != nullptr && !weight.is_behind(next);
+  });
+  std::for_each(passed, shown.end(), [&](const ShownCodes& weight) { hide_codes(model, weight); });
+  shown.erase(passed, shown.end());
 }
 
 /// The samples that are used, read in order.
@@ -46,13 +87,16 @@ void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const s
                   const CompressPt2eOptions& options, const Choose& choose) {
   LayerwiseRun run(model, nodes_of(layers));
   for (const auto& sample : samples) run.add_sample(sample);
+  std::vector<ShownCodes> shown;
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
     run.advance_before(i, layers[i]->activation->use.offset, [&](const at::Tensor& x) { inputs.push_back(x); });
+    hide_passed(model, shown, node_of(*layers[i]));
     choose_codes(*layers[i], inputs, choose);
-    show_codes(model, *layers[i]);
+    if (layers[i]->compressed) shown.push_back(show_codes(model, *layers[i]));
     report_progress(options.progress, "layers", i + 1, layers.size());
   }
+  hide_passed(model, shown, nullptr);
 }
 
 /// One run of the float model for each layer: the inputs of all of them at a time may not fit into memory.

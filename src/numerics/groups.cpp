@@ -42,7 +42,7 @@ Range row_range(const at::Tensor& x, int64_t rows) {
   const auto* values = x.data_ptr<float>();
   auto *lowest = low.data_ptr<float>(), *highest = high.data_ptr<float>();
   at::parallel_for(0, rows, std::max<int64_t>(1, kValuesPerTask / size), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) range_of_row(values + row * size, size, lowest[row], highest[row]);
+    ranges_of_rows(values + begin * size, end - begin, size, lowest + begin, highest + begin);
   });
   return {low, high};
 }

@@ -20,8 +20,8 @@ struct Groups {
   at::Tensor broadcast(const at::Tensor& parameters) const { return parameters.unsqueeze(axis + 1); }
 };
 
-/// The smallest and largest value of each of `rows` equal parts of a contiguous float tensor, [rows]; NaN for both where
-/// a value is NaN.
+/// The smallest and largest value of each of `rows` equal parts of a contiguous float tensor, [rows]; NaN for both
+/// where a value is NaN.
 Range row_range(const at::Tensor& x, int64_t rows);
 
 /// The smallest and largest value of each group, [a, c / size, b].

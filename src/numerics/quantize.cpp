@@ -107,21 +107,15 @@ at::Tensor quantize_rows(const at::Tensor& x, const QParams& q) {
   const auto zero_points = q.zero_point.to(at::kFloat).reshape({-1}).contiguous();
   const bool is_signed = q.dtype == c10::kChar;
   const int64_t levels = int64_t{1} << format_info(q.format).bits, lowest = is_signed ? -levels / 2 : 0;
-  IntegerGrid grid;
-  grid.low = static_cast<float>(std::max(lowest, q.quant_min));
-  grid.high = static_cast<float>(std::min(lowest + levels - 1, q.quant_max));
+  const CodeBounds bounds{static_cast<float>(std::max(lowest, q.quant_min)),
+                          static_cast<float>(std::min(lowest + levels - 1, q.quant_max))};
   auto codes = at::empty(x.sizes(), at::TensorOptions(q.dtype));
   const int64_t rows = scales.numel(), size = x.numel() / rows;
   const auto* values = x.data_ptr<float>();
   const auto *scale = scales.data_ptr<float>(), *zero_point = zero_points.data_ptr<float>();
   auto* to = static_cast<uint8_t*>(codes.data_ptr());
   at::parallel_for(0, rows, std::max<int64_t>(1, kValuesPerTask / size), [&](int64_t begin, int64_t end) {
-    IntegerGrid of_row = grid;
-    for (int64_t row = begin; row < end; ++row) {
-      of_row.scale = scale[row];
-      of_row.zero_point = zero_point[row];
-      encode_row(values + row * size, size, of_row, to + row * size);
-    }
+    encode_rows(values + begin * size, end - begin, size, scale + begin, zero_point + begin, bounds, to + begin * size);
   });
   return codes;
 }

@@ -10,6 +10,7 @@
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/finite_weights.h"
 #include "flows/compression/fit_codebooks.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
@@ -174,7 +175,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     apply_group_size_fallback(c.layers);
   }
   require_compressed(c.layers);
-  if (c.options.dry_run) return describe_plan(c);
+  if (c.options.dry_run) {
+    require_finite_weights(c.layers, c.options);
+    return describe_plan(c);
+  }
   fit_codebooks(c.layers, c.options);
   if (c.options.awq) {
     clock.start("awq");
@@ -192,7 +196,8 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model, written); });
   if (c.options.form == OutputForm::kLowered) {
     std::map<std::string, std::string> kernels;
-    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels); });
+    runner.run("fuse_decompression",
+               [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels); });
     describe_kernels(c, kernels);
   }
   finish_rewrites(runner);

@@ -68,9 +68,8 @@ void hide_codes(Model& model, const ShownCodes& shown) {
 
 /// Of the weights that all samples have passed. @param next the layer that they have not; null at the end
 void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit::Node* next) {
-  const auto passed = std::stable_partition(shown.begin(), shown.end(), [&](const ShownCodes& weight) {
-    return next != nullptr && !weight.is_behind(next);
-  });
+  const auto passed = std::stable_partition(
+      shown.begin(), shown.end(), [&](const ShownCodes& weight) { return next != nullptr && !weight.is_behind(next); });
   std::for_each(passed, shown.end(), [&](const ShownCodes& weight) { hide_codes(model, weight); });
   shown.erase(passed, shown.end());
 }

@@ -183,9 +183,7 @@ CompressedWeight restore_weight(const StoredWeight& stored) {
 
 at::Tensor decompressed_value(const StoredWeight& stored) {
   auto values = at::empty(stored.groups, at::TensorOptions(stored.dtype));
-  for_parts(stored, [&](int64_t begin, const at::Tensor& part) {
-    values.narrow(0, begin, part.size(0)).copy_(part);
-  });
+  for_parts(stored, [&](int64_t begin, const at::Tensor& part) { values.narrow(0, begin, part.size(0)).copy_(part); });
   return values.reshape(stored.shape);
 }
 

@@ -130,8 +130,10 @@ bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Nod
       describe_precision(layer);
       layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
-      const CompressedWeight compressed = compress_layer(layer, c.options);
-      const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
+      CompressedWeight compressed;
+      if (!layer.stored) compressed = compress_layer(layer, c.options);
+      const auto stored =
+          layer.stored ? *layer.stored : store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
       written.insert(insert_decompression(model, parameters, layer.uses, stored));
       describe(layer, stored);
       if (c.options.lora_correction) correct_with_adapters(model, parameters, layer, compressed, c.options);
@@ -139,6 +141,7 @@ bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Nod
     }
     layer.weight = at::Tensor();
     layer.compressed = c10::nullopt;
+    layer.stored = c10::nullopt;
     report_progress(c.options.progress, "compress", ++done, order.size());
   }
   return changed;

@@ -31,7 +31,7 @@ void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, con
 
 /// A weight whose readers see the values of its codes, and what they read before.
 struct ShownCodes {
-  const WeightLayer* layer;
+  WeightLayer* layer;
   std::vector<Value*> before;
 
   bool is_behind(const torch::jit::Node* node) const {
@@ -41,7 +41,7 @@ struct ShownCodes {
 };
 
 /// What comes after the layer sees the values of its codes.
-ShownCodes show_codes(Model& model, const WeightLayer& layer) {
+ShownCodes show_codes(Model& model, WeightLayer& layer) {
   const at::Tensor values = decompress(*layer.compressed).to(layer.weight.scalar_type());
   ShownCodes shown{&layer, {}};
   for (const auto& [user, offset] : layer.uses) {
@@ -51,8 +51,16 @@ ShownCodes show_codes(Model& model, const WeightLayer& layer) {
   return shown;
 }
 
+/// Those of all layers wait until the last one is rounded. Adapters are made from scales as they were before they are
+/// stored.
+void pack_codes(WeightLayer& layer, const CompressPt2eOptions& options) {
+  if (options.lora_correction) return;
+  layer.stored = store_weight(*layer.compressed, layer.weight.sizes(), layer.weight.scalar_type());
+  layer.compressed = c10::nullopt;
+}
+
 /// Gives the readers the float weight again, so that the values take no more memory.
-void hide_codes(Model& model, const ShownCodes& shown) {
+void hide_codes(Model& model, const ShownCodes& shown, const CompressPt2eOptions& options) {
   for (size_t i = 0; i < shown.before.size(); ++i) {
     const auto& [user, offset] = shown.layer->uses[i];
     Value* values = user->input(offset);
@@ -64,13 +72,15 @@ void hide_codes(Model& model, const ShownCodes& shown) {
     if (!values->hasUses()) values->node()->destroy();
   }
   give_pages_back(shown.layer->weight);
+  pack_codes(*shown.layer, options);
 }
 
 /// Of the weights that all samples have passed. @param next the layer that they have not; null at the end
-void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit::Node* next) {
+void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit::Node* next,
+                 const CompressPt2eOptions& options) {
   const auto passed = std::stable_partition(
       shown.begin(), shown.end(), [&](const ShownCodes& weight) { return next != nullptr && !weight.is_behind(next); });
-  std::for_each(passed, shown.end(), [&](const ShownCodes& weight) { hide_codes(model, weight); });
+  std::for_each(passed, shown.end(), [&](const ShownCodes& weight) { hide_codes(model, weight, options); });
   shown.erase(passed, shown.end());
 }
 
@@ -90,12 +100,12 @@ void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const s
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
     run.advance_before(i, layers[i]->activation->use.offset, [&](const at::Tensor& x) { inputs.push_back(x); });
-    hide_passed(model, shown, node_of(*layers[i]));
+    hide_passed(model, shown, node_of(*layers[i]), options);
     choose_codes(*layers[i], inputs, choose);
     if (layers[i]->compressed) shown.push_back(show_codes(model, *layers[i]));
     report_progress(options.progress, "layers", i + 1, layers.size());
   }
-  hide_passed(model, shown, nullptr);
+  hide_passed(model, shown, nullptr, options);
 }
 
 /// One run of the float model for each layer: the inputs of all of them at a time may not fit into memory.

@@ -8,6 +8,7 @@
 #include "compression/compressed_weight.h"
 #include "graph/params.h"
 #include "graph/shared_weight.h"
+#include "lowering/compressed/stored_weight.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/progress.h"
@@ -34,6 +35,7 @@ struct WeightLayer {
   at::Tensor awq_scale;                        ///< that the inputs were divided by since they were measured
   std::shared_ptr<LayerInputs> inputs;         ///< what the data showed; null without data
   c10::optional<CompressedWeight> compressed;  ///< when an algorithm has chosen the codes already
+  c10::optional<StoredWeight> stored;          ///< the same, packed
   WeightRecord record;
 
   /// A matrix multiplication, which data-aware algorithms understand.

@@ -42,6 +42,7 @@ PUBLIC = {
     "distributed.h": "base",
     "report.h": "base",
     "model.h": "graph",
+    "load_mapped.h": "graph",
     "graph_view.h": "graph",
     "observer.h": "observers",
     "annotation.h": "quantizers",

@@ -12,6 +12,7 @@
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
 #include "tsquant/graph_view.h"
+#include "tsquant/load_mapped.h"
 #include "tsquant/load_quantizer.h"
 #include "tsquant/model.h"
 #include "tsquant/nncf_config.h"

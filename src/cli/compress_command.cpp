@@ -13,6 +13,7 @@
 #include "io/output_target.h"
 #include "options/tables.h"
 #include "tsquant/compress_weights.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant::cli {
 
@@ -70,7 +71,7 @@ void compress_file(CompressArgs& args) {
   if (options.resume_dir.empty()) options.resume_dir = default_resume_dir(args);
   options.progress = console_progress();
   options.do_copy = false;  // nobody else holds the model
-  Model model = Model::load(args.model);
+  Model model = load_mapped(args.model);
   const CompressedModel result = compress(model, options);
   tell_reused(result, options.resume_dir);
   stop_if_interrupted();

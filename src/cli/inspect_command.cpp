@@ -18,6 +18,7 @@
 #include "quantizers/dump.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant::cli {
 
@@ -158,7 +159,7 @@ void run(const InspectArgs& args) {
   if (!engine.empty() && engine != "tsquant") guard.emplace(engine);
   const std::string report = read_extra_file(args.model, "tsquant_report.json");
   {
-    const Model model = Model::load(args.model);
+    const Model model = load_mapped(args.model);
     if (!report.empty() || has_quantized_operators(model.module())) return inspect_quantized(args, model, report);
   }
   c10::optional<Sample> sample;

@@ -8,6 +8,7 @@
 #include "flows/non_float32_tensors.h"
 #include "passes/rewrite_runner.h"
 #include "quantizers/transform_model.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant::cli {
 
@@ -16,7 +17,7 @@ namespace {
 Placement place_quantizers(const std::string& path, const QuantizerArgs& args, const Sample* sample) {
   Placement result;
   const auto quantizer = make_quantizer(args);
-  result.model = std::make_unique<Model>(Model::load(path));
+  result.model = std::make_unique<Model>(load_mapped(path));
   require_float(*result.model, path);
   RewriteOptions rewrites;
   rewrites.skip = args.options.skip_passes;

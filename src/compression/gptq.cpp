@@ -44,19 +44,38 @@ struct InverseFactor {
   double damp_percent;
 };
 
+/// A square matrix whose columns lie side by side, in the other order and the same memory.
+at::Tensor with_rows_side_by_side(const at::Tensor& matrix) {
+  constexpr int64_t kBlock = 512;
+  const auto rows = matrix.t();
+  const int64_t width = rows.size(0);
+  for (int64_t i = 0; i < width; i += kBlock) {
+    for (int64_t j = 0; j <= i; j += kBlock) {
+      const int64_t height = std::min(kBlock, width - i), count = std::min(kBlock, width - j);
+      const auto below = rows.narrow(0, i, height).narrow(1, j, count),
+                 above = rows.narrow(0, j, count).narrow(1, i, height);
+      const auto kept = below.clone();
+      below.copy_(above.t().clone());
+      if (i != j) above.copy_(kept.t());
+    }
+  }
+  return rows;
+}
+
 /// @param dead channels whose row of the Hessian is 0: they get a 1 on the diagonal
 InverseFactor factor_of_inverse(const at::Tensor& hessian, const at::Tensor& dead, double damp_percent) {
   const auto diagonal = hessian.diagonal() + dead.to(at::kDouble);
-  at::Tensor failed;
+  at::Tensor failed = at::empty({}, at::kInt);
   for (int attempt = 0; attempt < kDampings; ++attempt, damp_percent *= 10) {
-    auto matrix = hessian.clone();
+    // Matrices are large: LAPACK works in the memory of this one, which is symmetric, so that its columns lie side by
+    // side.
+    auto matrix = hessian.clone().t();
     matrix.diagonal().copy_(diagonal + diagonal.mean() * damp_percent);
-    // Matrices are large: what has been used makes room.
-    std::tie(matrix, failed) = at::linalg_cholesky_ex(matrix);
+    at::linalg_cholesky_ex_out(matrix, failed, matrix);
     if (failed.item<int64_t>() != 0) continue;
-    matrix = at::cholesky_inverse(matrix);
-    std::tie(matrix, failed) = at::linalg_cholesky_ex(matrix, /*upper=*/true);
-    if (failed.item<int64_t>() == 0) return {matrix.contiguous(), damp_percent};
+    at::cholesky_inverse_out(matrix, matrix);
+    at::linalg_cholesky_ex_out(matrix, failed, matrix, /*upper=*/true);
+    if (failed.item<int64_t>() == 0) return {with_rows_side_by_side(matrix), damp_percent};
   }
   throw Error(ErrorCode::kCalibration, "no damping makes the Hessian of a layer positive definite", "gptq",
               "check the calibration data, or do without gptq for this layer");

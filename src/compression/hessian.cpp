@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "tsquant/error.h"
 
@@ -56,9 +57,24 @@ void Hessian::add_rows(const at::Tensor& rows) {
   }
 }
 
-at::Tensor Hessian::value() const {
+at::Tensor Hessian::value() const& {
+  Hessian copy = *this;
+  if (sum_.defined()) copy.sum_ = sum_.clone();
+  return std::move(copy).value();
+}
+
+// What lies below the diagonal becomes the mirror image of what lies above, a block of columns at a time.
+at::Tensor Hessian::value() && {
   if (!sum_.defined()) return {};
-  return (at::triu(sum_) + at::triu(sum_, 1).t()).mul_(2.0 / static_cast<double>(items_));
+  const int64_t width = sum_.size(0);
+  for (int64_t column = 0; column < width; column += kBlockColumns) {
+    const int64_t count = std::min(kBlockColumns, width - column);
+    const auto diagonal = sum_.narrow(0, column, count).narrow(1, column, count);
+    diagonal.copy_(at::triu(diagonal) + at::triu(diagonal, 1).t());
+    if (column == 0) continue;
+    sum_.narrow(0, column, count).narrow(1, 0, column).copy_(sum_.narrow(0, 0, column).narrow(1, column, count).t());
+  }
+  return sum_.mul_(2.0 / static_cast<double>(items_));
 }
 
 at::Tensor hessian_of(const std::vector<at::Tensor>& inputs, int64_t subset_size) {
@@ -71,7 +87,7 @@ at::Tensor hessian_of(const std::vector<at::Tensor>& inputs, int64_t subset_size
   if (hessian.items() == 0) {
     throw Error(ErrorCode::kCalibration, "no inputs of a layer were collected", "", "give calibration data");
   }
-  return hessian.value();
+  return std::move(hessian).value();
 }
 
 }  // namespace tsquant

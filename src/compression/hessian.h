@@ -17,7 +17,8 @@ class Hessian {
   void add(const at::Tensor& inputs);
 
   /// float64 [in_features, in_features], symmetric; undefined when nothing was added
-  at::Tensor value() const;
+  at::Tensor value() const&;
+  at::Tensor value() &&;  ///< the same in the memory of the sum
   int64_t items() const { return items_; }
 
  private:

@@ -16,6 +16,7 @@ Range channel_range(const at::Tensor& weight, int64_t axis) {
                 fmt::format("ch_axis is {}, but the weight has {} dimensions", axis, weight.dim()), "",
                 "give an existing axis");
   }
+  if (axis == 0 && weight.is_contiguous() && weight.numel() > 0) return row_range(weight, weight.size(0));
   std::vector<int64_t> others;
   for (int64_t i = 0; i < weight.dim(); ++i) {
     if (i != axis) others.push_back(i);
@@ -27,6 +28,7 @@ Range channel_range(const at::Tensor& weight, int64_t axis) {
 Range range_of(const at::Tensor& weight, const QuantizationSpec& spec) {
   if (spec.group_size > 0) return group_range(weight, spec.group_size, spec.group_axis);
   if (spec.per_channel) return channel_range(weight, spec.ch_axis);
+  if (weight.is_contiguous() && weight.numel() > 0) return row_range(weight, 1);
   return {weight.min().reshape({1}), weight.max().reshape({1})};
 }
 

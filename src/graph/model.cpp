@@ -14,6 +14,7 @@
 #include "io/torch_archive.h"
 #include "io/write_module.h"
 #include "tsquant/error.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant {
 
@@ -39,16 +40,14 @@ std::map<std::string, std::string> read_extra_files(TorchArchive& archive) {
   return files;
 }
 
-}  // namespace
-
-Model Model::load(const std::string& path, const CaptureOptions& options) {
+Model load_with(TensorValues values, const std::string& path, const CaptureOptions& options) {
   TorchArchive archive(path, model_archive());
-  const Module module = archive.load_module();
+  const Module module = archive.load_module(values);
   try {
-    Model model = from(module, options);
+    Model model = Model::from(module, options);
     model.set_extra_files(read_extra_files(archive));
     if (archive.has("bytecode.pkl")) {
-      model.warnings_.push_back(
+      model.warnings().push_back(
           "the archive also holds bytecode for the lite interpreter, which is not written again: save the result with "
           "_save_for_lite_interpreter");
     }
@@ -58,6 +57,16 @@ Model Model::load(const std::string& path, const CaptureOptions& options) {
   } catch (const std::exception& error) {
     throw Error(ErrorCode::kModelLoad, "LibTorch cannot load the model: " + short_message(error), path);
   }
+}
+
+}  // namespace
+
+Model Model::load(const std::string& path, const CaptureOptions& options) {
+  return load_with(TensorValues::kInMemory, path, options);
+}
+
+Model load_mapped(const std::string& path, const CaptureOptions& options) {
+  return load_with(TensorValues::kInFile, path, options);
 }
 
 Model Model::from(const Module& module, const CaptureOptions& options) {

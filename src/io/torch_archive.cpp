@@ -10,6 +10,7 @@
 #include "base/error_text.h"
 #include "io/code_text.h"
 #include "io/debug_records.h"
+#include "io/map_module.h"
 #include "io/module_check.h"
 
 namespace tsquant {
@@ -143,7 +144,44 @@ void TorchArchive::check_code() {
               "load the library that defines them first (dlopen, or --library FILE)");
 }
 
-torch::jit::Module TorchArchive::load_module() {
+/// Whether LibTorch looks at the values of tensors while it loads the module, or may do so.
+bool TorchArchive::computes_when_loaded() {
+  const auto names_any = [](const std::string& text, std::initializer_list<const char*> words) {
+    return std::any_of(words.begin(), words.end(),
+                       [&](const char* word) { return text.find(word) != std::string::npos; });
+  };
+  if (!has("data.pkl") || !has("constants.pkl") || has("model.json")) return true;
+  for (const auto& [name, member] : records_) {
+    if (has_ending(name, ".pkl") && name.find('/') == std::string::npos &&
+        names_any(read(name), {"_rebuild_qtensor", "_rebuild_sparse_tensor", "torch.classes."})) {
+      return true;
+    }
+    if (has_ending(name, ".py") && names_any(read(name), {"__setstate__"})) return true;
+  }
+  return false;
+}
+
+/// Offsets and sizes of the records whose bytes can be used where they are.
+std::map<uint64_t, uint64_t> TorchArchive::large_tensors() {
+  constexpr uint64_t kLarge = 16384;   // a mapping costs whole pages
+  constexpr uint64_t kAlignment = 64;  // of memory that LibTorch allocates
+  constexpr size_t kMost = 20000;      // Linux gives a process 65530 mappings
+  std::map<uint64_t, uint64_t> found;
+  for (const auto& [name, member] : records_) {
+    const bool tensor = name.compare(0, 5, "data/") == 0 || name.compare(0, 10, "constants/") == 0;
+    if (!tensor || member.method != 0 || member.compressed != member.size || member.size < kLarge) continue;
+    try {
+      const uint64_t offset = zip_->data_offset(member);
+      if (offset % kAlignment == 0) found.emplace(offset, member.size);
+    } catch (const Error&) {
+      fail_damaged(fmt::format("the record {} cannot be read", name));
+    }
+  }
+  if (found.size() > kMost) found.clear();
+  return found;
+}
+
+torch::jit::Module TorchArchive::load_module(TensorValues values) {
   if (!has("constants.pkl") && !has("model.json")) {
     throw Error(kind_.code, "the archive holds no TorchScript module", path_,
                 "a file written by torch.save holds tensors or a Python object only; use torch.jit.save");
@@ -159,7 +197,9 @@ torch::jit::Module TorchArchive::load_module() {
   }
   torch::jit::Module module;
   try {
-    module = torch::jit::load(path_, c10::kCPU);
+    c10::optional<torch::jit::Module> mapped;
+    if (values == TensorValues::kInFile && !computes_when_loaded()) mapped = load_mapped_module(path_, large_tensors());
+    module = mapped ? *mapped : torch::jit::load(path_, c10::kCPU);
   } catch (const std::exception& error) {
     fail(fmt::format("LibTorch cannot load {}: {}", kind_.file, short_message(error)));
   }

@@ -19,6 +19,15 @@ struct ArchiveKind {
   std::string advice;
 };
 
+/// Where the values of a loaded module are.
+enum class TensorValues {
+  kInMemory,
+  /// Those of large tensors stay in the file, which must not be changed while they are used, and are read page by page
+  /// when that happens. In memory all the same when the archive does not allow it: a class has `__setstate__`, tensors
+  /// are quantized or sparse, or records are deflated.
+  kInFile,
+};
+
 /// Of models, float and quantized.
 const ArchiveKind& model_archive();
 
@@ -40,7 +49,7 @@ class TorchArchive {
   std::string read_pickle(const std::string& record, const std::string& folder, PickleRules rules);
 
   /// Checks everything that torch::jit::load reads, loads the module to the CPU and checks its attributes.
-  torch::jit::Module load_module();
+  torch::jit::Module load_module(TensorValues values = TensorValues::kInMemory);
 
   [[noreturn]] void fail(const std::string& message) const;
   [[noreturn]] void fail_damaged(const std::string& why) const;
@@ -49,6 +58,8 @@ class TorchArchive {
   void check_file() const;
   void check_code();
   void check_enums(const PickleTree& tree);
+  bool computes_when_loaded();
+  std::map<uint64_t, uint64_t> large_tensors();
   PickleTree checked(const std::string& bytes, const std::string& record, const std::string& folder, PickleRules rules);
 
   std::string path_;

@@ -95,12 +95,14 @@ void ZipReader::read_directory() {
   }
 }
 
-std::vector<char> ZipReader::read(const Member& member) {
+uint64_t ZipReader::data_offset(const Member& member) {
   const auto header = bytes_at(member.offset, kLocalSize);
   if (number<uint32_t>(header.data()) != kLocalHeader) fail("the zip file is damaged");
-  const uint64_t start =
-      member.offset + kLocalSize + number<uint16_t>(header.data() + 26) + number<uint16_t>(header.data() + 28);
-  auto packed = bytes_at(start, member.compressed);
+  return member.offset + kLocalSize + number<uint16_t>(header.data() + 26) + number<uint16_t>(header.data() + 28);
+}
+
+std::vector<char> ZipReader::read(const Member& member) {
+  auto packed = bytes_at(data_offset(member), member.compressed);
   if (member.method == 0) return packed;
   if (member.method != 8) fail("member " + member.name + " uses an unknown compression");
   if (member.size > (member.compressed + 1) * kMaxDeflateRatio) fail("the zip file is damaged");

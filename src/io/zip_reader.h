@@ -21,6 +21,8 @@ class ZipReader {
   explicit ZipReader(const std::string& path);
   const std::vector<Member>& members() const { return members_; }
   std::vector<char> read(const Member& member);
+  /// Where the bytes of a member begin in the file.
+  uint64_t data_offset(const Member& member);
 
  private:
   std::vector<char> bytes_at(uint64_t offset, uint64_t size);

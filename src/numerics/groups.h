@@ -20,6 +20,10 @@ struct Groups {
   at::Tensor broadcast(const at::Tensor& parameters) const { return parameters.unsqueeze(axis + 1); }
 };
 
+/// The smallest and largest value of each of `rows` equal parts of a contiguous float tensor, [rows]; NaN for both
+/// where a value is NaN.
+Range row_range(const at::Tensor& x, int64_t rows);
+
 /// The smallest and largest value of each group, [a, c / size, b].
 Range group_range(const at::Tensor& x, int64_t group_size, int64_t group_axis);
 

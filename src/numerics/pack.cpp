@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "tsquant/error.h"
 
@@ -38,13 +39,66 @@ void check_type(c10::ScalarType dtype, Format format) {
               "give uint8, or int8 for signed integers");
 }
 
+// Eight codes as the bytes of one number, the first one in the lowest byte.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "codes are packed as little-endian numbers");
+constexpr uint64_t kEachByte = 0x0101010101010101;
+
+uint64_t eight_bytes(const uint8_t* bytes) {
+  uint64_t eight = 0;
+  std::memcpy(&eight, bytes, sizeof(eight));
+  return eight;
+}
+
+/// Sums of bytes, without carry from one to the next.
+uint64_t plus_eight(uint64_t a, uint64_t b) {
+  constexpr uint64_t kHighest = 0x80 * kEachByte;
+  return ((a & ~kHighest) + (b & ~kHighest)) ^ ((a ^ b) & kHighest);
+}
+
+uint64_t plus_each(uint64_t a, int shift) { return plus_eight(a, static_cast<uint64_t>(shift) * kEachByte); }
+
+/// Numbers of this many bits that stand in every so many bits.
+constexpr uint64_t every(int bits, int step) {
+  uint64_t mask = 0;
+  for (int at = 0; at < 64; at += step) mask |= ((uint64_t{1} << bits) - 1) << at;
+  return mask;
+}
+
+/// The lowest kWidth bits of each byte, side by side.
+template <int kWidth>
+uint64_t gather_bits(uint64_t x) {
+  x &= every(kWidth, 8);
+  x = (x | x >> (8 - kWidth)) & every(2 * kWidth, 16);
+  x = (x | x >> (16 - 2 * kWidth)) & every(4 * kWidth, 32);
+  return (x | x >> (32 - 4 * kWidth)) & every(8 * kWidth, 64);
+}
+
+/// The reverse.
+template <int kWidth>
+uint64_t spread_bits(uint64_t x) {
+  x = (x | x << (32 - 4 * kWidth)) & every(4 * kWidth, 32);
+  x = (x | x << (16 - 2 * kWidth)) & every(2 * kWidth, 16);
+  return (x | x << (8 - kWidth)) & every(kWidth, 8);
+}
+
 /// Bits [first, first + kWidth) of the codes.
 /// @return all bits of codes that occur
 template <int kWidth>
 int pack_plane(const uint8_t* codes, int64_t size, int first, int shift, uint8_t* bytes) {
   constexpr int kPerByte = 8 / kWidth, kMask = (1 << kWidth) - 1;
   int seen = 0;
-  for (int64_t i = 0; i < size; ++i) {
+  int64_t i = 0;
+  if constexpr (kWidth < 8) {
+    uint64_t seen_by_eight = 0;
+    for (; i + 8 <= size; i += 8) {
+      const uint64_t eight = plus_each(eight_bytes(codes + i), shift);
+      seen_by_eight |= eight;
+      const uint64_t packed = gather_bits<kWidth>(eight >> first);
+      std::memcpy(bytes + i / kPerByte, &packed, kWidth);
+    }
+    for (; seen_by_eight != 0; seen_by_eight >>= 8) seen |= static_cast<int>(seen_by_eight & 0xFF);
+  }
+  for (; i < size; ++i) {
     const int code = (codes[i] + shift) & 0xFF;
     seen |= code;
     bytes[i / kPerByte] |= static_cast<uint8_t>(((code >> first) & kMask) << (i % kPerByte * kWidth));
@@ -55,7 +109,16 @@ int pack_plane(const uint8_t* codes, int64_t size, int first, int shift, uint8_t
 template <int kWidth>
 void unpack_plane(const uint8_t* bytes, int64_t size, int first, uint8_t* codes) {
   constexpr int kPerByte = 8 / kWidth, kMask = (1 << kWidth) - 1;
-  for (int64_t i = 0; i < size; ++i) {
+  int64_t i = 0;
+  if constexpr (kWidth < 8) {
+    for (; i + 8 <= size; i += 8) {
+      uint64_t packed = 0;
+      std::memcpy(&packed, bytes + i / kPerByte, kWidth);
+      const uint64_t eight = plus_eight(eight_bytes(codes + i), spread_bits<kWidth>(packed) << first);
+      std::memcpy(codes + i, &eight, sizeof(eight));
+    }
+  }
+  for (; i < size; ++i) {
     const int part = (bytes[i / kPerByte] >> (i % kPerByte * kWidth)) & kMask;
     codes[i] = static_cast<uint8_t>(codes[i] + (part << first));
   }

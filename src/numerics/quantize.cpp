@@ -7,6 +7,7 @@
 #include "numerics/formats.h"
 #include "numerics/groups.h"
 #include "numerics/qparams.h"
+#include "numerics/row_loops.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -92,6 +93,33 @@ at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const a
   return codes;
 }
 
+/// Whether each scale belongs to one piece of the tensor's memory, and all pieces are equally long.
+bool has_scales_in_order(const at::Tensor& x, const QParams& q, const c10::optional<Groups>& groups) {
+  if (!x.is_contiguous() || x.numel() == 0 || q.zero_point.numel() != q.scale.numel()) return false;
+  if (groups) return groups->axis == x.dim() - 1 && q.scale.numel() == x.numel() / groups->size;
+  return q.per_channel ? q.axis == 0 && q.scale.numel() == x.size(0) : q.scale.numel() == 1;
+}
+
+/// quantize_scaled for integers, a row at a time.
+at::Tensor quantize_rows(const at::Tensor& x, const QParams& q) {
+  constexpr int64_t kValuesPerTask = 1 << 16;
+  const auto scales = q.scale.to(at::kFloat).reshape({-1}).contiguous();
+  const auto zero_points = q.zero_point.to(at::kFloat).reshape({-1}).contiguous();
+  const bool is_signed = q.dtype == c10::kChar;
+  const int64_t levels = int64_t{1} << format_info(q.format).bits, lowest = is_signed ? -levels / 2 : 0;
+  const CodeBounds bounds{static_cast<float>(std::max(lowest, q.quant_min)),
+                          static_cast<float>(std::min(lowest + levels - 1, q.quant_max))};
+  auto codes = at::empty(x.sizes(), at::TensorOptions(q.dtype));
+  const int64_t rows = scales.numel(), size = x.numel() / rows;
+  const auto* values = x.data_ptr<float>();
+  const auto *scale = scales.data_ptr<float>(), *zero_point = zero_points.data_ptr<float>();
+  auto* to = static_cast<uint8_t*>(codes.data_ptr());
+  at::parallel_for(0, rows, std::max<int64_t>(1, kValuesPerTask / size), [&](int64_t begin, int64_t end) {
+    encode_rows(values + begin * size, end - begin, size, scale + begin, zero_point + begin, bounds, to + begin * size);
+  });
+  return codes;
+}
+
 at::Tensor dequantize_scaled(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& zero_point,
                              const QParams& q) {
   auto levels = decode(codes.to(q.dtype), q.format, options_of(q));
@@ -110,11 +138,12 @@ bool is_libtorchs(const QParams& q) {
 at::Tensor quantize(const at::Tensor& x, const QParams& q) {
   const auto values = x.detach().to(at::kFloat);
   if (is_libtorchs(q)) return quantize_by_libtorch(values, q);
-  if (q.group_size == 0)
-    return quantize_scaled(values, by_channel(whole_scale(q), x, q), by_channel(q.zero_point, x, q), q);
-  const Groups groups(x, q.group_size, q.group_axis);
-  return groups.join(
-      quantize_scaled(groups.split(values), groups.broadcast(whole_scale(q)), groups.broadcast(q.zero_point), q));
+  c10::optional<Groups> groups;
+  if (q.group_size > 0) groups.emplace(x, q.group_size, q.group_axis);
+  if (format_info(q.format).integer && has_scales_in_order(values, q, groups)) return quantize_rows(values, q);
+  if (!groups) return quantize_scaled(values, by_channel(whole_scale(q), x, q), by_channel(q.zero_point, x, q), q);
+  return groups->join(
+      quantize_scaled(groups->split(values), groups->broadcast(whole_scale(q)), groups->broadcast(q.zero_point), q));
 }
 
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q) {

@@ -91,6 +91,11 @@ std::vector<Target> targets() {
         {"tsquant", "inspect", "bad", "--input-shape", "1,3,8,8"},
         {"tsquant", "compress", "bad", "-o", "out.pt"}},
        {0, 2, 3, 4, 5}},
+      {"words.pt",
+       {{"tsquant", "compress", "bad", "--mode", "int4_sym", "--group-size", "32", "-o", "out.pt"},
+        {"tsquant", "compress", "bad", "--dry-run"},
+        {"tsquant", "inspect", "bad"}},
+       {0, 2, 3, 4, 5}},
       {"data.pt", {quantize_with("--data", "bad")}, {0, 2, 4, 5}},
       {"pickled.pt", {quantize_with("--data", "bad")}, {0, 2, 4, 5}},
       {"stats.pt", {with(kQuantize, {"--stats-in", "bad"})}, {0, 2, 4, 5}},
@@ -126,8 +131,22 @@ def forward(self, x):
   return model;
 }
 
+/// Its weights are large enough to stay in the file.
+Module word_model() {
+  Module model("__torch__.Words");
+  model.register_attribute("training", c10::BoolType::get(), false);
+  model.register_parameter("table", at::randn({64, 128}), false);
+  model.register_parameter("head", at::randn({64, 128}), false);
+  model.define(R"(
+def forward(self, x):
+    return torch.linear(torch.embedding(self.table, x), self.head, None)
+)");
+  return model;
+}
+
 void make_seeds(const fs::path& folder) {
   at::manual_seed(3);
+  word_model().save((folder / "words.pt").string());
   small_model().save((folder / "model.pt").string());
   Module data("__torch__.Data");
   data.register_buffer("x", at::randn({4, 3, 8, 8}));

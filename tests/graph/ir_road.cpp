@@ -94,7 +94,7 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"fuse_decompression",
                 [&] {
                   std::map<std::string, std::string> kernels;
-                  return fuse_decompression(model_, kernels);
+                  return fuse_decompression(model_, {}, kernels);
                 }},
                {"unfuse_decompression", [&] { return unfuse_decompression(model_); }},
                {"decompress_in_place", [&] { return decompress_in_place(model_); }},

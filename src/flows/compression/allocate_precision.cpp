@@ -9,6 +9,7 @@
 #include "compression/layer_error.h"
 #include "compression/round_to_nearest.h"
 #include "flows/compression/layer_inputs.h"
+#include "io/file_mapping.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -70,6 +71,7 @@ void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOpti
     for (const auto& spec : specs) {
       of_layer.push_back({compressed_bytes(layer.weight, spec), error_of(layer, spec)});
     }
+    give_pages_back(layer.weight);
     smallest += std::min_element(of_layer.begin(), of_layer.end(), [](const auto& a, const auto& b) {
                   return a.bytes < b.bytes;
                 })->bytes;

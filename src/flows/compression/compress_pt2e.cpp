@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
-#include "compression/layer_error.h"
 #include "flows/check_saved.h"
 #include "flows/check_supported.h"
 #include "flows/compression/adapters.h"
@@ -11,6 +11,7 @@
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/check_compression.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/finite_weights.h"
 #include "flows/compression/fit_codebooks.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
@@ -84,7 +85,7 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
   WeightRecord& record = layer.record;
   describe_precision(layer);
   record.compressed_bytes = stored.bytes();
-  if (record.error_after < 0) record.error_after = error_of_values(layer.weight, decompressed_value(stored));
+  if (record.error_after < 0) record.error_after = error_of_stored(layer.weight, stored);
 }
 
 /// The report of a dry run.
@@ -120,18 +121,24 @@ bool needs_layer_inputs(const Compression& c) {
          !o.advanced_parameters.statistics_path.empty();
 }
 
-void insert_codes(Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer,
-                  const CompressedWeight& compressed) {
-  const auto stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
-  insert_decompression(model, parameters, layer.uses, stored);
-  describe(layer, stored);
+/// @return the last operator that makes the weight of its codes
+const torch::jit::Node* insert_codes(Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer) {
+  CompressedWeight compressed;
+  if (!layer.stored) {
+    compressed = compress_layer(layer, c.options, c.results);
+    layer.stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
+  }
+  const auto* last = insert_decompression(model, parameters, layer.uses, *layer.stored);
+  describe(layer, *layer.stored);
   if (c.options.lora_correction) {
     correct_with_adapters(model, parameters, layer, compressed, c.options, c.results);
   }
+  return last;
 }
 
 /// One weight after the other, the largest first: its float tensor is given up before the next one is read.
-bool insert_weights(Compression& c, Model& model) {
+/// @param written filled: the last operators of the weights
+bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Node*>& written) {
   std::vector<size_t> order(c.layers.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
@@ -147,18 +154,18 @@ bool insert_weights(Compression& c, Model& model) {
       describe_precision(layer);
       layer.record.compressed_bytes = layer.record.float_bytes;
     } else {
-      const CompressedWeight compressed = compress_layer(layer, c.options, c.results);
       changed = true;
       if (trainable) {
         describe_precision(layer);
-        insert_trainable_layer(model, parameters, layer, compressed, ranks[index]);
+        insert_trainable_layer(model, parameters, layer, compress_layer(layer, c.options, c.results), ranks[index]);
       } else {
-        insert_codes(c, model, parameters, layer, compressed);
+        written.insert(insert_codes(c, model, parameters, layer));
       }
     }
     layer.weight = at::Tensor();
     layer.compressed = c10::nullopt;
     layer.correction = c10::nullopt;
+    layer.stored = c10::nullopt;
     report_progress(c.options.progress, "compress", ++done, order.size());
   }
   return changed;
@@ -198,7 +205,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     apply_group_size_fallback(c.layers);
   }
   require_compressed(c.layers);
-  if (c.options.dry_run) return describe_plan(c);
+  if (c.options.dry_run) {
+    require_finite_weights(c.layers, c.options);
+    return describe_plan(c);
+  }
   fit_codebooks(c.layers, c.options, c.results);
   if (c.options.awq) {
     clock.start("awq");
@@ -216,12 +226,14 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
                [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results); });
   }
   clock.start("compress");
-  runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model); });
+  std::set<const torch::jit::Node*> written;
+  runner.run("compress_weights", [&](RewriteContext& ctx) { return insert_weights(c, ctx.model, written); });
   if (is_trainable(c.options)) {
     require_gradients(c.model);
   } else if (c.options.form == OutputForm::kLowered) {
     std::map<std::string, std::string> kernels;
-    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
+    runner.run("fuse_decompression",
+               [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels); });
     describe_kernels(c, kernels);
   }
   finish_rewrites(runner);

@@ -22,7 +22,7 @@ std::map<std::string, std::string> convert_in_place(Model& model, OutputForm for
   if (form == OutputForm::kReference) {
     runner.run("unfuse_decompression", unfuse_decompression);
   } else {
-    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, kernels); });
+    runner.run("fuse_decompression", [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, {}, kernels); });
   }
   finish_rewrites(runner);
   return kernels;

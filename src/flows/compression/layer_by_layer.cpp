@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "algorithms/layerwise_run.h"
+#include "flows/compression/trainable_layer.h"
 #include "graph/params.h"
+#include "io/file_mapping.h"
 #include "run/single_thread_guard.h"
 #include "run/tap_runner.h"
 
@@ -13,6 +15,7 @@ namespace tsquant {
 
 namespace {
 
+using torch::jit::Value;
 using Choose = std::function<void(WeightLayer&, const std::vector<at::Tensor>&)>;
 
 torch::jit::Node* node_of(const WeightLayer& layer) { return layer.activation->use.user; }
@@ -46,11 +49,59 @@ void show_bias(Model& model, const WeightLayer& layer) {
   if (layer.bias.defined()) set_param(model, node_of(layer), 2, layer.bias);
 }
 
+/// A weight whose readers see the values of its codes, and what they read before.
+struct ShownCodes {
+  WeightLayer* layer;
+  std::vector<Value*> before;
+
+  bool is_behind(const torch::jit::Node* node) const {
+    return std::all_of(layer->uses.begin(), layer->uses.end(),
+                       [&](const ParameterUse& use) { return use.first->isBefore(node); });
+  }
+};
+
 /// What comes after the layer sees the values of its codes.
-void show_codes(Model& model, const WeightLayer& layer) {
-  if (!layer.compressed) return;
+ShownCodes show_codes(Model& model, WeightLayer& layer) {
   const at::Tensor values = corrected_values(layer).to(layer.weight.scalar_type());
-  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, values);
+  ShownCodes shown{&layer, {}};
+  for (const auto& [user, offset] : layer.uses) {
+    shown.before.push_back(user->input(offset));
+    set_param(model, user, offset, values);
+  }
+  return shown;
+}
+
+/// Those of all layers wait until the last one is rounded. Adapters and trainable quantizers are made from scales as
+/// they were before they are stored.
+void pack_codes(WeightLayer& layer, const CompressPt2eOptions& options) {
+  if (options.lora_correction || is_trainable(options)) return;
+  layer.stored = store_weight(*layer.compressed, layer.weight.sizes(), layer.weight.scalar_type());
+  layer.compressed = c10::nullopt;
+}
+
+/// Gives the readers the float weight again, so that the values take no more memory.
+void hide_codes(Model& model, const ShownCodes& shown, const CompressPt2eOptions& options) {
+  for (size_t i = 0; i < shown.before.size(); ++i) {
+    const auto& [user, offset] = shown.layer->uses[i];
+    Value* values = user->input(offset);
+    if (values == shown.before[i]) {
+      set_param(model, user, offset, shown.layer->weight);
+      continue;
+    }
+    user->replaceInput(offset, shown.before[i]);
+    if (!values->hasUses()) values->node()->destroy();
+  }
+  give_pages_back(shown.layer->weight);
+  pack_codes(*shown.layer, options);
+}
+
+/// Of the weights that all samples have passed. @param next the layer that they have not; null at the end
+void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit::Node* next,
+                 const CompressPt2eOptions& options) {
+  const auto passed = std::stable_partition(
+      shown.begin(), shown.end(), [&](const ShownCodes& weight) { return next != nullptr && !weight.is_behind(next); });
+  std::for_each(passed, shown.end(), [&](const ShownCodes& weight) { hide_codes(model, weight, options); });
+  shown.erase(passed, shown.end());
 }
 
 /// The samples that are used, read in order.
@@ -69,17 +120,20 @@ void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const s
       layers.size() - static_cast<size_t>(std::find(taken.rbegin(), taken.rend(), false) - taken.rbegin());
   LayerwiseRun run(model, nodes_of(layers));
   for (const auto& sample : samples) run.add_sample(sample);
+  std::vector<ShownCodes> shown;
   for (size_t i = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
     const auto see = [&](const at::Tensor& x) {
       if (!taken[i]) inputs.push_back(x);
     };
     if (i < end) run.advance_before(i, layers[i]->activation->use.offset, see);
+    hide_passed(model, shown, node_of(*layers[i]), options);
     if (!taken[i]) choose_codes(*layers[i], inputs, choose, results);
     show_bias(model, *layers[i]);
-    show_codes(model, *layers[i]);
+    if (layers[i]->compressed) shown.push_back(show_codes(model, *layers[i]));
     report_progress(options.progress, "layers", i + 1, layers.size());
   }
+  hide_passed(model, shown, nullptr, options);
 }
 
 std::vector<at::Tensor> inputs_of(const Model& model, const WeightLayer& layer, const std::vector<Sample>& samples) {

@@ -2,6 +2,7 @@
 
 #include "compression/sensitivity.h"
 #include "flows/compression/layer_inputs.h"
+#include "io/file_mapping.h"
 
 namespace tsquant {
 
@@ -31,6 +32,7 @@ void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2e
   for (WeightLayer& layer : layers) {
     if (!layer.ratio_defining() || layer.in_float) continue;
     layer.record.score = score_of(layer, metric_of(options));
+    give_pages_back(layer.weight);
     candidates.push_back(&layer);
     scores.push_back(layer.record.score);
     sizes.push_back(layer.weight.numel());

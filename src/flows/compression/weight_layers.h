@@ -10,6 +10,7 @@
 #include "compression/low_rank.h"
 #include "graph/params.h"
 #include "graph/shared_weight.h"
+#include "lowering/compressed/stored_weight.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/progress.h"
@@ -36,6 +37,7 @@ struct WeightLayer {
   at::Tensor awq_scale;                         ///< that the inputs were divided by since they were measured
   std::shared_ptr<LayerInputs> inputs;          ///< what the data showed; null without data
   c10::optional<CompressedWeight> compressed;   ///< when an algorithm has chosen the codes already
+  c10::optional<StoredWeight> stored;           ///< the same, packed
   c10::optional<LowRankCorrection> correction;  ///< the best adapters for these codes, when they were asked for
   at::Tensor bias;                              ///< the layer's new bias, where an algorithm has changed it
   WeightRecord record;

@@ -38,6 +38,7 @@ struct Decompression {
 };
 
 /// What is behind a tensor that such operators make; nullopt for everything else.
-c10::optional<Decompression> read_decompression(const Model& model, const torch::jit::Value* weight);
+/// @param check compute the operators, since others may only look like these; false for what insert_decompression wrote
+c10::optional<Decompression> read_decompression(const Model& model, const torch::jit::Value* weight, bool check = true);
 
 }  // namespace tsquant

@@ -168,12 +168,13 @@ std::string name_of(const Model& model, const Decompression& found) {
 
 }  // namespace
 
-bool fuse_decompression(Model& model, std::map<std::string, std::string>& kernels) {
+bool fuse_decompression(Model& model, const std::set<const Node*>& written,
+                        std::map<std::string, std::string>& kernels) {
   std::vector<Node*> last_operators = nodes_of_kind(model.graph()->block(), {"aten::to"});
   NewParameters parameters(model);
   bool changed = false;
   for (const Node* last : last_operators) {
-    const auto found = read_decompression(model, last->output());
+    const auto found = read_decompression(model, last->output(), /*check=*/written.count(last) == 0);
     if (!found) continue;
     const std::string name = name_of(model, *found);
     WeightFuser fuser(model, last, *found);

@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "tsquant/model.h"
@@ -14,9 +15,12 @@ namespace tsquant {
 /// and in front of everything else tsquant::decompress. Freezing does not fold them back into float weights, because
 /// each takes an activation. Codes and scales keep their values and their state-dict names; rows are laid out along the
 /// summed axis.
+/// @param written last operators that insert_decompression returned for this graph: these need not be computed to know
+///                what they give
 /// @param kernels filled: by the weight's name the operator that reads it, or why it stays with plain operators
 /// @return whether something changed
-bool fuse_decompression(Model& model, std::map<std::string, std::string>& kernels);
+bool fuse_decompression(Model& model, const std::set<const torch::jit::Node*>& written,
+                        std::map<std::string, std::string>& kernels);
 
 /// Back to the plain operators, without loss.
 bool unfuse_decompression(Model& model);

@@ -20,9 +20,8 @@ Format format_named(const std::string& name) {
 }  // namespace
 
 c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose) {
-  const CompressedWeight weight = restore_weight(stored);
-  const QParams& q = weight.qparams;
-  const int64_t dims = weight.codes.dim(), summed = transpose ? 0 : dims - 1;
+  const QParams q = restore_parameters(stored);
+  const auto dims = static_cast<int64_t>(stored.shape.size()), summed = transpose ? 0 : dims - 1;
   if (transpose && dims != 2) return c10::nullopt;
   PackedRows rows;
   rows.format = format_info(q.format).name;
@@ -36,14 +35,20 @@ c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose) 
   } else {
     const int64_t outputs = transpose ? 1 : 0;
     if (q.per_channel && q.axis != outputs) return c10::nullopt;
-    const int64_t count = weight.codes.size(outputs);
+    const int64_t count = stored.shape[static_cast<size_t>(outputs)];
     scale = q.scale.reshape({-1, 1}).expand({count, 1});
     zero_point = q.zero_point.reshape({-1, 1}).expand({count, 1});
   }
-  const at::Tensor codes = as_rows(transpose ? weight.codes.t() : weight.codes).contiguous();
-  rows.size = codes.size(1);
+  if (dims == 2 && !transpose) {
+    rows.size = stored.shape[1];
+    rows.weight = stored.codes;  // packed in these rows already
+  } else {
+    const at::Tensor codes = restored_codes(stored.codes, q.format, stored.shape.back(), q.dtype);
+    const at::Tensor in_rows = as_rows(transpose ? codes.t() : codes).contiguous();
+    rows.size = in_rows.size(1);
+    rows.weight = stored_codes(in_rows, q.format);
+  }
   if (q.group_size == 0) rows.group_size = rows.size;
-  rows.weight = stored_codes(codes, q.format);
   rows.scale = scale.to(stored.scale.scalar_type()).contiguous();
   if (stored.zero_point.defined()) {
     rows.zero_point = stored_codes(zero_point.to(at::kByte).contiguous(), q.format);

@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "numerics/formats.h"
 #include "numerics/groups.h"
 #include "numerics/pack.h"
@@ -47,6 +50,38 @@ std::vector<int64_t> broadcast_shape(const QParams& q, int64_t dims) {
   std::vector<int64_t> shape(static_cast<size_t>(dims), 1);
   if (q.per_channel) shape[static_cast<size_t>(q.axis)] = q.scale.numel();
   return shape;
+}
+
+/// Calls visit(begin, values) for parts of the first axis of `groups`, so that what is in between stays small.
+/// `values` have the type that the scales give them.
+void for_parts(const StoredWeight& stored, const std::function<void(int64_t begin, const at::Tensor& values)>& visit) {
+  constexpr int64_t kPartValues = 1 << 18;
+  int64_t values = 1;
+  for (const int64_t size : stored.shape) values *= size;
+  if (values == 0) return;
+  const int64_t length = stored.groups.front(), rows = stored.shape.front() / length;
+  const bool whole = stored.shape.size() == 1;  // one packed row
+  const int64_t step = whole ? length : std::max<int64_t>(1, kPartValues * length / values);
+  const auto part_of = [&](const at::Tensor& x, int64_t begin, int64_t count) {
+    return x.size(0) == 1 ? x : x.narrow(0, begin, count);
+  };
+  const QParams q = restore_parameters(stored);
+  at::Tensor zero_point;
+  if (stored.zero_point.defined()) zero_point = q.zero_point.reshape(stored.scale.sizes()).to(at::kHalf);
+  std::vector<int64_t> shape = stored.groups;
+  for (int64_t begin = 0; begin < length; begin += step) {
+    shape[0] = std::min(step, length - begin);
+    const auto packed = whole ? stored.codes : stored.codes.narrow(0, begin * rows, shape[0] * rows);
+    const auto codes = restored_codes(packed, stored.format, stored.shape.back(), q.dtype).reshape(shape);
+    at::Tensor x;
+    if (stored.table.defined()) {
+      x = at::take(stored.table, codes.to(at::kLong));
+    } else {
+      x = codes.to(at::kHalf);
+      if (zero_point.defined()) x.sub_(part_of(zero_point, begin, shape[0]));
+    }
+    visit(begin, x * part_of(stored.scale, begin, shape[0]));
+  }
 }
 
 /// float16 as NNCF stores it; what float16 would make infinite or zero stays float32.
@@ -114,11 +149,9 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
   return stored;
 }
 
-CompressedWeight restore_weight(const StoredWeight& stored) {
-  CompressedWeight weight;
-  QParams& q = weight.qparams;
-  q = code_parameters(stored.format, stored.is_signed,
-                      has_codebook(stored.format) ? codebook_of(stored.table) : std::vector<float>());
+QParams restore_parameters(const StoredWeight& stored) {
+  QParams q = code_parameters(stored.format, stored.is_signed,
+                              has_codebook(stored.format) ? codebook_of(stored.table) : std::vector<float>());
   const auto scale = stored.scale.to(at::kFloat);
   const auto dims = static_cast<int64_t>(stored.shape.size());
   if (stored.groups != stored.shape) {
@@ -132,27 +165,37 @@ CompressedWeight restore_weight(const StoredWeight& stored) {
     }
     q.scale = scale.reshape({-1});
   }
-  weight.codes = restored_codes(stored.codes, stored.format, stored.shape.back(), q.dtype);
   q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
   if (stored.zero_point.defined()) {
     q.zero_point = restored_codes(stored.zero_point, stored.format, q.scale.numel(), c10::kByte)
                        .to(at::kLong)
                        .reshape(q.scale.sizes());
   }
+  return q;
+}
+
+CompressedWeight restore_weight(const StoredWeight& stored) {
+  CompressedWeight weight;
+  weight.qparams = restore_parameters(stored);
+  weight.codes = restored_codes(stored.codes, stored.format, stored.shape.back(), weight.qparams.dtype);
   return weight;
 }
 
 at::Tensor decompressed_value(const StoredWeight& stored) {
-  const CompressedWeight weight = restore_weight(stored);
-  const auto codes = weight.codes.reshape(stored.groups);
-  at::Tensor x;
-  if (stored.table.defined()) {
-    x = at::take(stored.table, codes.to(at::kLong));
-  } else {
-    x = codes.to(at::kHalf);
-    if (stored.zero_point.defined()) x = x - weight.qparams.zero_point.reshape(stored.scale.sizes()).to(at::kHalf);
-  }
-  return (x * stored.scale).reshape(stored.shape).to(stored.dtype);
+  auto values = at::empty(stored.groups, at::TensorOptions(stored.dtype));
+  for_parts(stored, [&](int64_t begin, const at::Tensor& part) { values.narrow(0, begin, part.size(0)).copy_(part); });
+  return values.reshape(stored.shape);
+}
+
+double error_of_stored(const at::Tensor& weight, const StoredWeight& stored) {
+  const auto groups = weight.detach().reshape(stored.groups);
+  double error = 0, total = 0;
+  for_parts(stored, [&](int64_t begin, const at::Tensor& part) {
+    const auto w = groups.narrow(0, begin, part.size(0)).to(at::kFloat);
+    total += w.square().sum(at::kDouble).item<double>();
+    error += (w - part.to(stored.dtype).to(at::kFloat)).square_().sum(at::kDouble).item<double>();
+  });
+  return total > 0 ? error / total : 0;
 }
 
 }  // namespace tsquant

@@ -38,7 +38,13 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
 /// The codes and parameters again: the same but for scales, which have the precision of the file.
 CompressedWeight restore_weight(const StoredWeight& stored);
 
+/// The same without the codes.
+QParams restore_parameters(const StoredWeight& stored);
+
 /// What readers get: the levels times the scale, rounded to the scale's type and then to that of the weight.
 at::Tensor decompressed_value(const StoredWeight& stored);
+
+/// ||W - Q||^2 / ||W||^2 for what readers get, as error_of_values (compression/layer_error.h), a part at a time.
+double error_of_stored(const at::Tensor& weight, const StoredWeight& stored);
 
 }  // namespace tsquant

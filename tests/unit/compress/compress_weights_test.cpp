@@ -72,7 +72,7 @@ TEST(CompressWeights, LoweredFormComputesWhatTheReferenceDoesAndTurnsBack) {
     EXPECT_EQ(count_kind(back, "tsquant::linear_compressed"), 0);
     EXPECT_EQ(distance(reference.model, back), 0);
     std::map<std::string, std::string> kernels;
-    EXPECT_TRUE(fuse_decompression(back, kernels));
+    EXPECT_TRUE(fuse_decompression(back, {}, kernels));
     EXPECT_EQ(distance(lowered.model, back), 0);
   }
 }

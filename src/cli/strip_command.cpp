@@ -20,10 +20,13 @@ struct StripArgs {
   std::string model, output, format = "native";
 };
 
-/// Compressed weights are read by plain operators now, or are floats.
+/// Compressed weights are read by plain operators now, or are floats; those that were trained may keep quantizers.
 void describe_weights(const StripArgs& args, Report& report) {
+  const std::string fake_quantize = word_of(words<OutputForm>(), OutputForm::kFakeQuantize);
+  const bool keeps_quantizers = report.weights.empty() || report.form == fake_quantize;
+  if (args.format == "native" && keeps_quantizers) report.form = fake_quantize;
   if (report.weights.empty()) return;
-  report.form = word_of(words<OutputForm>(), OutputForm::kReference);
+  if (args.format != "native" || !keeps_quantizers) report.form = word_of(words<OutputForm>(), OutputForm::kReference);
   for (WeightRecord& weight : report.weights) {
     weight.kernel.clear();
     if (args.format != "in_place") continue;
@@ -39,7 +42,6 @@ std::unordered_map<std::string, std::string> extra_files(const StripArgs& args, 
   if (text.empty()) return {};
   Report report = Report::from_json(text);
   report.options["strip"] = args.format;
-  if (args.format == "native") report.form = word_of(words<OutputForm>(), OutputForm::kFakeQuantize);
   describe_weights(args, report);
   report.quantized_bytes = stored_bytes(result);
   report.warnings.insert(report.warnings.end(), result.warnings().begin(), result.warnings().end());

@@ -322,6 +322,18 @@ TEST_F(CompressProgram, FormsTurnIntoEachOtherWithoutLoss) {
   EXPECT_TRUE(contains(refused.err, "no compressed weights")) << refused.err;
 }
 
+TEST_F(CompressProgram, StripOfTrainableWeightsSaysWhatIsLeft) {
+  const std::map<std::string, std::string> forms{
+      {"native", "fake_quantize"}, {"dq", "reference"}, {"in_place", "reference"}};
+  ASSERT_EQ(compress(int4_with({"--form", "fake_quantize"})).code, 0);
+  for (const auto& [format, form] : forms) {
+    const std::string path = out_ + "/" + format;
+    const auto result = testing::tsquant({"strip", output_, "-o", path, "--format", format});
+    ASSERT_EQ(result.code, 0) << result.err;
+    EXPECT_EQ(testing::tsquant({"report", path, "--json", "-"}).json().at("form"), form) << format;
+  }
+}
+
 TEST_F(CompressProgram, StripGivesPlainOperatorsOrFloats) {
   ASSERT_EQ(compress(int4_with({"--form", "reference"})).code, 0);
   const at::Tensor expected = run_saved(output_);

@@ -18,11 +18,11 @@ namespace {
 using torch::jit::Value;
 using Choose = std::function<void(WeightLayer&, const std::vector<at::Tensor>&)>;
 
-torch::jit::Node* node_of(const WeightLayer& layer) { return layer.activation->use.user; }
+torch::jit::Node* product_of(const WeightLayer& layer) { return layer.activation->use.user; }
 
 std::vector<torch::jit::Node*> nodes_of(const std::vector<WeightLayer*>& layers) {
   std::vector<torch::jit::Node*> nodes;
-  for (const WeightLayer* layer : layers) nodes.push_back(node_of(*layer));
+  for (const WeightLayer* layer : layers) nodes.push_back(product_of(*layer));
   return nodes;
 }
 
@@ -46,7 +46,7 @@ std::vector<bool> take_results(const std::vector<WeightLayer*>& layers, LayerRes
 }
 
 void show_bias(Model& model, const WeightLayer& layer) {
-  if (layer.bias.defined()) set_param(model, node_of(layer), 2, layer.bias);
+  if (layer.bias.defined()) set_param(model, product_of(layer), 2, layer.bias);
 }
 
 /// A weight whose readers see the values of its codes, and what they read before.
@@ -179,7 +179,7 @@ void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, con
   if (!LayerwiseRun::possible(model, nodes_of(chosen)))
     return run_whole(model, chosen, samples, options, results, choose);
   std::sort(chosen.begin(), chosen.end(),
-            [](const WeightLayer* a, const WeightLayer* b) { return node_of(*a)->isBefore(node_of(*b)); });
+            [](const WeightLayer* a, const WeightLayer* b) { return product_of(*a)->isBefore(product_of(*b)); });
   run_in_parts(model, chosen, samples, options, results, choose);
 }
 

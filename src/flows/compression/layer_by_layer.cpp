@@ -18,8 +18,6 @@ namespace {
 using torch::jit::Value;
 using Choose = std::function<void(WeightLayer&, const std::vector<at::Tensor>&)>;
 
-torch::jit::Node* product_of(const WeightLayer& layer) { return layer.activation->use.user; }
-
 std::vector<torch::jit::Node*> nodes_of(const std::vector<WeightLayer*>& layers) {
   std::vector<torch::jit::Node*> nodes;
   for (const WeightLayer* layer : layers) nodes.push_back(product_of(*layer));
@@ -127,7 +125,7 @@ void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const s
       if (!taken[i]) inputs.push_back(x);
     };
     if (i < end) run.advance_before(i, layers[i]->activation->use.offset, see);
-    hide_passed(model, shown, node_of(*layers[i]), options);
+    hide_passed(model, shown, product_of(*layers[i]), options);
     if (!taken[i]) choose_codes(*layers[i], inputs, choose, results);
     show_bias(model, *layers[i]);
     if (layers[i]->compressed) shown.push_back(show_codes(model, *layers[i]));

@@ -36,8 +36,7 @@ struct ColumnGroup {
   int64_t rows = 0;
 };
 
-Node* node_of(const WeightLayer& layer) { return layer.activation->use.user; }
-Value* inputs_of(const WeightLayer& layer) { return node_of(layer)->input(layer.activation->use.offset); }
+Value* inputs_of(const WeightLayer& layer) { return product_of(layer)->input(layer.activation->use.offset); }
 
 bool can_share(const WeightLayer& layer) {
   return layer.is_matrix() && layer.channel_axis == -1 && layer.uses.size() == 1;
@@ -61,7 +60,7 @@ class GroupFinder {
  public:
   GroupFinder(const Model& model, std::vector<WeightLayer>& layers) : model_(model), layers_(layers) {
     for (WeightLayer& layer : layers) {
-      if (layer.activation && can_share(layer)) by_node_.emplace(node_of(layer), &layer);
+      if (layer.activation && can_share(layer)) by_node_.emplace(product_of(layer), &layer);
     }
   }
 

@@ -55,6 +55,9 @@ struct WeightLayer {
 /// @throws Error kInvalidArgument when a point names no parameter
 std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView& view, const Annotations& annotations);
 
+/// The matrix multiplication of a layer with an activation.
+inline torch::jit::Node* product_of(const WeightLayer& layer) { return layer.activation->use.user; }
+
 /// The backup precision, or float when there is none.
 void use_backup(WeightLayer& layer);
 

@@ -80,7 +80,7 @@ void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer&
     layer.record.remarks.push_back(
         fmt::format("lora_correction: rank {}, the weight has no more", correction.a.values.size(0)));
   }
-  Node* node = layer.activation->use.user;
+  Node* node = product_of(layer);
   torch::jit::WithInsertPoint guard(node->next());
   const auto dtype = layer.weight.scalar_type();
   Value* x = node->input(layer.activation->use.offset);

@@ -81,7 +81,7 @@ void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
 at::Tensor along(const at::Tensor& scale, int64_t axis) { return axis == 0 ? scale.unsqueeze(1) : scale.unsqueeze(0); }
 
 void insert_multiply(WeightLayer& layer, const at::Tensor& factor) {
-  Node* user = layer.activation->use.user;
+  Node* user = product_of(layer);
   const size_t offset = layer.activation->use.offset;
   auto* graph = user->owningGraph();
   torch::jit::WithInsertPoint guard(user);

@@ -47,7 +47,7 @@ void choose_by_gptq(WeightLayer& layer, const std::vector<at::Tensor>& inputs, c
 
 /// bias += (W - Q) E[x], where the layer has a bias of its own.
 void compensate_mean(const Model& model, WeightLayer& layer, const at::Tensor& mean) {
-  const Node* node = layer.activation->use.user;
+  const Node* node = product_of(layer);
   if (node->kind() != c10::aten::linear || layer.uses.size() != 1) return;
   const auto bias = param_of(model, node->input(2));
   if (!bias) return;

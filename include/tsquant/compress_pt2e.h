@@ -49,7 +49,8 @@ struct CompressPt2eOptions {
   /// kReference: plain operators that unpack codes, for LibTorch and Python without a library and for OpenVINO's
   /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes.
   OutputForm form = OutputForm::kReference;
-  /// True: decide only. The report says what each weight would get; the model stays as it is.
+  /// True: decide only. The report says what each weight would get; the model stays as it is. Values of weights are
+  /// read where they decide (`ratio`, targets, data), and a part at a time to refuse what the run would refuse.
   bool dry_run = false;
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions

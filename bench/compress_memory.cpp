@@ -1,7 +1,9 @@
 // How much memory and time does the program take to compress a large language model, as a share of its file? Makes a
 // Llama-like TorchScript model of 1.1 G parameters (4.4 GB; removed at the end) and runs `tsquant compress` on it:
-// without data, as a dry run, and with GPTQ over a few samples. usage: bench_compress_memory PROGRAM [width=2048]
-// [blocks=16], in TMPDIR; width 256 is done in seconds
+// without data, as a dry run, and with GPTQ over a few samples. Pages of the file count in the peak as long as there is
+// room; to see that less room is enough, start it in a control group with a limit.
+//
+// usage: bench_compress_memory PROGRAM [width=2048] [blocks=16], in TMPDIR; width 256 is done in seconds
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <spawn.h>

@@ -16,6 +16,7 @@
 #include "compression/refine_layer.h"
 #include "compression/round_to_nearest.h"
 #include "compression/scale_search.h"
+#include "lowering/compressed/stored_weight.h"
 #include "numerics/error_metrics.h"
 #include "numerics/formats.h"
 #include "numerics/pack.h"
@@ -70,6 +71,22 @@ void add(const FormatRow& row, QuantizationScheme mode, const std::string& name)
     const auto compress = [&](const at::Tensor& x) { return search_scales(x, spec); };
     for (auto _ : state) benchmark::DoNotOptimize(compress(values));
     report(state, kFew, compress);
+  })->UseRealTime();
+}
+
+/// From a float weight to what a file holds.
+void add_stored(Format format, QuantizationScheme mode, const std::string& name) {
+  QuantizationSpec spec;
+  spec.format = format;
+  spec.mode = mode;
+  spec.per_channel = format == Format::kInt8;
+  if (!spec.per_channel) spec.group_size = 64;
+  benchmark::RegisterBenchmark(("stored/" + name).c_str(), [spec](benchmark::State& state) {
+    const auto values = weight(kMany);
+    for (auto _ : state) {
+      benchmark::DoNotOptimize(store_weight(round_to_nearest(values, spec), values.sizes(), at::kFloat));
+    }
+    state.SetBytesProcessed(state.iterations() * values.numel() * 4);
   })->UseRealTime();
 }
 
@@ -144,6 +161,10 @@ int main(int argc, char** argv) {
     add(row, QuantizationScheme::kSymmetric, row.info.name);
     if (row.info.integer) add(row, QuantizationScheme::kAsymmetric, std::string(row.info.name) + "_asym");
   }
+  add_stored(Format::kInt8, QuantizationScheme::kAsymmetric, "int8_asym");
+  add_stored(Format::kInt8, QuantizationScheme::kSymmetric, "int8_sym");
+  add_stored(Format::kInt4, QuantizationScheme::kSymmetric, "int4_sym_g64");
+  add_stored(Format::kInt4, QuantizationScheme::kAsymmetric, "int4_asym_g64");
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -54,7 +54,8 @@ struct CompressPt2eOptions {
   /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes. kFakeQuantize:
   /// the compression format kFQ. The compression formats kFQ and kFQLora have that form whatever stands here.
   OutputForm form = OutputForm::kReference;
-  /// True: decide only. The report says what each weight would get; the model stays as it is.
+  /// True: decide only. The report says what each weight would get; the model stays as it is. Values of weights are
+  /// read where they decide (`ratio`, targets, data), and a part at a time to refuse what the run would refuse.
   bool dry_run = false;
   bool do_copy = true;                        ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};  ///< rewrites to leave out, as in QuantizePt2eOptions

@@ -35,7 +35,8 @@ struct CompressWeightsOptions {
   /// The same for the mean number of bits that a value of a ratio-defining weight takes, scales included.
   c10::optional<double> target_bits_per_weight = c10::nullopt;
   OutputForm form = OutputForm::kReference;  ///< see CompressPt2eOptions
-  /// True: decide only. The report says what each weight would get; the model stays as it is.
+  /// True: decide only. The report says what each weight would get; the model stays as it is. Values of weights are
+  /// read where they decide (`ratio`, targets, data), and a part at a time to refuse what the run would refuse.
   bool dry_run = false;
   bool do_copy = true;  ///< false: edit the given model in place instead of a copy
   std::vector<std::string> skip_passes = {};

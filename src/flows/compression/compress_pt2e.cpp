@@ -24,6 +24,7 @@
 #include "flows/phase_clock.h"
 #include "flows/record_options.h"
 #include "graph/write_model.h"
+#include "io/file_mapping.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/fuse_decompression.h"
 #include "lowering/lowering.h"
@@ -191,6 +192,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   annotate(c, quantizer);
   if (!c.options.resume_dir.empty() && !c.options.dry_run) {
     c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
+    for (const WeightLayer& layer : c.layers) give_pages_back(layer.weight);
   }
   if (needs_layer_inputs(c)) {
     clock.start("statistics");

@@ -1,0 +1,73 @@
+// How fast does a compressed language model run, against float after optimize_for_inference? A Llama-like model of
+// random weights, 12 blocks of width 1024, in float and in three compressed forms, in turns: one token (weights come
+// from memory) and a prompt. Set OPENBLAS_NUM_THREADS=1 for one thread. usage: bench_compressed_model [tokens=128]
+// [width=1024] [blocks=12], in TMPDIR
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "evaluation/benchmark.h"
+#include "evaluation/runnable.h"
+#include "llama_model.h"
+#include "tsquant/compress_weights.h"
+#include "tsquant/load_mapped.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace tsquant;
+
+void compress(const std::string& from, const std::string& to, CompressWeightsMode mode,
+              c10::optional<int64_t> group_size) {
+  Model model = load_mapped(from);
+  CompressWeightsOptions options;
+  options.mode = mode;
+  options.group_size = group_size;
+  options.all_layers = group_size.has_value();
+  options.form = OutputForm::kLowered;
+  options.do_copy = false;
+  compress_weights(model, options).save(to);
+}
+
+void measure(const std::vector<std::string>& files, int64_t tokens) {
+  std::vector<Runnable> models;
+  for (const auto& file : files) models.push_back(load_runnable(file));
+  BenchmarkOptions options;
+  options.threads = 1;
+  options.optimize = true;
+  options.seconds = 20;
+  const Sample sample{{at::randint(0, bench::kTokens, {1, tokens}, at::kLong)}, {}};
+  for (const auto& result : benchmark(std::move(models), sample, options)) {
+    fmt::print("{:>4} tokens  {:<16} {:9.2f} ms  {:.2f} x float\n", tokens, fs::path(result.model).filename().string(),
+               result.median_ms, 1 / result.ratio_to_first);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int64_t tokens = argc > 1 ? std::atoi(argv[1]) : 128;
+  const int64_t width = argc > 2 ? std::atoi(argv[2]) : 1024, blocks = argc > 3 ? std::atoi(argv[3]) : 12;
+  std::string folder = (fs::temp_directory_path() / "tsquant_model_XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return 1;
+  int code = 0;
+  try {
+    const std::string start = folder + "/";
+    const std::vector<std::string> files{start + "float.pt", start + "int8_asym.pt", start + "int4_sym_g32.pt",
+                                         start + "int4_sym_g128.pt"};
+    bench::write_llama_model(files[0], width, blocks);
+    compress(files[0], files[1], CompressWeightsMode::kInt8Asym, c10::nullopt);
+    compress(files[0], files[2], CompressWeightsMode::kInt4Sym, 32);
+    compress(files[0], files[3], CompressWeightsMode::kInt4Sym, 128);
+    measure(files, 1);
+    measure(files, tokens);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    code = 1;
+  }
+  fs::remove_all(folder);
+  return code;
+}

@@ -50,7 +50,7 @@ at::Tensor tensor_from(const json& description, const char*& begin, const char* 
   const auto type = type_of(description.at("type").get<int>());
   const at::Tensor tensor = at::empty(description.at("sizes").get<std::vector<int64_t>>(), type);
   if (tensor.nbytes() > static_cast<size_t>(end - begin)) throw std::runtime_error("too few bytes");
-  std::memcpy(tensor.data_ptr(), begin, tensor.nbytes());
+  if (tensor.nbytes() > 0) std::memcpy(tensor.data_ptr(), begin, tensor.nbytes());
   begin += tensor.nbytes();
   return tensor;
 }
@@ -62,7 +62,7 @@ void write_result(const std::string& path, const ResultKey& key, const LayerResu
   std::string bytes;
   for (const auto& tensor : result.tensors) {
     tensors.push_back(description_of(tensor));
-    if (!tensor.defined()) continue;
+    if (!tensor.defined() || tensor.numel() == 0) continue;
     const at::Tensor dense = tensor.contiguous();
     bytes.append(static_cast<const char*>(dense.data_ptr()), dense.nbytes());
   }

@@ -14,17 +14,15 @@ namespace tsquant {
 
 namespace {
 
-/// What is won must be more than what another sample would change.
-constexpr double kWorthIt = 0.97;
-
 void check_column_scale(const std::vector<at::Tensor>& weights, const ColumnScaleOptions& options) {
   if (weights.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "no weights share the column scale", "find_column_scale",
                 "give one or more");
   }
-  if (options.steps >= 1 && options.rows >= 1) return;
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("{} steps on {} rows", options.steps, options.rows),
-              "ColumnScaleOptions", "give at least one of both");
+  if (options.steps >= 1 && options.rows >= 1 && options.worth > 0 && options.worth <= 1) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{} steps on {} rows, worth it from {}", options.steps, options.rows, options.worth),
+              "ColumnScaleOptions", "give at least one step and row, and a share above 0 and at most 1");
 }
 
 /// log sqrt(x); what was never seen counts as the smallest value that was.
@@ -54,14 +52,14 @@ class ColumnScaleSearch {
     columns_ = half_log(squares / static_cast<double>(outputs));
   }
 
-  ColumnScale run(int steps) const {
+  ColumnScale run(int steps, double worth) const {
     ColumnScale best;
     best.scale = at::ones({importance_.numel()});
     best.error = best.error_without = error_of(best.scale);
     const auto consider = [&](const at::Tensor& logs) {
       const at::Tensor scale = (logs - logs.mean()).exp().to(at::kFloat);
       const double error = error_of(scale);
-      if (error < best.error && error < kWorthIt * best.error_without) {
+      if (error < best.error && error < worth * best.error_without) {
         best.scale = scale;
         best.error = error;
       }
@@ -96,7 +94,7 @@ class ColumnScaleSearch {
 ColumnScale find_column_scale(const std::vector<at::Tensor>& weights, const QuantizationSpec& spec,
                               const at::Tensor& mean_square, const ColumnScaleOptions& options) {
   check_column_scale(weights, options);
-  return ColumnScaleSearch(weights, spec, mean_square, options).run(options.steps);
+  return ColumnScaleSearch(weights, spec, mean_square, options).run(options.steps, options.worth);
 }
 
 }  // namespace tsquant

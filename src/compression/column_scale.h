@@ -9,11 +9,14 @@ namespace tsquant {
 struct ColumnScaleOptions {
   int steps = 4;       ///< members of each half of a family; at least 1
   int64_t rows = 256;  ///< of each weight that are judged, spread evenly; at least 1
+  /// A scale that leaves more of the error than this share is none: the rounding that follows makes up for small
+  /// differences by itself. Above 0 and at most 1.
+  double worth = 0.8;
 };
 
 /// A factor of each input channel: x is divided by it, and the columns of the weight are multiplied.
 struct ColumnScale {
-  at::Tensor scale;          ///< c, float32 [inputs], positive, of geometric mean 1; ones when nothing is better
+  at::Tensor scale;          ///< c, float32 [inputs], positive, of geometric mean 1; ones when none is worth it
   double error_without = 0;  ///< relative error with c = 1
   double error = 0;          ///< with c
 };

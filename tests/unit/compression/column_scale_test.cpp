@@ -22,6 +22,13 @@ struct OutlierLayer {
   }
 };
 
+/// Everything that is better counts.
+ColumnScaleOptions keen() {
+  ColumnScaleOptions options;
+  options.worth = 1;
+  return options;
+}
+
 double error_with(const at::Tensor& weight, const QuantizationSpec& spec, const at::Tensor& importance,
                   const at::Tensor& scale) {
   const auto codes = search_scales(weight * scale, spec, importance / scale.square());
@@ -33,7 +40,7 @@ TEST(ColumnScale, MakesOutputsBetter) {
   const OutlierLayer outliers;
   const auto& weight = outliers.layer.weight;
   const auto spec = group_spec(Format::kInt3, 32);
-  const auto found = find_column_scale({weight}, spec, outliers.mean_square);
+  const auto found = find_column_scale({weight}, spec, outliers.mean_square, keen());
   EXPECT_LT(found.error, 0.97 * found.error_without);
   EXPECT_NEAR(found.scale.log().mean().item<double>(), 0, 1e-5);
   EXPECT_NEAR(found.error, error_with(weight, spec, outliers.mean_square, found.scale), 1e-6);
@@ -68,8 +75,8 @@ TEST(ColumnScale, IsSharedByLayersOfTheSameInputs) {
   at::manual_seed(2);
   const auto other = at::randn({6, 64}) * 3;
   const auto spec = group_spec(Format::kInt3, 32);
-  const auto both = find_column_scale({outliers.layer.weight, other}, spec, outliers.mean_square);
-  const auto first = find_column_scale({outliers.layer.weight}, spec, outliers.mean_square);
+  const auto both = find_column_scale({outliers.layer.weight, other}, spec, outliers.mean_square, keen());
+  const auto first = find_column_scale({outliers.layer.weight}, spec, outliers.mean_square, keen());
   EXPECT_NE(both.error_without, first.error_without);
   EXPECT_LT(both.error, both.error_without);
 }
@@ -79,10 +86,15 @@ TEST(ColumnScale, DeadChannelsAndOptionsCount) {
   outliers.layer.weight.narrow(1, 4, 1).zero_();
   outliers.mean_square.narrow(0, 0, 2).zero_();
   const auto spec = group_spec(Format::kInt3, 32);
-  const auto found = find_column_scale({outliers.layer.weight}, spec, outliers.mean_square);
+  ColumnScaleOptions options = keen();
+  const auto found = find_column_scale({outliers.layer.weight}, spec, outliers.mean_square, options);
   EXPECT_TRUE(at::isfinite(found.scale).all().item<bool>());
   EXPECT_GT(found.scale.min().item<float>(), 0);
-  ColumnScaleOptions options;
+  EXPECT_LT(found.error, found.error_without);
+  options.worth = 0.9 * found.error / found.error_without;
+  EXPECT_TRUE(
+      at::equal(find_column_scale({outliers.layer.weight}, spec, outliers.mean_square, options).scale, at::ones({64})));
+  options = keen();
   options.steps = 16;
   EXPECT_LE(find_column_scale({outliers.layer.weight}, spec, outliers.mean_square, options).error, found.error);
   options.rows = 3;
@@ -101,6 +113,9 @@ TEST(ColumnScale, RefusesWrongArguments) {
   EXPECT_EQ(code_of({}, options), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of({at::ones({2, 32})}, options), ErrorCode::kInvalidArgument);
   options.steps = 0;
+  EXPECT_EQ(code_of({outliers.layer.weight}, options), ErrorCode::kInvalidArgument);
+  options = {};
+  options.worth = 0;
   EXPECT_EQ(code_of({outliers.layer.weight}, options), ErrorCode::kInvalidArgument);
   options = {};
   options.rows = 0;

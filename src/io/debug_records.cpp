@@ -13,8 +13,8 @@ class DebugRecords {
 
   bool fit() {
     const PickleNode& root = tree_[tree_.root];
-    if (root.kind != Kind::kTuple) return false;
-    const bool with_table = !root.parts.empty() && tree_.part(root, 0).kind == Kind::kString;
+    if (root.kind != Kind::kTuple || root.parts.empty()) return false;  // LibTorch looks at the first part
+    const bool with_table = tree_.part(root, 0).kind == Kind::kString;
     if (!with_table) return records_fit(root);
     if (root.parts.size() != 3 || tree_.part(root, 0).text != "FORMAT_WITH_STRING_TABLE") return false;
     strings_ = &tree_.part(root, 1);

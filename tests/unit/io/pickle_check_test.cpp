@@ -152,6 +152,7 @@ TEST(PickleCheck, DebugRecordsHaveTheirForm) {
   EXPECT_TRUE(fit("(K\x00"s + text("abc") + "NK\x01\x87K\x00K\x03\x87\x86t"s));
   EXPECT_FALSE(fit("(K\x00\x85t"s));
   EXPECT_FALSE(fit("N"));
+  EXPECT_FALSE(fit(")")) << "nothing, where LibTorch takes the first part";
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "flows/compression/trainable_layer.h"
 #include "io/output_target.h"
 #include "options/check_fields.h"
 #include "options/common_fields.h"
@@ -65,6 +66,12 @@ void check_data_needs(const Options& o) {
   for (const auto& [is_on, name] : needs) {
     if (is_on && !o.dataset) refuse(fmt::format("{} needs data", name), name, "give a dataset, or leave it out");
   }
+}
+
+template <typename Options>
+void check_adapters_have_codes(const Options& o) {
+  if (!o.lora_correction || !is_trainable(o)) return;
+  refuse("lora_correction needs the compression format dequantize", "compression_format", "leave one of them out");
 }
 
 template <typename Options>
@@ -142,10 +149,7 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
   if (o.mode == Mode::kAdaptiveCodebook && !o.dataset) {
     refuse("adaptive_codebook needs data", "mode", "give a dataset, or choose cb4");
   }
-  const bool trainable = o.compression_format != CompressionFormat::kDQ || o.form == OutputForm::kFakeQuantize;
-  if (o.lora_correction && trainable) {
-    refuse("lora_correction needs the compression format dequantize", "compression_format", "leave one of them out");
-  }
+  check_adapters_have_codes(o);
   const bool takes_adapters = o.mode == Mode::kInt4Sym || o.mode == Mode::kInt4Asym || o.mode == Mode::kNf4 ||
                               (o.quality == CompressionQuality::kBest && has_few_bits(o.mode));
   if (o.lora_correction && !takes_adapters) {
@@ -170,7 +174,7 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
              option, "choose int4_sym or int4_asym");
     }
   }
-  if (trainable && !is_integer(o.mode)) {
+  if (is_trainable(o) && !is_integer(o.mode)) {
     refuse(fmt::format("{} cannot be trained", mode_name(o.mode)), "compression_format", "use dequantize");
   }
   check_algorithms(o);
@@ -179,6 +183,7 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
 
 void check_compress_pt2e(const CompressPt2eOptions& options) {
   check_data_needs(options);
+  check_adapters_have_codes(options);
   check_algorithms(options);
 }
 
@@ -187,10 +192,15 @@ void check_annotations(const Annotations& annotations, const CompressPt2eOptions
                        : options.target_bits_per_weight ? "target_bits_per_weight"
                                                         : nullptr;
   bool has_choice = false;
+  const bool trainable = is_trainable(options);
   for (const auto& point : annotations.points) {
     if (point.kind != PointKind::kWeight) {
       refuse("the quantizer annotates activations", point.node,
              "use quantize_pt2e, or a quantizer of weights alone (OpenVINOQuantizerOptions::weights_only)");
+    }
+    if (trainable && !format_info(point.spec.format).integer) {
+      refuse(fmt::format("{} cannot be trained", format_info(point.spec.format).name), "compression_format",
+             "give the quantizer a mode of integers, or use dequantize");
     }
     has_choice |= point.compression.has_value();
     const bool chooses = point.compression && point.compression->ratio_defining;

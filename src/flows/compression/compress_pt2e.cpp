@@ -261,7 +261,8 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
     c.first = options.dataset->get(0);
   }
   c.report.options = recorded_options(options);
-  record_run(c.report, quantizer, options.form, options.dataset ? &*options.dataset : nullptr);
+  const OutputForm form = is_trainable(options) ? OutputForm::kFakeQuantize : options.form;
+  record_run(c.report, quantizer, form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
   name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
   return {std::move(c.model), std::move(c.report), std::move(c.first), c.results.reused()};

@@ -25,10 +25,6 @@ int64_t bytes_of(const TrainableWeight& weight) {
 
 }  // namespace
 
-bool is_trainable(const CompressPt2eOptions& options) {
-  return options.compression_format != CompressionFormat::kDQ || options.form == OutputForm::kFakeQuantize;
-}
-
 std::vector<int64_t> adapter_ranks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
   std::vector<int64_t> ranks(layers.size(), 0);
   if (options.compression_format != CompressionFormat::kFQLora) return ranks;

@@ -8,8 +8,11 @@
 
 namespace tsquant {
 
-/// Whether weights stay float, behind quantizers that can be trained.
-bool is_trainable(const CompressPt2eOptions& options);
+/// Whether weights stay float, behind quantizers that can be trained. @param options of either driver
+template <typename Options>
+bool is_trainable(const Options& options) {
+  return options.compression_format != CompressionFormat::kDQ || options.form == OutputForm::kFakeQuantize;
+}
 
 /// With kFQLora: which weights get adapters, as a rank for each; 0: none. Those of fewer than 8 bits do, those of 8
 /// bits when there are no others (NNCF's rule). Weights that are no matrices get none; their records say so.

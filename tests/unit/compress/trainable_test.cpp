@@ -202,13 +202,32 @@ TEST(TrainableWeights, AdaptersFollowTheBits) {
   EXPECT_FALSE(error.place().empty());
 }
 
+TEST(TrainableWeights, CompressPt2eRefusesWhatCannotBeTrained) {
+  const auto refused = [](Mode mode, bool adapters) {
+    OpenVINOQuantizerOptions what;
+    what.weights_only = WeightsOnlyOptions{mode, /*group_size=*/16};
+    OpenVINOQuantizer quantizer(what);
+    CompressPt2eOptions options;
+    options.compression_format = CompressionFormat::kFQ;
+    options.lora_correction = adapters;
+    options.dataset = token_data();
+    Model model = small_lm();
+    return thrown_error([&] { compress_pt2e(model, quantizer, options); });
+  };
+  EXPECT_NE(refused(Mode::kNf4, false).message().find("cannot be trained"), std::string::npos);
+  EXPECT_NE(refused(Mode::kInt4Sym, true).message().find("lora_correction needs"), std::string::npos);
+}
+
 TEST(TrainableWeights, TheFormFakeQuantizeIsTheSame) {
   auto options = int4_options();
   options.form = OutputForm::kFakeQuantize;
   const auto by_form = compressed_lm(options);
+  EXPECT_EQ(by_form.report.form, "fake_quantize");
   options.form = OutputForm::kReference;
   options.compression_format = CompressionFormat::kFQ;
-  EXPECT_EQ(ir_of(by_form.model), ir_of(compressed_lm(options).model));
+  const auto by_format = compressed_lm(options);
+  EXPECT_EQ(by_format.report.form, "fake_quantize");
+  EXPECT_EQ(ir_of(by_form.model), ir_of(by_format.model));
 }
 
 TEST(TrainableWeights, TrainedNaNsAreRefused) {

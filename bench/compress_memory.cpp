@@ -17,6 +17,7 @@
 #include <filesystem>
 
 #include "llama_model.h"
+#include "temporary_folder.h"
 
 namespace {
 
@@ -100,15 +101,5 @@ int main(int argc, char** argv) {
     return 2;
   }
   const int64_t width = argc > 2 ? std::atoi(argv[2]) : 2048, blocks = argc > 3 ? std::atoi(argv[3]) : 16;
-  std::string folder = (fs::temp_directory_path() / "tsquant_memory_XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) return 1;
-  int code = 0;
-  try {
-    measure(folder, argv[1], width, blocks);
-  } catch (const std::exception& error) {
-    fmt::print("{}\n", error.what());
-    code = 1;
-  }
-  fs::remove_all(folder);
-  return code;
+  return in_temporary_folder([&](const std::string& folder) { measure(folder, argv[1], width, blocks); });
 }

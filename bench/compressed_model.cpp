@@ -12,6 +12,7 @@
 #include "evaluation/benchmark.h"
 #include "evaluation/runnable.h"
 #include "llama_model.h"
+#include "temporary_folder.h"
 #include "tsquant/compress_weights.h"
 #include "tsquant/load_mapped.h"
 
@@ -51,10 +52,7 @@ void measure(const std::vector<std::string>& files, int64_t tokens) {
 int main(int argc, char** argv) {
   const int64_t tokens = argc > 1 ? std::atoi(argv[1]) : 128;
   const int64_t width = argc > 2 ? std::atoi(argv[2]) : 1024, blocks = argc > 3 ? std::atoi(argv[3]) : 12;
-  std::string folder = (fs::temp_directory_path() / "tsquant_model_XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) return 1;
-  int code = 0;
-  try {
+  return bench::in_temporary_folder([&](const std::string& folder) {
     const std::string start = folder + "/";
     const std::vector<std::string> files{start + "float.pt", start + "int8_asym.pt", start + "int4_sym_g32.pt",
                                          start + "int4_sym_g128.pt"};
@@ -64,10 +62,5 @@ int main(int argc, char** argv) {
     compress(files[0], files[3], CompressWeightsMode::kInt4Sym, 128);
     measure(files, 1);
     measure(files, tokens);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    code = 1;
-  }
-  fs::remove_all(folder);
-  return code;
+  });
 }

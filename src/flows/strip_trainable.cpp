@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "graph/dead_code.h"
+#include "graph/insert_op.h"
 #include "graph/params.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/fake_quantize_nodes.h"
@@ -17,12 +18,6 @@ namespace {
 using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
-
-Value* insert(Graph& graph, const char* kind, const std::vector<Value*>& inputs) {
-  Node* node = graph.insertNode(graph.create(c10::Symbol::fromQualString(kind), inputs, 1));
-  node->output()->setType(c10::TensorType::get());
-  return node->output();
-}
 
 /// Scales of quantizers that go down become positive: their zero point moves by one.
 AffineNode positive(const QParams& q) {
@@ -45,7 +40,7 @@ Value* insert_fake_quantizes(Graph& graph, Value* weight, const TrainableWeight&
   const auto cast = [&](Value* x, c10::ScalarType type) {
     Value* no = graph.insertConstant(false);
     Value* dtype = graph.insertConstant(static_cast<int64_t>(type));
-    return is_float ? x : insert(graph, "aten::to", {x, dtype, no, no, graph.insertConstant(c10::IValue())});
+    return is_float ? x : insert_op(graph, "aten::to", {x, dtype, no, no, graph.insertConstant(c10::IValue())});
   };
   Value* x = cast(weight, c10::kFloat);
   if (q.group_size == 0) return cast(insert_fake_quantize(graph, a, x), trainable.weight.scalar_type());
@@ -53,7 +48,7 @@ Value* insert_fake_quantizes(Graph& graph, Value* weight, const TrainableWeight&
   const int64_t inner = q.group_axis + 1;
   const auto swapped = [&](Value* y) {
     if (inner == last) return y;
-    return insert(graph, "aten::transpose", {y, graph.insertConstant(inner), graph.insertConstant(last)});
+    return insert_op(graph, "aten::transpose", {y, graph.insertConstant(inner), graph.insertConstant(last)});
   };
   auto rows = trainable.groups;
   std::swap(rows[static_cast<size_t>(inner)], rows.back());
@@ -61,11 +56,11 @@ Value* insert_fake_quantizes(Graph& graph, Value* weight, const TrainableWeight&
   for (at::Tensor* parameters : {&a.scales, &a.zero_points}) {
     *parameters = parameters->view(q.scale.sizes()).unsqueeze(inner).transpose(inner, last).reshape({-1}).contiguous();
   }
-  x = swapped(insert(graph, "aten::reshape", {x, graph.insertConstant(trainable.groups)}));
-  x = insert(graph, "aten::reshape", {x, graph.insertConstant(std::vector<int64_t>{-1, q.group_size})});
+  x = swapped(insert_op(graph, "aten::reshape", {x, graph.insertConstant(trainable.groups)}));
+  x = insert_op(graph, "aten::reshape", {x, graph.insertConstant(std::vector<int64_t>{-1, q.group_size})});
   x = insert_fake_quantize(graph, a, x);
-  x = swapped(insert(graph, "aten::reshape", {x, graph.insertConstant(rows)}));
-  x = insert(graph, "aten::reshape", {x, graph.insertConstant(trainable.weight.sizes().vec())});
+  x = swapped(insert_op(graph, "aten::reshape", {x, graph.insertConstant(rows)}));
+  x = insert_op(graph, "aten::reshape", {x, graph.insertConstant(trainable.weight.sizes().vec())});
   return cast(x, trainable.weight.scalar_type());
 }
 

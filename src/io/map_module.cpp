@@ -108,17 +108,10 @@ class StorageMapper {
   size_t mapped() const { return mapped_; }
 
   void visit(const c10::IValue& value) {
-    if (value.isTensor()) {
-      visit_tensor(value.toTensor());
-    } else if (value.isList()) {
-      for (const c10::IValue& element : value.toListRef()) visit(element);
-    } else if (value.isTuple()) {
-      for (const auto& element : value.toTupleRef().elements()) visit(element);
-    } else if (value.isGenericDict()) {
-      for (const auto& entry : value.toGenericDict()) visit(entry.value());
-    } else if (value.isObject() && objects_.insert(value.toObject().get()).second) {
-      for (const auto& slot : value.toObjectRef().slots()) visit(slot);
-    }
+    value.visit([this](const c10::IValue& part) {
+      if (part.isTensor()) visit_tensor(part.toTensor());
+      return part.isObject() && !objects_.insert(part.toObject().get()).second;  // true: not into it again
+    });
   }
 
   /// Constants of a graph.

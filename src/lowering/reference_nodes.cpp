@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "graph/insert_op.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
@@ -19,12 +20,6 @@ int64_t lowest(c10::ScalarType dtype) { return dtype == c10::kByte ? 0 : -128; }
 int64_t highest(c10::ScalarType dtype) { return dtype == c10::kByte ? 255 : 127; }
 
 bool uses_all_levels(const QParams& q) { return q.quant_min <= lowest(q.dtype) && q.quant_max >= highest(q.dtype); }
-
-Value* insert_op(Graph& graph, const char* kind, const std::vector<Value*>& inputs) {
-  Node* node = graph.insertNode(graph.create(c10::Symbol::fromQualString(kind), inputs, 1));
-  node->output()->setType(c10::TensorType::get());
-  return node->output();
-}
 
 /// The float value of a level, one per channel.
 at::Tensor level_value(const QParams& q, int64_t level) { return (level - q.zero_point) * q.scale.to(at::kDouble); }

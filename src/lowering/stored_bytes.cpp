@@ -15,17 +15,11 @@ class ByteCounter {
   int64_t total() const { return total_; }
 
   void add(const c10::IValue& value) {
-    if (value.isTensor()) {
-      add_tensor(value.toTensor());
-    } else if (value.isList()) {
-      for (const c10::IValue& element : value.toListRef()) add(element);
-    } else if (value.isTuple()) {
-      for (const auto& element : value.toTupleRef().elements()) add(element);
-    } else if (value.isGenericDict()) {
-      for (const auto& entry : value.toGenericDict()) add(entry.value());
-    } else if (value.isObject() && objects_.insert(value.toObject().get()).second) {
-      add_object(value);
-    }
+    value.visit([this](const c10::IValue& part) {
+      if (part.isTensor()) add_tensor(part.toTensor());
+      if (!part.isObject()) return false;
+      return !objects_.insert(part.toObject().get()).second || add_packed(part);  // true: not into it
+    });
   }
 
  private:
@@ -40,19 +34,15 @@ class ByteCounter {
     }
   }
 
-  void add_object(const c10::IValue& value) {
-    const auto object = value.toObject();
-    const auto type = object->type();
-    if (type->is_module()) {
-      for (size_t i = 0; i < type->numAttributes(); ++i) add(object->getSlot(i));
-    } else if (auto* pack = type->findMethod("__getstate__")) {
-      // Packed weights are written as what their __getstate__ returns.
-      torch::jit::Stack stack{value};
-      pack->run(stack);
-      add(stack.back());
-    } else {
-      for (size_t i = 0; i < type->numAttributes(); ++i) add(object->getSlot(i));
-    }
+  /// Packed weights are written as what their __getstate__ returns. @return whether the object holds such
+  bool add_packed(const c10::IValue& value) {
+    const auto type = value.toObject()->type();
+    auto* pack = type->is_module() ? nullptr : type->findMethod("__getstate__");
+    if (!pack) return false;
+    torch::jit::Stack stack{value};
+    pack->run(stack);
+    add(stack.back());
+    return true;
   }
 
   int64_t total_ = 0;

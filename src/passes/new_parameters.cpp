@@ -190,14 +190,16 @@ void NewParameters::store_as(const at::Tensor& tensor, const std::vector<std::st
   stored_.push_back(name);
 }
 
-void NewParameters::store_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source,
-                                 const std::string& suffix) {
+Value* NewParameters::read_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source,
+                                  const std::string& suffix) {
   stored_.clear();
   constant_ = tensor;
-  if (!source) return;
-  auto path = split(source->path);
-  path.pop_back();
-  store_as(tensor, path, source->name + suffix);
+  if (source) {
+    auto path = split(source->path);
+    path.pop_back();
+    store_as(tensor, path, source->name + suffix);
+  }
+  return read();
 }
 
 Value* NewParameters::read() {

@@ -29,7 +29,9 @@ class NewParameters {
   void store(const at::Tensor& tensor, const std::vector<AttributeSlot>& sources, const std::string& wish);
 
   /// Keeps `tensor` in the module that holds `source`, as its name with `suffix` (and a number when that is taken).
-  void store_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source, const std::string& suffix);
+  /// @return it, read at the graph's insert point
+  torch::jit::Value* read_beside(const at::Tensor& tensor, const c10::optional<AttributeSlot>& source,
+                                 const std::string& suffix);
 
   /// What was stored last, read at the graph's insert point.
   torch::jit::Value* read();

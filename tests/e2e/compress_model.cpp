@@ -40,4 +40,24 @@ std::vector<std::string> with_tokens(const std::string& folder, std::vector<std:
   return options;
 }
 
+std::string CompressesSmallLm::folder_;
+
+void CompressesSmallLm::SetUpTestSuite() {
+  folder_ = temp_dir();
+  write_small_lm(folder_);
+}
+
+void CompressesSmallLm::SetUp() {
+  out_ = temp_dir();
+  output_ = out_ + "/out.pt";
+}
+
+Outcome CompressesSmallLm::compress(const std::vector<std::string>& options) const {
+  return tsquant(compress_command(folder_, output_, options));
+}
+
+Outcome CompressesSmallLm::compress_with_data(const std::vector<std::string>& options) const {
+  return compress(with_tokens(folder_, options));
+}
+
 }  // namespace tsquant::testing

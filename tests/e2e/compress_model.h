@@ -1,7 +1,11 @@
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
+
+#include "e2e/program.h"
 
 namespace tsquant::testing {
 
@@ -15,5 +19,18 @@ std::vector<std::string> compress_command(const std::string& folder, const std::
 
 /// Of what takes data.
 std::vector<std::string> with_tokens(const std::string& folder, std::vector<std::string> options);
+
+/// Tests of `tsquant compress` on that model, each with a folder of its own for what it writes.
+class CompressesSmallLm : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite();
+  void SetUp() override;
+
+  Outcome compress(const std::vector<std::string>& options) const;
+  Outcome compress_with_data(const std::vector<std::string>& options) const;
+
+  static std::string folder_;  ///< of the model and its data
+  std::string out_, output_;   ///< folder, and out.pt in it
+};
 
 }  // namespace tsquant::testing

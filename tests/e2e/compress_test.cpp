@@ -26,22 +26,8 @@ using testing::files_in;
 using testing::Outcome;
 using Strings = std::vector<std::string>;
 
-class CompressProgram : public ::testing::Test {
+class CompressProgram : public testing::CompressesSmallLm {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = testing::temp_dir();
-    testing::write_small_lm(folder_);
-  }
-  void SetUp() override {
-    out_ = testing::temp_dir();
-    output_ = out_ + "/out.pt";
-  }
-
-  Outcome compress(const Strings& options) const {
-    return testing::tsquant(testing::compress_command(folder_, output_, options));
-  }
-  Outcome compress_with_data(const Strings& options) const { return compress(testing::with_tokens(folder_, options)); }
-
   /// The options must end the run with a code and a message with all of `words`, and leave nothing behind.
   void expect_refused(const Strings& options, int code, const Strings& words, bool data = false) const {
     const auto result = data ? compress_with_data(options) : compress(options);
@@ -82,11 +68,7 @@ class CompressProgram : public ::testing::Test {
       EXPECT_TRUE(at::equal(tensor, of_b.at(name))) << name;
     }
   }
-
-  static std::string folder_;
-  std::string out_, output_;
 };
-std::string CompressProgram::folder_;
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 

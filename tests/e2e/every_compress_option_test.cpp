@@ -21,12 +21,8 @@ struct CompressCase {
   Strings values, base;
 };
 
-class EveryCompressOption : public ::testing::Test {
+class EveryCompressOption : public testing::CompressesSmallLm {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = testing::temp_dir();
-    testing::write_small_lm(folder_);
-  }
   static std::string path(const std::string& name) { return folder_ + "/" + name; }
 
   /// What the options made: the file's weights and what it computes, or how the run ended.
@@ -49,9 +45,7 @@ class EveryCompressOption : public ::testing::Test {
     const auto result = model.forward({at::arange(48).reshape({3, 16})}).toTensor();
     return result.to(c10::kDouble).abs().sum().item<double>();
   }
-  static std::string folder_;
 };
-std::string EveryCompressOption::folder_;
 
 Strings int4_and(const Strings& more) {
   Strings options{"--mode", "int4_sym", "--group-size", "16", "--form", "reference"};

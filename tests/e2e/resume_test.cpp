@@ -39,21 +39,14 @@ using testing::files_in;
 using testing::Outcome;
 using Strings = std::vector<std::string>;
 
-class Resume : public ::testing::Test {
+class Resume : public testing::CompressesSmallLm {
  protected:
-  static void SetUpTestSuite() {
-    folder_ = testing::temp_dir();
-    testing::write_small_lm(folder_);
-  }
   void SetUp() override {
-    out_ = testing::temp_dir();
-    output_ = out_ + "/out.pt";
+    CompressesSmallLm::SetUp();
     kept_ = output_ + ".resume";
   }
 
-  Outcome compress(const Strings& options) const {
-    return testing::tsquant(testing::compress_command(folder_, output_, testing::with_tokens(folder_, options)));
-  }
+  Outcome compress(const Strings& options) const { return compress_with_data(options); }
 
   /// Ends when the n-th file of this run gets its name.
   Outcome interrupted(const Strings& options, int n, int signal, bool before = false) const {
@@ -76,10 +69,8 @@ class Resume : public ::testing::Test {
     return bytes_of(path);
   }
 
-  static std::string folder_;
-  std::string out_, output_, kept_;
+  std::string kept_;
 };
-std::string Resume::folder_;
 
 Strings int4(const Strings& more) {
   Strings options{"--mode", "int4_sym", "--group-size", "16"};

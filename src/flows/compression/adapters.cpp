@@ -5,6 +5,7 @@
 
 #include "compression/lora_correction.h"
 #include "flows/compression/layer_inputs.h"
+#include "graph/insert_op.h"
 #include "lowering/compressed/decompression_chain.h"
 
 namespace tsquant {
@@ -41,16 +42,14 @@ bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
 }
 
 /// %x -> aten::linear(%x, %matrix)
-Node* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
-                     const Adapter& matrix, c10::ScalarType dtype, Model& model) {
+Value* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
+                      const Adapter& matrix, c10::ScalarType dtype, Model& model) {
   auto& graph = *x->owningGraph();
-  parameters.store_beside(matrix.values.to(dtype).contiguous(), slot, suffix);
-  Value* weight = parameters.read();
-  Value* none = graph.insertConstant(c10::IValue());
-  Node* product = graph.insertNode(graph.create(c10::aten::linear, {x, weight, none}, 1));
-  product->output()->setType(c10::TensorType::get());
+  Value* weight = parameters.read_beside(matrix.values.to(dtype).contiguous(), slot, suffix);
+  Value* product = insert_op(graph, "aten::linear", {x, weight, graph.insertConstant(c10::IValue())});
   if (matrix.codes) {
-    insert_decompression(model, parameters, {{product, 1}}, store_weight(*matrix.codes, matrix.values.sizes(), dtype));
+    const auto stored = store_weight(*matrix.codes, matrix.values.sizes(), dtype);
+    insert_decompression(model, parameters, {{product->node(), 1}}, stored);
   }
   return product;
 }
@@ -84,13 +83,11 @@ void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer&
   torch::jit::WithInsertPoint guard(node->next());
   const auto dtype = layer.weight.scalar_type();
   Value* x = node->input(layer.activation->use.offset);
-  Node* down = insert_product(parameters, layer.slot, "_lora_A", x, correction.a, dtype, model);
-  Node* up = insert_product(parameters, layer.slot, "_lora_B", down->output(), correction.b, dtype, model);
+  Value* down = insert_product(parameters, layer.slot, "_lora_A", x, correction.a, dtype, model);
+  Value* up = insert_product(parameters, layer.slot, "_lora_B", down, correction.b, dtype, model);
   auto& graph = *node->owningGraph();
-  Node* sum = graph.insertNode(
-      graph.create(c10::aten::add, {node->output(), up->output(), graph.insertConstant(int64_t{1})}, 1));
-  sum->output()->setType(c10::TensorType::get());
-  node->output()->replaceAllUsesAfterNodeWith(sum, sum->output());
+  Value* sum = insert_op(graph, "aten::add", {node->output(), up, graph.insertConstant(int64_t{1})});
+  node->output()->replaceAllUsesAfterNodeWith(sum->node(), sum);
   layer.record.algorithms.emplace_back("lora correction");
   note_error(layer.record, {correction.error_before, correction.error_after});
   for (const auto* matrix : {&correction.a.values, &correction.b.values}) {

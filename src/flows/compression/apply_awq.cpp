@@ -71,12 +71,6 @@ class AwqMatcher {
   std::unordered_map<const ViewNode*, WeightLayer*> linear_;  ///< layers whose outputs can be divided
 };
 
-void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
-  const at::Tensor stored = weight.to(layer.weight.scalar_type()).contiguous();
-  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, stored);
-  layer.weight = stored;
-}
-
 /// `scale` along one axis of a matrix.
 at::Tensor along(const at::Tensor& scale, int64_t axis) { return axis == 0 ? scale.unsqueeze(1) : scale.unsqueeze(0); }
 

@@ -150,11 +150,6 @@ void measure(const Model& model, std::vector<ColumnGroup>& groups, const Compres
   }
 }
 
-void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
-  layer.weight = weight.to(layer.weight.scalar_type()).contiguous();
-  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, layer.weight);
-}
-
 void apply(Model& model, const ColumnGroup& group, const at::Tensor& scale) {
   for (const Absorber& absorber : group.absorbers) {
     const at::Tensor old = param_of(model, absorber.node->input(absorber.index))->tensor;

@@ -44,6 +44,11 @@ void note_error(WeightRecord& record, const OutputError& error) {
   record.error_after = error.after;
 }
 
+void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight) {
+  layer.weight = weight.to(layer.weight.scalar_type()).contiguous();
+  for (const auto& [user, offset] : layer.uses) set_param(model, user, offset, layer.weight);
+}
+
 at::Tensor corrected_values(const WeightLayer& layer) {
   const at::Tensor values = decompress(*layer.compressed);
   return layer.correction ? values + at::mm(layer.correction->b.values, layer.correction->a.values) : values;

@@ -67,6 +67,9 @@ int64_t output_axis(const WeightLayer& layer);
 /// Writes the error that an algorithm has left into the record; that before the first algorithm stays.
 void note_error(WeightRecord& record, const OutputError& error);
 
+/// Another float weight in the place of the layer's, in the type of that.
+void set_weight(Model& model, WeightLayer& layer, const at::Tensor& weight);
+
 /// What chosen codes, and adapters where there are any, make of the weight.
 at::Tensor corrected_values(const WeightLayer& layer);
 

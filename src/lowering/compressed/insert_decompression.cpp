@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "graph/insert_op.h"
 #include "graph/params.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "numerics/formats.h"
@@ -50,11 +51,7 @@ class ChainWriter {
   Value* reshape(Value* x, const std::vector<int64_t>& shape) {
     return op("aten::reshape", {x, graph_.insertConstant(shape)});
   }
-  Value* op(const char* kind, const std::vector<Value*>& inputs) {
-    Node* node = graph_.insertNode(graph_.create(c10::Symbol::fromQualString(kind), inputs, 1));
-    node->output()->setType(c10::TensorType::get());
-    return node->output();
-  }
+  Value* op(const char* kind, const std::vector<Value*>& inputs) { return insert_op(graph_, kind, inputs); }
   Value* integer(int64_t value) { return graph_.insertConstant(value); }
 
  private:
@@ -98,8 +95,7 @@ Node* insert_decompression(Model& model, NewParameters& parameters, const std::v
   torch::jit::WithInsertPoint guard(reader);
   ChainWriter write(*graph, weight.format);
   const auto beside = [&](const char* suffix, const at::Tensor& tensor) {
-    parameters.store_beside(tensor, slot, suffix);
-    return parameters.read();
+    return parameters.read_beside(tensor, slot, suffix);
   };
 
   Value* x = write.codes(reader->input(0), weight.codes, weight.groups, weight.shape.back(), weight.is_signed);

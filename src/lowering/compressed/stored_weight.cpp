@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "lowering/compressed/broadcast_scale.h"
 #include "numerics/formats.h"
-#include "numerics/groups.h"
 #include "numerics/pack.h"
 
 namespace tsquant {
@@ -30,26 +30,6 @@ std::vector<float> codebook_of(const at::Tensor& table) {
   int64_t count = 1;
   while (count < levels.numel() && begin[count] > begin[count - 1]) ++count;
   return {begin, begin + count};
-}
-
-/// The axis of the weight that is split into groups.
-int64_t group_axis_of(const StoredWeight& stored) {
-  const auto fits = [&](size_t axis) {
-    for (size_t i = 0; i < stored.groups.size(); ++i) {
-      if (stored.scale.size(static_cast<int64_t>(i)) != (i == axis + 1 ? 1 : stored.groups[i])) return false;
-    }
-    return stored.groups[axis] * stored.groups[axis + 1] == stored.shape[axis];
-  };
-  size_t axis = stored.shape.size() - 1;
-  while (axis > 0 && !fits(axis)) --axis;
-  return static_cast<int64_t>(axis);
-}
-
-/// The shape that `scale` of the parameters has when it broadcasts.
-std::vector<int64_t> broadcast_shape(const QParams& q, int64_t dims) {
-  std::vector<int64_t> shape(static_cast<size_t>(dims), 1);
-  if (q.per_channel) shape[static_cast<size_t>(q.axis)] = q.scale.numel();
-  return shape;
 }
 
 /// Calls visit(begin, values) for parts of the first axis of `groups`, so that what is in between stays small.
@@ -130,17 +110,9 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
   stored.is_signed = format_info(q.format).integer && weight.codes.scalar_type() == c10::kChar;
   stored.shape = shape.vec();
   stored.dtype = dtype;
-  stored.groups = stored.shape;
-  at::Tensor scale = q.scale.to(at::kFloat);
-  if (q.tensor_scale.defined()) scale = scale * q.tensor_scale;
-  if (q.group_size > 0) {
-    const Groups groups(weight.codes, q.group_size, q.group_axis);
-    stored.groups = groups.split(weight.codes).sizes().vec();
-    scale = groups.broadcast(scale);
-  } else {
-    scale = scale.reshape(broadcast_shape(q, weight.codes.dim()));
-  }
-  stored.scale = stored_scale(scale).contiguous();
+  const BroadcastScale broadcast = broadcast_scale(weight);
+  stored.groups = broadcast.groups;
+  stored.scale = stored_scale(broadcast.scale).contiguous();
   stored.codes = stored_codes(weight.codes, q.format);
   stored.table = level_table(q);
   if (format_info(q.format).integer && !stored.is_signed) {
@@ -152,19 +124,7 @@ StoredWeight store_weight(const CompressedWeight& weight, at::IntArrayRef shape,
 QParams restore_parameters(const StoredWeight& stored) {
   QParams q = code_parameters(stored.format, stored.is_signed,
                               has_codebook(stored.format) ? codebook_of(stored.table) : std::vector<float>());
-  const auto scale = stored.scale.to(at::kFloat);
-  const auto dims = static_cast<int64_t>(stored.shape.size());
-  if (stored.groups != stored.shape) {
-    q.group_axis = group_axis_of(stored);
-    q.group_size = stored.groups[static_cast<size_t>(q.group_axis) + 1];
-    q.scale = scale.squeeze(q.group_axis + 1);
-  } else {
-    q.per_channel = scale.numel() > 1;
-    for (int64_t i = 0; i < dims; ++i) {
-      if (scale.size(i) > 1) q.axis = i;
-    }
-    q.scale = scale.reshape({-1});
-  }
+  set_scale(q, stored.scale.to(at::kFloat), stored.shape, stored.groups);
   q.zero_point = at::zeros(q.scale.sizes(), at::kLong);
   if (stored.zero_point.defined()) {
     q.zero_point = restored_codes(stored.zero_point, stored.format, q.scale.numel(), c10::kByte)

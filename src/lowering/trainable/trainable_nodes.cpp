@@ -140,8 +140,7 @@ void insert_trainable_weight(Model& model, NewParameters& parameters, const std:
   set_param(model, reader, 0, weight.weight);
   torch::jit::WithInsertPoint guard(reader);
   const auto beside = [&](const char* suffix, const at::Tensor& tensor) {
-    parameters.store_beside(tensor, slot, suffix);
-    return parameters.read();
+    return parameters.read_beside(tensor, slot, suffix);
   };
   Value* x = reader->input(0);
   if (weight.lora_a.defined()) {

@@ -46,9 +46,10 @@ def adapted_transposed(weight: Tensor, a: Tensor, b: Tensor) -> Tensor:
   return weight + torch.t(torch.matmul(b, a))
 )";
 
-enum SymmetricArgument { kWeight, kLimit, kGroups, kInner, kStepShare };
-enum AsymmetricArgument { kLow = 1, kSpan, kAsymmetricGroups, kSteps };
-enum AdaptedArgument { kAdapted, kA, kB };
+// Arguments of these functions by position.
+constexpr size_t kWeight = 0, kLimit = 1, kGroups = 2, kStepShare = 4;
+constexpr size_t kLow = 1, kSpan = 2, kAsymmetricGroups = 3, kSteps = 4;
+constexpr size_t kAdapted = 0, kA = 1, kB = 2;
 
 Value* insert(Node* before, const char* function, const std::vector<Value*>& arguments) {
   return insert_source(before, kSource, function, arguments, {}, [](const auto&) {}).at(0);

@@ -35,7 +35,9 @@ void expect_equal(const CompressedModel& a, const CompressedModel& b) {
   auto other = of_b.begin();
   for (const auto& attribute : of_a) {
     ASSERT_EQ(attribute.name, (*other).name);
-    if (attribute.value.isTensor()) EXPECT_TRUE(at::equal(attribute.value.toTensor(), (*other).value.toTensor()));
+    if (attribute.value.isTensor()) {
+      EXPECT_TRUE(at::equal(attribute.value.toTensor(), (*other).value.toTensor()));
+    }
     ++other;
   }
 }

@@ -47,6 +47,21 @@ enum class ObserverKind {
   kHistogram,                      ///< range that minimises the expected squared quantization error
 };
 
+/// The fake-quantize modules of torch.ao, each around an observer.
+enum class FakeQuantizeType {
+  kNone,               ///< the observer alone
+  kFakeQuantize,       ///< FakeQuantize
+  kFusedMovingAvgObs,  ///< FusedMovingAvgObsFakeQuantize: a moving average in aten::fused_moving_avg_obs_fake_quant
+  kFixedQParams,       ///< FixedQParamsFakeQuantize
+  kLearnable,          ///< _LearnableFakeQuantize (LSQ): scale and zero_point are parameters
+};
+
+/// How a histogram counts and grows.
+enum class HistogramRule {
+  kTorch2,     ///< torch.ao from 2.3 on
+  kTorch1_13,  ///< torch.ao 1.13, with its ranges truncated to integers
+};
+
 /// The quantizer configuration of one tensor. Field names follow NNCF's QuantizerConfig and PT2E's QuantizationSpec.
 struct QuantizationSpec {
   Format format = Format::kInt8;                             ///< NNCF's num_bits: integer_format(num_bits)
@@ -68,8 +83,14 @@ struct QuantizationSpec {
   c10::optional<c10::ScalarType> dtype = c10::nullopt;
   c10::optional<int64_t> quant_min = c10::nullopt;
   c10::optional<int64_t> quant_max = c10::nullopt;
-  double eps = 1.1920928955078125e-07;             ///< kTorchAo: the smallest allowed scale
-  ObserverKind observer = ObserverKind::kDefault;  ///< how the range is found
+  double eps = 1.1920928955078125e-07;                    ///< kTorchAo: the smallest allowed scale
+  ObserverKind observer = ObserverKind::kDefault;         ///< how the range is found
+  double averaging_constant = 0.01;                       ///< of the moving averages
+  HistogramRule histogram_rule = HistogramRule::kTorch2;  ///< prepare_*: how kHistogram counts
+  /// prepare_*: the module that stands in the model; the flows that own the loop observe in the same way.
+  FakeQuantizeType fake_quantize = FakeQuantizeType::kNone;
+  /// Activations: scale and zero_point are computed from each tensor at run time; no statistics are collected.
+  bool is_dynamic = false;
   /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
   c10::optional<double> fixed_scale = c10::nullopt;
   c10::optional<int64_t> fixed_zero_point = c10::nullopt;

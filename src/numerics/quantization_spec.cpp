@@ -72,7 +72,8 @@ bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.half_range == b.half_range && a.group_size == b.group_size && a.group_axis == b.group_axis &&
          a.codebook == b.codebook && a.formula == b.formula && a.dtype == b.dtype && a.quant_min == b.quant_min &&
          a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
-         a.fixed_zero_point == b.fixed_zero_point;
+         a.fixed_zero_point == b.fixed_zero_point && a.averaging_constant == b.averaging_constant &&
+         a.histogram_rule == b.histogram_rule && a.fake_quantize == b.fake_quantize && a.is_dynamic == b.is_dynamic;
 }
 
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place) {

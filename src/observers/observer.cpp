@@ -109,7 +109,7 @@ std::unique_ptr<Observer> make_observer(const QuantizationSpec& spec, PointKind 
       return std::make_unique<RangeEstimatorObserver>(RangeEstimatorParameters::minmax(), axis, false);
     case ObserverKind::kMovingAverageMinMax:
     case ObserverKind::kMovingAveragePerChannelMinMax:
-      return std::make_unique<MovingAverageObserver>(axis);
+      return std::make_unique<MovingAverageObserver>(axis, spec.averaging_constant);
     case ObserverKind::kHistogram:
       // A histogram per channel would cost 16 KiB for each; NNCF falls back to min/max as well.
       if (axis) return std::make_unique<RangeEstimatorObserver>(RangeEstimatorParameters::minmax(), axis, false);

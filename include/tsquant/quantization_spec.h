@@ -98,6 +98,9 @@ struct QuantizationSpec {
 
 bool operator==(const QuantizationSpec& a, const QuantizationSpec& b);
 
+/// Whether scale and zero_point come from what is observed: they are neither fixed nor computed at run time.
+inline bool needs_statistics(const QuantizationSpec& spec) { return !spec.fixed_scale && !spec.is_dynamic; }
+
 enum class PointKind { kActivation, kWeight };
 
 /// Refuses fields that contradict each other or the format, whatever the model: what Quantizer::validate and the
@@ -107,8 +110,9 @@ enum class PointKind { kActivation, kWeight };
 ///         is not positive or lacks beside a fixed zero point; limits or fixed parameters of a format that is not an
 ///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a codebook
 ///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
-///         symmetric weight of 3 bits or more; with kNncfCompression an activation, narrow_range, half_range, a type or
-///         limits of the codes, or a fixed scale
+///         symmetric weight of 3 bits or more; is_dynamic of anything but an asymmetric 8-bit activation per tensor;
+///         with kNncfCompression an activation, narrow_range, half_range, a type or limits of the codes, or a fixed
+///         scale
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);
 
 }  // namespace tsquant

@@ -11,10 +11,10 @@ namespace tsquant {
 
 /// The configuration that torchao's function of the same name returns: activations uint8 per tensor, asymmetric, from a
 /// histogram; weights int8 per output channel, symmetric, [-128, 127]; smallest scale 2^-12.
-/// @param is_qat, is_dynamic  must be false: this library quantizes after training with fixed activation parameters
+/// @param is_qat      for prepare_qat_pt2e: moving averages in fake quantizes
+/// @param is_dynamic  activation parameters are computed from each tensor at run time, for linear layers only
 /// @param reduce_range  activations in [0, 127]: CPUs without VNNI add products of 8 bits in 16 bits, which can
 /// saturate
-/// @throws Error kInvalidArgument for is_qat and is_dynamic
 QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat = false, bool is_dynamic = false,
                                                                 bool reduce_range = false);
 

@@ -12,9 +12,10 @@ namespace tsquant {
 /// The configuration that executorch's function of the same name returns: activations int8 per tensor, asymmetric, from
 /// a histogram; weights int8, symmetric, from their extremes; smallest scale 2^-12.
 /// @param is_per_channel  one weight scale per output channel instead of one per tensor
-/// @param is_qat, is_dynamic  must be false: this library quantizes after training with fixed activation parameters
+/// @param is_qat      for prepare_qat_pt2e: moving averages in fake quantizes
+/// @param is_dynamic  activation parameters are computed from each tensor at run time, for linear layers only
 /// @param act_qmin, act_qmax, weight_qmin, weight_qmax  codes that are used, within [-128, 127]
-/// @throws Error kInvalidArgument for is_qat, is_dynamic and codes outside int8 or in the wrong order
+/// @throws Error kInvalidArgument for codes outside int8 or in the wrong order
 QuantizationConfig get_symmetric_quantization_config(bool is_per_channel = false, bool is_qat = false,
                                                      bool is_dynamic = false, int64_t act_qmin = -128,
                                                      int64_t act_qmax = 127, int64_t weight_qmin = -127,

@@ -91,7 +91,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
     : inplace_(options.inplace) {
   std::vector<TapPoint> places;
   for (const auto& point : annotations.points) {
-    if (point.kind != PointKind::kActivation || point.spec.fixed_scale) continue;
+    if (point.kind != PointKind::kActivation || !needs_statistics(point.spec)) continue;
     places.push_back(tap_of(view, point));
     Tap tap;
     tap.point = &point;

@@ -38,7 +38,7 @@ int64_t checked_sample_count(const Dataset& dataset, int64_t subset_size, std::v
 }
 
 void observe_weight(const Model& model, const GraphView& view, const QuantizationPoint& point,
-                    const CalibrationOptions& options, StatTable& table) {
+                    const RangeEstimatorParameters& estimator, StatTable& table) {
   const auto param = param_of(model, tap_of(view, point).value);
   if (!param || !param->tensor.defined()) {
     table.warnings.push_back(fmt::format(
@@ -46,7 +46,7 @@ void observe_weight(const Model& model, const GraphView& view, const Quantizatio
     return;
   }
   const std::string place = param->name.empty() ? place_of(point) : param->name;
-  auto observer = make_observer(point.spec, PointKind::kWeight, false, options.weights_range_estimator);
+  auto observer = make_observer(point.spec, PointKind::kWeight, false, estimator);
   try {
     observer->observe(param->tensor);
   } catch (const Error& error) {
@@ -169,11 +169,17 @@ StatTable calibrate(const Model& model, const GraphView& view, const Annotations
   table.samples = taps.empty() ? 1 : wanted;
   Collection(model, annotations, dataset, options, table.samples).fill(taps);
   taps.move_into(table);
+  observe_weights(model, view, annotations, options.weights_range_estimator, table);
+  return table;
+}
+
+void observe_weights(const Model& model, const GraphView& view, const Annotations& annotations,
+                     const RangeEstimatorParameters& estimator, StatTable& table) {
   const ParamScope scope(model);
   for (const auto& point : annotations.points) {
-    if (point.kind == PointKind::kWeight && !point.spec.fixed_scale) observe_weight(model, view, point, options, table);
+    if (point.kind != PointKind::kWeight || !needs_statistics(point.spec) || table.observers.count(point.id)) continue;
+    observe_weight(model, view, point, estimator, table);
   }
-  return table;
 }
 
 }  // namespace tsquant

@@ -66,6 +66,11 @@ struct CalibrationOptions {
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options);
 
+/// The part of `calibrate` that needs no data: statistics of all weight points that are not in `table` yet.
+/// @throws Error kCalibration for weights that are not finite
+void observe_weights(const Model& model, const GraphView& view, const Annotations& annotations,
+                     const RangeEstimatorParameters& estimator, StatTable& table);
+
 /// Turns statistics into parameters; the members of a unified group get the same ones. Points that no sample reached
 /// (a branch that was never taken) get no entry.
 QParamTable compute_qparams(const Annotations& annotations, const StatTable& stats);

@@ -59,14 +59,14 @@ QParamTable compute_qparams(const Annotations& annotations, const StatTable& sta
     const auto* first = group.empty() ? nullptr : annotations.find(group.front());
     if (!first) continue;
     const auto range = joint_range(annotations, group, stats);
-    if (!range.min.defined() && !first->spec.fixed_scale) continue;
+    if (!range.min.defined() && needs_statistics(first->spec)) continue;
     const auto params = params_of(*first, range);
     for (int64_t id : group) table[id] = params;
   }
   for (const auto& point : annotations.points) {
     if (grouped.count(point.id) > 0) continue;
     const auto found = stats.observers.find(point.id);
-    if (point.spec.fixed_scale) {
+    if (!needs_statistics(point.spec)) {
       table[point.id] = params_of(point, {});
     } else if (found != stats.observers.end()) {
       table[point.id] = params_of(point, range_of(point, *found->second));

@@ -7,6 +7,7 @@ namespace tsquant::cli {
 // Each adds one sub-command; the work happens in the callback, when the command line has been parsed.
 void add_quantize(CLI::App& app);
 void add_compress(CLI::App& app);
+void add_prepare(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_strip(CLI::App& app);
 void add_annotate(CLI::App& app);

@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
       "Exit codes: 0 ok, 2 usage, 3 load, 4 unsupported, 5 dataset, 6 accuracy limit, 7 internal, output or cancelled");
   add_quantize(app);
   add_compress(app);
+  add_prepare(app);
   add_convert(app);
   add_strip(app);
   add_annotate(app);

@@ -20,7 +20,7 @@ struct ObservedPoints {
 ObservedPoints observed_points(const Annotations& annotations, PointKind kind) {
   ObservedPoints points;
   for (const auto& point : annotations.points) {
-    if (point.kind != kind || point.spec.fixed_scale) continue;
+    if (point.kind != kind || !needs_statistics(point.spec)) continue;
     ++points.all;
     if (point.spec.observer == ObserverKind::kDefault) points.by_default.push_back(&point);
   }

@@ -10,74 +10,27 @@
 #include "calibration/rank_agreement.h"
 #include "calibration/statistics_cache.h"
 #include "evaluation/compare.h"
+#include "flows/annotated_model.h"
 #include "flows/batch_warning.h"
 #include "flows/bias_notes.h"
 #include "flows/build_report.h"
-#include "flows/check_observers.h"
 #include "flows/check_options.h"
-#include "flows/check_supported.h"
 #include "flows/computed_weights.h"
 #include "flows/finish_rewrites.h"
 #include "flows/float_biases.h"
-#include "flows/non_float32_tensors.h"
 #include "flows/phase_clock.h"
 #include "flows/pre_annotation_algorithms.h"
-#include "flows/range_remarks.h"
 #include "flows/record_options.h"
 #include "flows/unmeasured_points.h"
 #include "lowering/lowering.h"
 #include "passes/graph_dumps.h"
 #include "passes/rewrite_runner.h"
-#include "quantizers/transform_model.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
-
-void require_points(const Annotations& annotations, const Report& report, bool allow_empty) {
-  if (!annotations.points.empty() || allow_empty) return;
-  const std::string reasons = grouped_reasons(report);
-  throw Error(ErrorCode::kUnsupportedModel,
-              "nothing in this model could be quantized" + (reasons.empty() ? "" : ": " + reasons), "forward",
-              "see `tsquant inspect`, or set allow_empty to accept a float result");
-}
-
-RewriteOptions rewrite_options(const QuantizePt2eOptions& options, const Sample& first) {
-  RewriteOptions rewrites;
-  rewrites.skip = options.skip_passes;
-  rewrites.sample = &first;
-  rewrites.dump_dir = options.dump_dir;
-  return rewrites;
-}
-
-/// Float-to-float rewrites: ours and the quantizer's.
-void normalise(RewriteRunner& runner, Quantizer& quantizer) {
-  try {
-    runner.run_passes(RewritePhase::kFloat);
-  } catch (const Error& error) {
-    rethrow_with_float_types(runner.model(), error);
-  }
-  transform_model(runner, quantizer);
-}
-
-void annotate(PreparedModel& prepared, const Quantizer& quantizer, const QuantizePt2eOptions& options) {
-  prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
-  prepared.annotations = quantizer.annotate(*prepared.view);
-  quantizer.validate(*prepared.view, prepared.annotations);
-  check_supported(*prepared.view, prepared.annotations, options.form);
-  check_observers(prepared.annotations, options, prepared.report);
-  const auto other_types = drop_other_float_types(*prepared.view, prepared.annotations);
-  if (!other_types.empty()) {
-    if (prepared.annotations.points.empty() && !options.allow_empty) refuse_float_types(other_types);
-    prepared.report.warnings.push_back(float_type_warning(other_types));
-  }
-  describe_nodes(prepared.report, *prepared.view, prepared.annotations);
-  require_points(prepared.annotations, prepared.report, options.allow_empty);
-  prepared.computed_weights = find_computed_weights(*prepared.view, prepared.report);
-  warn_about_computed_weights(prepared.computed_weights, prepared.report);
-}
 
 CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const Dataset& dataset,
                                        std::map<std::string, std::string> settings) {
@@ -96,22 +49,6 @@ CalibrationOptions calibration_options(const QuantizePt2eOptions& options, const
         options.exchange);
   }
   return calibration;
-}
-
-void measure(PreparedModel& prepared, const Dataset& dataset, const CalibrationOptions& calibration) {
-  const StatTable stats = calibrate(*prepared.model, *prepared.view, prepared.annotations, dataset, calibration);
-  prepared.qparams = compute_qparams(prepared.annotations, stats);
-  Report& report = prepared.report;
-  report.samples = stats.samples;
-  const auto& captured = prepared.model->warnings();
-  report.warnings.insert(report.warnings.begin(), captured.begin(), captured.end());
-  report.warnings.insert(report.warnings.end(), stats.warnings.begin(), stats.warnings.end());
-  warn_about_ranges(prepared.annotations, prepared.qparams, stats, report);
-  describe_quantizers(report, prepared.annotations, prepared.qparams, stats);
-  const auto absent = find_unmeasured_points(*prepared.view, prepared.annotations, prepared.qparams);
-  report.warnings.insert(report.warnings.end(), absent.warnings.begin(), absent.warnings.end());
-  report.nodes.clear();
-  describe_nodes(report, *prepared.view, absent.present, absent.losses);
 }
 
 /// Marks the operators whose points could not be inserted.
@@ -197,14 +134,15 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
   run_pre_annotation_algorithms(runner, report, clock, calibration_dataset, options, calibration);
 
   clock.start("annotate");
-  annotate(prepared, quantizer, options);
+  annotate_model(prepared, quantizer, options);
 
   clock.start("calibrate");
   const bool fast = options.fast_bias_correction.value_or(false);
   FastBiasCorrection fast_correction(*prepared.model, *prepared.view, prepared.annotations,
                                      options.bias_correction_params);
   if (fast) calibration.extra_taps = fast_correction.taps();
-  measure(prepared, calibration_dataset, calibration);
+  use_statistics(prepared,
+                 calibrate(*prepared.model, *prepared.view, prepared.annotations, calibration_dataset, calibration));
   warn_about_batches(quantizer, calibration.batchwise, report);
   prepared.original_biases = read_biases(*prepared.model, *prepared.view, prepared.annotations);
 

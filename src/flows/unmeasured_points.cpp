@@ -43,7 +43,7 @@ class BlocksNotTaken {
     }
     for (const auto& point : annotations.points) {
       const ViewNode* node = view.find(point.node);
-      if (!node || point.kind == PointKind::kWeight || point.spec.fixed_scale) continue;
+      if (!node || point.kind == PointKind::kWeight || !needs_statistics(point.spec)) continue;
       if (qparams.count(point.id) > 0) {
         enter(*node);
       } else {

@@ -38,4 +38,9 @@ c10::optional<size_t> find_attribute_slot(const c10::ClassType& type, const std:
   return slot;
 }
 
+void remove_attribute(torch::jit::Module& module, const std::string& name) {
+  module._ivalue()->unsafeRemoveAttr(name);
+  module.type()->unsafeRemoveAttribute(name);
+}
+
 }  // namespace tsquant

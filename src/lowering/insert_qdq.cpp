@@ -7,14 +7,13 @@
 #include "graph/params.h"
 #include "graph/shared_weight.h"
 #include "lowering/lowering.h"
+#include "lowering/point_place.h"
 #include "lowering/reference_nodes.h"
-#include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
 
-using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
@@ -22,7 +21,8 @@ using torch::jit::Value;
 bool same_parameters(const QParams& a, const QParams& b) {
   return a.format == b.format && a.dtype == b.dtype && a.per_channel == b.per_channel &&
          (!a.per_channel || a.axis == b.axis) && a.group_size == b.group_size && a.quant_min == b.quant_min &&
-         a.quant_max == b.quant_max && at::equal(a.scale, b.scale) && at::equal(a.zero_point, b.zero_point);
+         a.quant_max == b.quant_max && a.is_dynamic == b.is_dynamic && at::equal(a.scale, b.scale) &&
+         at::equal(a.zero_point, b.zero_point);
 }
 
 /// Uses that one quantizer feeds. A group without uses stands after its value, for all consumers.
@@ -66,29 +66,9 @@ class Inserter {
       : model_(model), scope_(model), view_(view), fold_(fold), refusals_(refusals), mutation_(model.graph()) {}
 
   void plan(const QuantizationPoint& point, const QParams& qparams) {
-    const ViewNode* node = view_.find(point.node);
-    if (!node) {
-      throw Error(ErrorCode::kInvalidArgument, fmt::format("quantization point {}: no such node", point.id), point.node,
-                  fmt::format("the closest names are {}", fmt::join(view_.nearest_names(point.node), ", ")));
-    }
-    if (point.input_port) {
-      const ViewEdge* edge = view_.input_edge(*node, *point.input_port);
-      if (!edge) {
-        throw Error(ErrorCode::kInvalidArgument,
-                    fmt::format("quantization point {}: no tensor argument {}", point.id, *point.input_port),
-                    point.node);
-      }
-      // One of several results of an operator has no use of its own in the graph: its quantizer stands after it.
-      if (edge->use.user) {
-        plan_use(point, qparams, edge->value, edge->use);
-      } else {
-        plan_after(point, qparams, edge->value);
-      }
-    } else if (node->kind == NodeKind::kParameter) {
-      for (const int64_t edge : node->out_edges) plan_use(point, qparams, view_.edge(edge).value, view_.edge(edge).use);
-    } else if (node->value) {
-      plan_after(point, qparams, node->value);
-    }
+    const PointPlace place = place_in_graph(view_, point);
+    for (const Use& use : place.uses) plan_use(point, qparams, use.user->input(use.offset), use);
+    if (place.uses.empty() && place.value) plan_after(point, qparams, place.value);
   }
 
   /// Returns whether anything was planned.
@@ -173,7 +153,7 @@ class Inserter {
     auto graph = model_.graph();
     Value* quantized = nullptr;
     {
-      torch::jit::WithInsertPoint guard(position_of(group));
+      torch::jit::WithInsertPoint guard(node_before(group.value, group.uses));
       quantized = insert_quantize(*graph, group.value, *group.qparams, group.rank);
     }
     for (const Use& use : group.uses) {
@@ -184,26 +164,10 @@ class Inserter {
 
   void insert_after(const Group& group) {
     auto graph = model_.graph();
-    torch::jit::WithInsertPoint guard(after(group.value));
+    torch::jit::WithInsertPoint guard(node_after(group.value));
     Value* quantized = insert_quantize(*graph, group.value, *group.qparams, group.rank);
     Value* result = insert_dequantize(*graph, quantized, *group.qparams);
     group.value->replaceAllUsesAfterNodeWith(result->node(), result);
-  }
-
-  /// The node before which the quantizer of some uses stands: the first of the users when they share a block, else
-  /// right after the tensor is produced, which dominates them all.
-  static Node* position_of(const Group& group) {
-    Node* first = group.uses.front().user;
-    for (const Use& use : group.uses) {
-      if (use.user->owningBlock() != first->owningBlock()) return after(group.value);
-      if (use.user->isBefore(first)) first = use.user;
-    }
-    return first;
-  }
-
-  static Node* after(const Value* value) {
-    Node* producer = const_cast<Node*>(value->node());
-    return producer->kind() == c10::prim::Param ? *producer->owningBlock()->nodes().begin() : producer->next();
   }
 
   Model& model_;

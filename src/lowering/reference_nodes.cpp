@@ -82,16 +82,21 @@ Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
     for (Value* argument : dequantize_arguments(graph, q)) inputs.push_back(argument);
     return insert_op(graph, "tsquant::quantize_fp8", inputs);
   }
+  const auto quantized_type = static_cast<int64_t>(q.dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
+  if (q.is_dynamic) {
+    return insert_op(graph, "aten::quantize_per_tensor_dynamic",
+                     {x, graph.insertConstant(quantized_type), graph.insertConstant(!uses_all_levels(q))});
+  }
   if (!uses_all_levels(q)) x = insert_clamp(graph, x, q, rank);
-  const auto dtype = static_cast<int64_t>(q.dtype == c10::kByte ? c10::kQUInt8 : c10::kQInt8);
   if (!q.per_channel) {
     const std::vector<Value*> inputs{x, graph.insertConstant(q.scale.item<double>()),
-                                     graph.insertConstant(q.zero_point.item<int64_t>()), graph.insertConstant(dtype)};
+                                     graph.insertConstant(q.zero_point.item<int64_t>()),
+                                     graph.insertConstant(quantized_type)};
     return insert_op(graph, "aten::quantize_per_tensor", inputs);
   }
   const std::vector<Value*> inputs{x, graph.insertConstant(q.scale.to(at::kFloat).contiguous()),
                                    graph.insertConstant(q.zero_point.to(at::kLong).contiguous()),
-                                   graph.insertConstant(q.axis), graph.insertConstant(dtype)};
+                                   graph.insertConstant(q.axis), graph.insertConstant(quantized_type)};
   return insert_op(graph, "aten::quantize_per_channel", inputs);
 }
 
@@ -138,6 +143,19 @@ c10::optional<AffineNode> read_quantize(const Model& model, const Node* node) {
   a.quant_min = level_of(*low, a, a.quant_min);
   a.quant_max = level_of(*high, a, a.quant_max);
   return a;
+}
+
+c10::optional<DynamicNode> read_dynamic_quantize(const Model& model, const Node* node) {
+  if (node->kind() != c10::Symbol::fromQualString("aten::quantize_per_tensor_dynamic")) return c10::nullopt;
+  const auto dtype = constant_of(model, node->input(1)), reduce_range = constant_of(model, node->input(2));
+  if (!dtype || !dtype->isInt() || !reduce_range || !reduce_range->isBool()) return c10::nullopt;
+  DynamicNode found;
+  found.input = const_cast<Value*>(node->input(0));
+  found.dtype = integer_type(dtype->toInt());
+  found.reduce_range = reduce_range->toBool();
+  found.quant_min = lowest(found.dtype) / (found.reduce_range ? 2 : 1);
+  found.quant_max = highest(found.dtype) / (found.reduce_range ? 2 : 1);
+  return found;
 }
 
 AffineNode read_quantized(const at::Tensor& tensor) {

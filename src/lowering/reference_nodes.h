@@ -25,7 +25,7 @@ struct AffineNode {
 
 /// Inserts aten::quantize_per_tensor / _per_channel at the graph's insert point and returns its result. LibTorch's
 /// operators saturate at the limits of the dtype; fewer levels need a clamp of the float tensor before. fp8 parameters
-/// give tsquant::quantize_fp8.
+/// give tsquant::quantize_fp8, dynamic ones aten::quantize_per_tensor_dynamic.
 /// @param rank number of dimensions of `x`, -1 when unknown; needed for fewer levels per channel
 torch::jit::Value* insert_quantize(torch::jit::Graph& graph, torch::jit::Value* x, const QParams& q, int64_t rank);
 
@@ -44,6 +44,15 @@ at::Tensor make_quantized(const at::Tensor& codes, const QParams& q);
 
 /// Reads a quantize operator whose parameters are constants; nullopt otherwise.
 c10::optional<AffineNode> read_quantize(const Model& model, const torch::jit::Node* node);
+
+/// What aten::quantize_per_tensor_dynamic says.
+struct DynamicNode {
+  torch::jit::Value* input = nullptr;
+  c10::ScalarType dtype = c10::kByte;  ///< kChar or kByte
+  bool reduce_range = false;           ///< half of the codes
+  int64_t quant_min = 0, quant_max = 255;
+};
+c10::optional<DynamicNode> read_dynamic_quantize(const Model& model, const torch::jit::Node* node);
 
 /// Parameters of a quantized tensor.
 AffineNode read_quantized(const at::Tensor& tensor);

@@ -1,5 +1,9 @@
 
+#include <algorithm>
+#include <limits>
+
 #include "graph/dead_code.h"
+#include "graph/insert_op.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/lowering.h"
@@ -43,6 +47,43 @@ void replace_dequantize(Graph& graph, Node* node, const AffineNode& a, Value* in
   node->destroy();
 }
 
+// %q = aten::quantize_per_tensor_dynamic(%x, %quint8, %reduce_range); %y = aten::dequantize(%q)
+//   ->
+// %scale, %zero_point = quantized_decomposed::choose_qparams(%x, %min, %max, %eps, %uint8)
+// %q = quantized_decomposed::quantize_per_tensor(%x, %scale, %zero_point, %min, %max, %uint8)
+// %y = quantized_decomposed::dequantize_per_tensor(%q, %scale, %zero_point, %min, %max, %uint8, %none)
+void decompose_dynamic(Graph& graph, Node* node, const DynamicNode& dynamic) {
+  torch::jit::WithInsertPoint guard(node);
+  Value* low = graph.insertConstant(dynamic.quant_min);
+  Value* high = graph.insertConstant(dynamic.quant_max);
+  Value* dtype = graph.insertConstant(static_cast<int64_t>(dynamic.dtype));
+  constexpr double kEps = std::numeric_limits<float>::epsilon();
+  Node* choose = graph.insertNode(graph.create(c10::Symbol::fromQualString("quantized_decomposed::choose_qparams"),
+                                               {dynamic.input, low, high, graph.insertConstant(kEps), dtype}, 2));
+  for (Value* output : choose->outputs()) output->setType(c10::TensorType::get());
+  const std::vector<Value*> parameters{choose->output(0), choose->output(1), low, high, dtype};
+  std::vector<Value*> inputs{dynamic.input};
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  Value* codes = insert_op(graph, "quantized_decomposed::quantize_per_tensor", inputs);
+  const auto uses = node->output()->uses();
+  for (const auto& use : uses) {
+    torch::jit::WithInsertPoint at_use(use.user);
+    inputs[0] = codes;
+    auto arguments = inputs;
+    arguments.push_back(graph.insertConstant(c10::IValue()));
+    use.user->output()->replaceAllUsesWith(insert_op(graph, "quantized_decomposed::dequantize_per_tensor", arguments));
+    use.user->destroy();
+  }
+  node->destroy();
+}
+
+bool only_dequantized(const Node* node) {
+  const auto& uses = node->output()->uses();
+  return std::all_of(uses.begin(), uses.end(), [](const auto& use) {
+    return use.user->kind() == c10::Symbol::fromQualString("aten::dequantize");
+  });
+}
+
 }  // namespace
 
 // %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
@@ -62,10 +103,7 @@ bool to_decomposed_form(Model& model) {
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {
     const auto a = read_quantize(model, node);
     const auto uses = node->output()->uses();
-    const bool plain = std::all_of(uses.begin(), uses.end(), [](const auto& use) {
-      return use.user->kind() == c10::Symbol::fromQualString("aten::dequantize");
-    });
-    if (!a || !plain) continue;
+    if (!a || !only_dequantized(node)) continue;
     Value* codes = nullptr;
     {
       torch::jit::WithInsertPoint guard(node);
@@ -73,6 +111,12 @@ bool to_decomposed_form(Model& model) {
     }
     for (const auto& use : uses) replace_dequantize(*graph, use.user, *a, codes);
     node->destroy();
+    changed = true;
+  }
+  for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor_dynamic"})) {
+    const auto dynamic = read_dynamic_quantize(model, node);
+    if (!dynamic || !only_dequantized(node)) continue;
+    decompose_dynamic(*graph, node, *dynamic);
     changed = true;
   }
   remove_dead_code(graph);

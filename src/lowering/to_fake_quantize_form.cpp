@@ -1,5 +1,6 @@
 
 #include "graph/dead_code.h"
+#include "graph/insert_op.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/fake_quantize_nodes.h"
@@ -8,8 +9,37 @@
 
 namespace tsquant {
 
+using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
+
+namespace {
+
+// %q = aten::quantize_per_tensor_dynamic(%x, %qint8, %reduce_range); %y = aten::dequantize(%q)
+//   ->
+// %scale, %zero_point = aten::_choose_qparams_per_tensor(%x, %reduce_range)
+// %y = aten::fake_quantize_per_tensor_affine(%x, %scale, %zero_point, %0, %255)
+//
+// LibTorch chooses unsigned codes; the values of signed ones, which are the same minus 128, are equal.
+void fake_quantize_dynamic(Graph& graph, Node* node, const DynamicNode& dynamic) {
+  torch::jit::WithInsertPoint guard(node);
+  Node* choose = graph.insertNode(graph.create(c10::Symbol::fromQualString("aten::_choose_qparams_per_tensor"),
+                                               {dynamic.input, graph.insertConstant(dynamic.reduce_range)}, 2));
+  choose->output(0)->setType(c10::FloatType::get());
+  choose->output(1)->setType(c10::IntType::get());
+  Value* result = insert_op(graph, "aten::fake_quantize_per_tensor_affine",
+                            {dynamic.input, choose->output(0), choose->output(1), graph.insertConstant(int64_t{0}),
+                             graph.insertConstant(dynamic.quant_max - dynamic.quant_min)});
+  const auto uses = node->output()->uses();
+  for (const auto& use : uses) {
+    if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
+    use.user->output()->replaceAllUsesWith(result);
+    use.user->destroy();
+  }
+  if (!node->hasUses()) node->destroy();
+}
+
+}  // namespace
 
 // %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
 //   ->
@@ -46,6 +76,12 @@ bool to_fake_quantize_form(Model& model) {
       use.user->destroy();
     }
     if (!node->hasUses()) node->destroy();
+  }
+  for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor_dynamic"})) {
+    const auto dynamic = read_dynamic_quantize(model, node);
+    if (!dynamic) continue;
+    fake_quantize_dynamic(*graph, node, *dynamic);
+    changed = true;
   }
   remove_dead_code(graph);
   return changed;

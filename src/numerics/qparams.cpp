@@ -44,11 +44,20 @@ QParams fixed_qparams(const QuantizationSpec& spec) {
   return result;
 }
 
+QParams dynamic_qparams(const QuantizationSpec& spec) {
+  auto result = integer_qparams(at::ones({1}, at::kFloat), at::zeros({1}, at::kLong),
+                                integer_codes(spec, *spec.dtype == c10::kChar), spec, {});
+  result.is_dynamic = true;
+  result.eps = spec.eps;
+  return result;
+}
+
 }  // namespace
 
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind) {
   check_spec(spec, kind, "QuantizationSpec");
   if (spec.fixed_scale) return fixed_qparams(spec);
+  if (spec.is_dynamic) return dynamic_qparams(spec);
   check_range(range, spec);
   if (spec.formula == QParamsFormula::kNncfCompression) return compression_qparams(range, spec);
   if (!format_info(spec.format).integer) return level_qparams(range, spec);
@@ -56,7 +65,7 @@ QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKi
 }
 
 bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec) {
-  if (spec.fixed_scale || !format_info(spec.format).integer || !q.range.min.defined()) return false;
+  if (!needs_statistics(spec) || !format_info(spec.format).integer || !q.range.min.defined()) return false;
   const auto low = q.range.min.to(at::kDouble), high = q.range.max.to(at::kDouble);
   if (spec.formula == QParamsFormula::kNncfCompression) {
     return (q.scale.abs() <= std::numeric_limits<float>::epsilon()).all().item<bool>();

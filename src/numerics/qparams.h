@@ -28,7 +28,11 @@ struct QParams {
   int64_t axis = 0;
   int64_t group_size = 0;   ///< 0: no groups; else per_channel is false
   int64_t group_axis = -1;  ///< negative counts from the last axis
-  Range range;              ///< the range that was asked for
+  /// Activations: scale and zero_point, here 1 and 0, are computed from each tensor at run time. Scales are at least
+  /// `eps`.
+  bool is_dynamic = false;
+  double eps = 0;
+  Range range;  ///< the range that was asked for
 };
 
 using QParamTable = std::map<int64_t, QParams>;

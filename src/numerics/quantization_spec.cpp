@@ -55,6 +55,24 @@ void check_levels(const QuantizationSpec& spec, const std::string& place) {
   }
 }
 
+void check_dynamic(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
+  if (!spec.is_dynamic) return;
+  const bool asymmetric = spec.mode == QuantizationScheme::kAsymmetric && spec.dtype &&
+                          (*spec.dtype == c10::kByte || *spec.dtype == c10::kChar);
+  if (kind == PointKind::kWeight || spec.per_channel || spec.fixed_scale || !asymmetric) {
+    refuse("parameters are computed at run time for asymmetric 8-bit activations per tensor only", place,
+           "set is_dynamic to false, or mode to kAsymmetric and dtype to kByte or kChar");
+  }
+  const int64_t lowest = *spec.dtype == c10::kByte ? 0 : -128,
+                width = spec.quant_min ? *spec.quant_max - *spec.quant_min : 255;
+  const bool whole = width == 255 && spec.quant_min.value_or(lowest) == lowest;
+  const bool half = width == 127 && *spec.quant_min == lowest / 2;
+  if (!whole && !half) {
+    refuse(fmt::format("codes from {} to {} cannot be computed at run time", *spec.quant_min, *spec.quant_max), place,
+           "use all codes of the dtype, or half of them ([0, 127] and [-64, 63])");
+  }
+}
+
 void check_formula(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
   if (spec.formula != QParamsFormula::kNncfCompression) return;
   if (kind != PointKind::kWeight) refuse("the formula of nncf.compress_weights is for weights", place);
@@ -81,6 +99,7 @@ void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string&
   check_groups(spec, kind, place);
   check_levels(spec, place);
   check_formula(spec, kind, place);
+  check_dynamic(spec, kind, place);
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }

@@ -37,12 +37,27 @@ void check_config(const QuantizationConfig& config, const std::string& option) {
   }
 }
 
-void check_static(bool is_qat, bool is_dynamic, const char* function) {
-  if (!is_qat && !is_dynamic) return;
-  throw Error(ErrorCode::kInvalidArgument,
-              fmt::format("{} asks for {}", is_qat ? "is_qat" : "is_dynamic",
-                          is_qat ? "training with quantization" : "activation parameters computed at run time"),
-              function, "leave it false: only post-training static quantization is done here");
+void set_observers(QuantizationConfig& config, bool is_qat, bool is_dynamic, ObserverKind calibrated) {
+  auto& activation = *config.input_activation;
+  activation.is_dynamic = is_dynamic;
+  activation.observer = is_qat ? ObserverKind::kMovingAverageMinMax : calibrated;
+  if (is_qat) {
+    activation.fake_quantize = is_dynamic ? FakeQuantizeType::kFakeQuantize : FakeQuantizeType::kFusedMovingAvgObs;
+    if (is_dynamic) activation.averaging_constant = 1;
+  }
+  config.output_activation = is_dynamic ? c10::nullopt : c10::make_optional(activation);
+  auto& weight = *config.weight;
+  if (is_qat) {
+    weight.observer =
+        weight.per_channel ? ObserverKind::kMovingAveragePerChannelMinMax : ObserverKind::kMovingAverageMinMax;
+    weight.fake_quantize = FakeQuantizeType::kFusedMovingAvgObs;
+  } else {
+    weight.observer = weight.per_channel ? ObserverKind::kPerChannelMinMax : ObserverKind::kMinMax;
+  }
+}
+
+bool is_dynamic(const OptionalQuantizationConfig& config) {
+  return config && config->input_activation && config->input_activation->is_dynamic;
 }
 
 std::string bare_function(const std::string& name) {

@@ -16,8 +16,13 @@ c10::optional<Spec> weight_spec(const QuantizationConfig& config);
 /// @throws Error kInvalidArgument: per-channel activations, asymmetric weights
 void check_config(const QuantizationConfig& config, const std::string& option);
 
-/// @throws Error kInvalidArgument when one is set
-void check_static(bool is_qat, bool is_dynamic, const char* function);
+/// How the ready-made configurations of torchao observe: activations by `calibrated` when the data are given before
+/// conversion, weights by their extremes; while training, by moving averages in fake quantizes. Dynamic activations
+/// are not observed, and fake-quantized by the range of each batch.
+void set_observers(QuantizationConfig& config, bool is_qat, bool is_dynamic, ObserverKind calibrated);
+
+/// Whether activations get their parameters at run time.
+bool is_dynamic(const OptionalQuantizationConfig& config);
 
 /// An operator as users write it -> its bare name: "aten::add", "aten.add.Tensor", "torch.nn.functional.conv2d",
 /// "conv2d".

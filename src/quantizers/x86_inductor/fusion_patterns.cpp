@@ -100,7 +100,7 @@ class PatternAnnotator {
     if (table_.any_annotated(nodes) || !filter_(nodes)) return false;
     table_.mark(nodes);
     for (const int64_t node : nodes) table_.at(node).excluded = !config_;
-    table_.at(nodes.front()).quantized_output = config_.has_value();
+    table_.at(nodes.front()).quantized_output = config_.has_value() && !pt2e::is_dynamic(config_);
     return config_.has_value();
   }
 
@@ -134,6 +134,8 @@ class PatternAnnotator {
 void annotate_fusion_patterns(AnnotationTable& table, const pt2e::ModulePaths& paths,
                               const OptionalQuantizationConfig& config, const PatternFilter& filter) {
   PatternAnnotator annotator(table, paths, config, filter);
+  // Kernels that compute activation parameters at run time exist for linear layers only.
+  if (pt2e::is_dynamic(config)) return annotator.alone({"linear"});
   annotator.sums({"conv2d"}, /*quantize_other=*/true, /*with_relu=*/true);
   annotator.sums({"conv2d"}, /*quantize_other=*/true, /*with_relu=*/false);
   for (const Functions& activation : {kRelu, Functions{"hardtanh", "hardtanh_"}, Functions{"hardswish", "hardswish_"},

@@ -45,7 +45,6 @@ PatternFilter all_in_module(const GraphView& view, const pt2e::ModulePaths& path
 }  // namespace
 
 QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat, bool is_dynamic, bool reduce_range) {
-  pt2e::check_static(is_qat, is_dynamic, "get_default_x86_inductor_quantization_config");
   QuantizationSpec activation;
   activation.formula = QParamsFormula::kTorchAo;
   activation.mode = QuantizationScheme::kAsymmetric;
@@ -53,7 +52,6 @@ QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat, boo
   activation.quant_min = 0;
   activation.quant_max = reduce_range ? 127 : 255;
   activation.eps = std::exp2(-12);
-  activation.observer = ObserverKind::kHistogram;
   QuantizationSpec weight;
   weight.formula = QParamsFormula::kTorchAo;
   weight.per_channel = true;
@@ -61,8 +59,9 @@ QuantizationConfig get_default_x86_inductor_quantization_config(bool is_qat, boo
   weight.quant_min = -128;
   weight.quant_max = 127;
   weight.eps = std::exp2(-12);
-  weight.observer = ObserverKind::kPerChannelMinMax;
-  return {activation, activation, weight};
+  QuantizationConfig config{activation, activation, weight};
+  pt2e::set_observers(config, is_qat, is_dynamic, ObserverKind::kHistogram);
+  return config;
 }
 
 X86InductorQuantizer& X86InductorQuantizer::set_global(const QuantizationConfig& config) {
@@ -108,7 +107,7 @@ Annotations X86InductorQuantizer::annotate(const GraphView& view) const {
   const pt2e::ModulePaths paths(view);
   const auto apply = [&](const OptionalQuantizationConfig& config, const PatternFilter& filter) {
     x86_inductor::annotate_fusion_patterns(table, paths, config, filter);
-    x86_inductor::annotate_carriers(table, config, filter);
+    if (!pt2e::is_dynamic(config)) x86_inductor::annotate_carriers(table, config, filter);
   };
   for (const auto& [module, config] : module_name_configs_) {
     paths.require_module(module, "set_module_name_qconfig");

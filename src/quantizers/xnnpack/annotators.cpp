@@ -173,6 +173,8 @@ const std::vector<std::string>& quantizable_functions() {
 
 void annotate_patterns(AnnotationTable& table, const OptionalQuantizationConfig& config, const NodeFilter& filter) {
   Annotator annotator(table, config, filter);
+  // Kernels that compute activation parameters at run time exist for linear layers only.
+  if (pt2e::is_dynamic(config)) return annotator.weighted(kLinear, /*with_relu=*/false);
   annotator.weighted(kLinear, /*with_relu=*/true);
   annotator.weighted(kLinear, /*with_relu=*/false);
   for (const bool with_relu : {false, true}) {

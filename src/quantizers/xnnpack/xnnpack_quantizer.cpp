@@ -47,16 +47,15 @@ QuantizationSpec int8_spec(int64_t quant_min, int64_t quant_max) {
 QuantizationConfig get_symmetric_quantization_config(bool is_per_channel, bool is_qat, bool is_dynamic,
                                                      int64_t act_qmin, int64_t act_qmax, int64_t weight_qmin,
                                                      int64_t weight_qmax) {
-  pt2e::check_static(is_qat, is_dynamic, "get_symmetric_quantization_config");
   check_codes(act_qmin, act_qmax, "act_qmin and act_qmax");
   check_codes(weight_qmin, weight_qmax, "weight_qmin and weight_qmax");
   QuantizationSpec activation = int8_spec(act_qmin, act_qmax);
   activation.mode = QuantizationScheme::kAsymmetric;
-  activation.observer = ObserverKind::kHistogram;
   QuantizationSpec weight = int8_spec(weight_qmin, weight_qmax);
   weight.per_channel = is_per_channel;
-  weight.observer = is_per_channel ? ObserverKind::kPerChannelMinMax : ObserverKind::kMinMax;
-  return {activation, activation, weight};
+  QuantizationConfig config{activation, activation, weight};
+  pt2e::set_observers(config, is_qat, is_dynamic, ObserverKind::kHistogram);
+  return config;
 }
 
 XNNPACKQuantizer& XNNPACKQuantizer::set_global(const QuantizationConfig& config) {

@@ -253,9 +253,6 @@ def forward(self, x):
 TEST(XNNPACKQuantizer, wrong_values_are_refused) {
   XNNPACKQuantizer quantizer = by_default();
   const auto config = get_symmetric_quantization_config();
-  EXPECT_TRUE(contains(thrown_by([] { get_symmetric_quantization_config(false, /*is_qat=*/true); }), "is_qat"));
-  EXPECT_TRUE(contains(thrown_by([] { get_symmetric_quantization_config(false, false, /*is_dynamic=*/true); }),
-                       "only post-training static quantization"));
   EXPECT_TRUE(contains(thrown_by([] { get_symmetric_quantization_config(false, false, false, 5, 5); }),
                        "act_qmin and act_qmax are 5 and 5"));
   EXPECT_TRUE(contains(thrown_by([] { get_symmetric_quantization_config(false, false, false, -128, 127, -129, 1); }),

@@ -1,0 +1,140 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "calibration/activation_taps.h"
+#include "flows/annotated_model.h"
+#include "flows/check_options.h"
+#include "flows/check_supported.h"
+#include "flows/computed_weights.h"
+#include "flows/prepare/prepared_record.h"
+#include "graph/copy_module.h"
+#include "graph/params.h"
+#include "io/output_target.h"
+#include "lowering/trainable_norms.h"
+#include "options/option_text.h"
+#include "options/tables.h"
+#include "passes/rewrite_registry.h"
+#include "run/single_thread_guard.h"
+#include "tsquant/error.h"
+#include "tsquant/observer_module.h"
+#include "tsquant/prepare_pt2e.h"
+
+namespace tsquant {
+
+namespace {
+
+using torch::jit::Module;
+
+void check(const ConvertPt2eOptions& options) {
+  if (options.use_reference_representation) {
+    throw Error(ErrorCode::kInvalidArgument, "operators that compute with integers, written out, are not available",
+                "use_reference_representation",
+                "leave it false and choose the form: the lowered one computes with integers");
+  }
+  check_skipped(options.skip_passes);
+  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
+}
+
+QuantizePt2eOptions road_options(const ConvertPt2eOptions& options) {
+  QuantizePt2eOptions road;
+  road.form = options.form;
+  road.fold_quantize = options.fold_quantize;
+  road.engine = options.engine;
+  road.cost = options.cost;
+  road.skip_passes = options.skip_passes;
+  road.dump_dir = options.dump_dir;
+  road.allow_empty = true;  // what may be empty was decided when the model was prepared
+  return road;
+}
+
+/// The statistics in the observers of a module.
+StatTable read_statistics(const PreparedRecord& record, const std::map<std::string, Module>& observers) {
+  StatTable stats;
+  for (const auto& point : record.annotations.points) {
+    const auto name = record.observers.find(point.id);
+    if (name == record.observers.end() || !needs_statistics(point.spec)) continue;
+    const auto module = observers.find(name->second);
+    if (module == observers.end()) {
+      throw Error(ErrorCode::kInvalidArgument, "an observer of the prepared model is gone", name->second,
+                  "give the prepared model as it was returned");
+    }
+    auto observer = observer_of(module->second, point.spec, point.kind);
+    if (!observer) continue;
+    stats.samples = std::max(stats.samples, observer->batches());
+    stats.observers[point.id] = std::move(observer);
+  }
+  return stats;
+}
+
+/// A model that nothing ran through would become a float model.
+void require_observed(const PreparedRecord& record, const StatTable& stats) {
+  const auto& points = record.annotations.points;
+  const auto waits = std::count_if(points.begin(), points.end(), [&](const QuantizationPoint& point) {
+    return record.observers.count(point.id) > 0 && needs_statistics(point.spec);
+  });
+  if (waits == 0 || !stats.observers.empty()) return;
+  throw Error(ErrorCode::kCalibration, fmt::format("none of the {} observers has seen data", waits), "prepared model",
+              "run the prepared module on calibration samples first");
+}
+
+/// What the quantizer decided about: the trained model with folded batch norms.
+void fold_norms(PreparedModel& prepared, const QuantizePt2eOptions& road) {
+  RewriteRunner runner(*prepared.model, rewrite_options(road, prepared.first));
+  runner.run_pass("fold_batch_norm");
+}
+
+/// The weights' modules see the weights once more as they are now, folded: torch.ao does so at conversion. The modules
+/// are replaced by copies, because their buffers belong to the caller.
+void observe_trained_weights(const PreparedModel& prepared, const PreparedRecord& record,
+                             std::map<std::string, Module>& observers) {
+  at::NoGradGuard no_grad;
+  for (const auto& point : record.annotations.points) {
+    const auto name = record.observers.find(point.id);
+    if (point.kind != PointKind::kWeight || name == record.observers.end()) continue;
+    const auto found = observers.find(name->second);
+    const auto weight = param_of(*prepared.model, tap_of(*prepared.view, point).value);
+    if (found == observers.end() || !weight) continue;
+    found->second = found->second.deepcopy();
+    found->second.forward({weight->tensor.detach()});
+  }
+}
+
+}  // namespace
+
+QuantizedModel convert_pt2e(const Module& module, const ConvertPt2eOptions& options) {
+  check(options);
+  const SingleThreadGuard deterministic;
+  const QuantizePt2eOptions road = road_options(options);
+  Module plain = copy_module(module);
+  plain.eval();
+  PreparedRecord record = take_record(plain);
+  auto observers = remove_trainable(plain);
+  observers.merge(remove_observers(plain));
+
+  PreparedModel prepared;
+  prepared.model = std::make_unique<Model>(Model::from(plain));
+  restore_operator_names(*prepared.model, record.names);
+  prepared.model->warnings() = record.warnings;
+  prepared.first = record.example;
+  if (record.is_qat) fold_norms(prepared, road);
+  Report& report = prepared.report;
+  report.version = TSQUANT_VERSION;
+  report.form = word_of(words<OutputForm>(), options.form);
+  report.engine = checked_engine(road);
+  report.options = record.options;
+  report.float_bytes = record.float_bytes;
+  prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
+  prepared.annotations = record.annotations;
+  check_supported(*prepared.view, prepared.annotations, options.form);
+  prepared.computed_weights = find_computed_weights(*prepared.view, report);
+
+  if (record.is_qat) observe_trained_weights(prepared, record, observers);
+  StatTable stats = read_statistics(record, observers);
+  require_observed(record, stats);
+  observe_weights(*prepared.model, *prepared.view, prepared.annotations, {}, stats);
+  use_statistics(prepared, stats);
+  return convert_prepared(std::move(prepared), road);
+}
+
+}  // namespace tsquant

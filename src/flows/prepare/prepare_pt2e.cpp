@@ -1,0 +1,185 @@
+#include "tsquant/prepare_pt2e.h"
+
+#include "flows/annotated_model.h"
+#include "flows/check_options.h"
+#include "flows/check_supported.h"
+#include "flows/prepare/prepare_model.h"
+#include "flows/prepare/prepared_record.h"
+#include "flows/record_options.h"
+#include "io/output_target.h"
+#include "lowering/lowering.h"
+#include "lowering/trainable_norms.h"
+#include "passes/graph_dumps.h"
+#include "passes/rewrite_registry.h"
+#include "run/single_thread_guard.h"
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+namespace {
+
+QuantizePt2eOptions road_options(const PreparePt2eOptions& options) {
+  QuantizePt2eOptions road;
+  road.skip_passes = options.skip_passes;
+  road.dump_dir = options.dump_dir;
+  road.allow_empty = options.allow_empty;
+  return road;
+}
+
+void check(const PreparePt2eOptions& options) {
+  check_skipped(options.skip_passes);
+  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
+}
+
+}  // namespace
+
+namespace {
+
+/// What stands in a model that is trained: a spec that does not say gets torch.ao's FakeQuantize, with the codes and
+/// the formula of torch.ao.
+QuantizationSpec trained_spec(QuantizationSpec spec, PointKind kind) {
+  if (spec.fake_quantize != FakeQuantizeType::kNone || !needs_statistics(spec)) return spec;
+  spec.fake_quantize = FakeQuantizeType::kFakeQuantize;
+  spec.observer = spec.per_channel ? ObserverKind::kMovingAveragePerChannelMinMax : ObserverKind::kMovingAverageMinMax;
+  if (kind == PointKind::kWeight) spec.averaging_constant = 1;
+  if (spec.formula == QParamsFormula::kTorchAo) return spec;
+  const bool is_signed = spec.signedness_to_force.value_or(spec.mode == QuantizationScheme::kSymmetric);
+  const int64_t levels = int64_t{1} << format_info(spec.format).bits, half = levels / 2;
+  if (!spec.dtype) spec.dtype = is_signed ? c10::kChar : c10::kByte;
+  if (!spec.quant_min) {
+    spec.quant_min = is_signed ? -half : 0;
+    spec.quant_max = *spec.quant_min + levels - 1;
+    if (spec.half_range) *spec.quant_min /= 2, *spec.quant_max /= 2;
+    if (spec.narrow_range) *spec.quant_min += 1;
+  }
+  spec.formula = QParamsFormula::kTorchAo;
+  return spec;
+}
+
+void train_points(Annotations& annotations) {
+  for (auto& point : annotations.points) {
+    if (!format_info(point.spec.format).integer) {
+      throw Error(ErrorCode::kUnsupportedModel,
+                  std::string("codes of the format ") + to_string(point.spec.format) + " cannot be trained", point.node,
+                  "choose an integer format");
+    }
+    point.spec = trained_spec(point.spec, point.kind);
+  }
+}
+
+/// Training changes parameters and statistics in place.
+void own_tensors(torch::jit::Module& module) { module = module.deepcopy(); }
+
+void require_gradients(torch::jit::Module& module) {
+  for (at::Tensor parameter : module.parameters()) {
+    if (parameter.is_floating_point()) parameter.set_requires_grad(true);
+  }
+}
+
+/// Rewrites, annotates and inserts; `prepared.model` is what the caller gets.
+class Preparation {
+ public:
+  Preparation(const Model& model, Quantizer& quantizer, const Sample& example, const PreparePt2eOptions& options,
+              bool is_qat)
+      : quantizer_(quantizer), road_(road_options(options)) {
+    prepared_.model = std::make_unique<Model>(model.clone());
+    prepared_.first = example;
+    record_run(prepared_.report, quantizer, road_.form, nullptr);
+    record_.is_qat = is_qat;
+    record_.float_bytes = stored_bytes(*prepared_.model);
+    record_.example = example;
+    if (!road_.dump_dir.empty()) start_dumps(road_.dump_dir, *prepared_.model);
+  }
+
+  torch::jit::Module run() {
+    if (record_.is_qat) {
+      insert_for_training();
+    } else {
+      insert_for_calibration();
+    }
+    torch::jit::Module module = prepared_.model->finished_module();
+    record_.options = prepared_.report.options;
+    record_.warnings = prepared_.model->warnings();
+    attach_record(module, record_);
+    if (!record_.is_qat) return module;
+    own_tensors(module);
+    require_gradients(module);
+    module.train();
+    return module;
+  }
+
+ private:
+  void insert_for_calibration() {
+    RewriteRunner runner(*prepared_.model, rewrite_options(road_, prepared_.first));
+    normalise(runner, quantizer_);
+    annotate_model(prepared_, quantizer_, road_);
+    record_.annotations = prepared_.annotations;
+    record_.names = operator_names(*prepared_.model);
+    runner.run("insert_observers", [&](RewriteContext& ctx) {
+      return insert_observers(ctx.model, *prepared_.view, record_.annotations, record_.observers);
+    });
+  }
+
+  /// The quantizer decides about the model with folded batch norms; the one that is trained keeps them.
+  void insert_for_training() {
+    QuantizePt2eOptions unfolded_road = road_;
+    unfolded_road.skip_passes.push_back("fold_batch_norm");
+    Model trained = *prepared_.model;
+    RewriteRunner runner(trained, rewrite_options(unfolded_road, prepared_.first));
+    normalise(runner, quantizer_);
+    *prepared_.model = trained.clone();
+    RewriteRunner folding(*prepared_.model, rewrite_options(road_, prepared_.first));
+    folding.run_pass("fold_batch_norm");
+    annotate_model(prepared_, quantizer_, road_);
+    train_points(prepared_.annotations);
+
+    record_.names = operator_names(trained);
+    const NormPairs pairs = folded_norms(trained, *prepared_.model);
+    Annotations annotations = unfolded(prepared_.annotations, pairs);
+    const GraphView view(trained, record_shapes(trained, prepared_.first));
+    runner.run("insert_observers",
+               [&](RewriteContext& ctx) { return insert_observers(ctx.model, view, annotations, record_.observers); });
+    record_.annotations = prepared_.annotations;
+    runner.run("make_trainable",
+               [&](RewriteContext& ctx) { return make_trainable(ctx.model, pairs, annotations, record_.observers); });
+    *prepared_.model = trained;
+  }
+
+  Quantizer& quantizer_;
+  QuantizePt2eOptions road_;
+  PreparedModel prepared_;
+  PreparedRecord record_;
+};
+
+void set_norm_update(torch::jit::Module& module, bool on) {
+  if (!module.hasattr(kNormUpdate)) {
+    throw Error(ErrorCode::kInvalidArgument, "the module has no batch norms that are trained", "prepared model",
+                "give the module that prepare_qat_pt2e or prepare_qat_fx returned");
+  }
+  module.setattr(kNormUpdate, on);
+}
+
+}  // namespace
+
+torch::jit::Module prepare_for_observers(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
+                                         const PreparePt2eOptions& options, bool is_qat) {
+  check(options);
+  require_float(model);
+  const SingleThreadGuard deterministic;
+  return Preparation(model, quantizer, example_inputs, options, is_qat).run();
+}
+
+torch::jit::Module prepare_pt2e(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
+                                const PreparePt2eOptions& options) {
+  return prepare_for_observers(model, quantizer, example_inputs, options, /*is_qat=*/false);
+}
+
+torch::jit::Module prepare_qat_pt2e(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
+                                    const PreparePt2eOptions& options) {
+  return prepare_for_observers(model, quantizer, example_inputs, options, /*is_qat=*/true);
+}
+
+void freeze_bn_stats(torch::jit::Module& prepared) { set_norm_update(prepared, false); }
+void update_bn_stats(torch::jit::Module& prepared) { set_norm_update(prepared, true); }
+
+}  // namespace tsquant

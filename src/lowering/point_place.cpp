@@ -1,0 +1,52 @@
+#include "lowering/point_place.h"
+
+#include <fmt/format.h>
+
+#include "tsquant/error.h"
+
+namespace tsquant {
+
+using torch::jit::Node;
+using torch::jit::Use;
+using torch::jit::Value;
+
+PointPlace place_in_graph(const GraphView& view, const QuantizationPoint& point) {
+  const ViewNode* node = view.find(point.node);
+  if (!node) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("quantization point {}: no such node", point.id), point.node,
+                fmt::format("the closest names are {}", fmt::join(view.nearest_names(point.node), ", ")));
+  }
+  if (!point.input_port) {
+    PointPlace place{node->value, {}};
+    if (node->kind != NodeKind::kParameter) return place;
+    for (const int64_t edge : node->out_edges) {
+      place.value = view.edge(edge).value;
+      place.uses.push_back(view.edge(edge).use);
+    }
+    return place;
+  }
+  const ViewEdge* edge = view.input_edge(*node, *point.input_port);
+  if (!edge) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("quantization point {}: no tensor argument {}", point.id, *point.input_port), point.node);
+  }
+  // One of several results of an operator has no use of its own in the graph: its quantizer stands after it.
+  if (!edge->use.user) return {edge->value, {}};
+  return {edge->value, {edge->use}};
+}
+
+Node* node_after(const Value* value) {
+  Node* producer = const_cast<Node*>(value->node());
+  return producer->kind() == c10::prim::Param ? *producer->owningBlock()->nodes().begin() : producer->next();
+}
+
+Node* node_before(const Value* value, const std::vector<Use>& uses) {
+  Node* first = uses.front().user;
+  for (const Use& use : uses) {
+    if (use.user->owningBlock() != first->owningBlock()) return node_after(value);
+    if (use.user->isBefore(first)) first = use.user;
+  }
+  return first;
+}
+
+}  // namespace tsquant

@@ -69,6 +69,8 @@ struct Engine {
   std::vector<EngineRow> rows;
   /// Weights are packed at loading for the engine that LibTorch is set to then.
   bool packs_for_selection = true;
+  /// Kernels take scale and zero point of activations from the tensor at each call.
+  bool reads_tensor_scales = false;
 
   const EngineRow* find(const std::string& op) const;
   /// Smallest and largest code of the activations.

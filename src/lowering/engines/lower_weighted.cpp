@@ -38,6 +38,9 @@ const EngineRow* weighted_row(LoweringContext& context, const WeightedOp& op, co
   OpFacts facts;
   facts.rank = context.rank_of(op.codes);
   reason = broken_limit(*row, facts);
+  if (op.is_dynamic && !context.engine().reads_tensor_scales) {
+    reason = "this engine computes with activation parameters that are known before it runs";
+  }
   if (reason.empty() && !output.quantized() && *row->float_kernel == '\0') {
     reason = "its result is used in float, and this engine writes only quantized results";
   }
@@ -105,7 +108,7 @@ bool lower_weighted_node(LoweringContext& context, Node* node) {
   Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
   const std::string kernel = kernel_of(*row, output);
   context.record(node, kernel);
-  context.set_work(result, op->work(context.params_of(op->codes).scale));
+  context.set_work(result, op->work(context));
   replace_output(context, output, result, kernel);
   remove_weighted_op(context, *op);
   return true;
@@ -151,7 +154,7 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   if (!context.may_lower(add, output.result())) return false;
   std::string reason;
   const auto op = read_weighted_op(context, found->convolution, reason);
-  const auto packed = op ? pack(context, *row, *op, output, reason) : c10::nullopt;
+  const auto packed = op && !op->is_dynamic ? pack(context, *row, *op, output, reason) : c10::nullopt;
   if (!packed) return false;
   std::vector<Value*> inputs = {op->codes, other, params_value(context, add, *packed, found->convolution)};
   const auto append = [&](const CodeParams& p) {
@@ -161,7 +164,7 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   if (found->quantize != nullptr) append(context.params_of(found->quantize->output()));
   append(output.params);
   Value* result = context.insert(add, row->add_kernel, inputs, found->convolution);
-  context.set_work(result, op->work(context.params_of(op->codes).scale));
+  context.set_work(result, op->work(context));
   context.record(add, std::string("fused into ") + row->add_kernel);
   context.record(found->convolution, row->add_kernel);
   replace_output(context, output, result, row->add_kernel);

@@ -55,6 +55,14 @@ bool is_compared(const Value* value) {
   return !std::all_of(uses.begin(), uses.end(), [](const torch::jit::Use& use) { return is_quantizer(use.user); });
 }
 
+/// The range of such a value decides the scale of its codes.
+bool has_dynamic_quantizer(const Value* value) {
+  const auto& uses = value->uses();
+  return std::any_of(uses.begin(), uses.end(), [](const torch::jit::Use& use) {
+    return use.user->kind() == c10::Symbol::fromQualString("aten::quantize_per_tensor_dynamic");
+  });
+}
+
 }  // namespace
 
 bool is_quantizer(const Node* node) { return node->kind() == c10::Symbol::fromQualString("aten::quantize_per_tensor"); }
@@ -88,9 +96,9 @@ ReferenceRun run_reference(const Model& reference, const Sample& probe) {
     tapped.push_back(numbers.at(value));
     compared.push_back(compare);
   };
-  for (Value* input : reference.graph()->inputs()) add(input, false);
+  for (Value* input : reference.graph()->inputs()) add(input, has_dynamic_quantizer(input));
   for (Node* node : all_nodes(reference.graph()->block())) {
-    for (Value* output : node->outputs()) add(output, is_compared(output));
+    for (Value* output : node->outputs()) add(output, is_compared(output) || has_dynamic_quantizer(output));
   }
   TapRunner(reference, taps).run(probe, [&](size_t tap, const at::Tensor& tensor) {
     const size_t number = tapped[tap];

@@ -93,6 +93,7 @@ Engine make_tsquant_engine() {
   Engine engine;
   engine.name = "tsquant";
   engine.packs_for_selection = false;
+  engine.reads_tensor_scales = true;
   for (const char* op : {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}) {
     engine.rows.push_back(convolution(op));
   }

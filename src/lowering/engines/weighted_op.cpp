@@ -39,6 +39,23 @@ at::Tensor weight_of(const Model& model, const Value* value, Node*& reader) {
   return make_quantized(quantize(parameter->tensor.detach(), q), q);
 }
 
+/// The codes behind an activation that is quantized with parameters of its own at each call.
+Value* dynamic_codes(const Model& model, const Value* value) {
+  const Node* dequantize = value->node();
+  if (!is_kind(dequantize, "aten::dequantize")) return nullptr;
+  return read_dynamic_quantize(model, dequantize->input(0)->node()) ? const_cast<Value*>(dequantize->input(0)) : nullptr;
+}
+
+/// Largest magnitude of the activation's codes over their scale, times the scale.
+double largest_input(const LoweringContext& context, const WeightedOp& op) {
+  constexpr double kCodes = 255;
+  if (!op.is_dynamic) return kCodes * context.params_of(op.codes).scale;
+  const auto number = context.original_of(op.codes->node()->input(0));
+  const auto& tensors = context.reference().tensors;
+  if (!number || *number >= tensors.size() || tensors[*number].empty()) return 1;
+  return tensors[*number].front().abs().max().item<double>();
+}
+
 std::string check_weight(const WeightedOp& op) {
   const at::Tensor& w = op.weight;
   if (w.scalar_type() != at::kQInt8) return "its weight is not qint8";
@@ -71,6 +88,10 @@ c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node,
   WeightedOp op;
   op.node = node;
   op.codes = context.codes_of(node->input(WeightedLayer::kInput));
+  if (op.codes == nullptr) {
+    op.codes = dynamic_codes(model, node->input(WeightedLayer::kInput));
+    op.is_dynamic = op.codes != nullptr;
+  }
   op.weight = weight_of(model, node->input(WeightedLayer::kWeight), op.reader);
   if (!op.weight.defined()) {
     if (op.codes != nullptr) reason = "its weight is not quantized";
@@ -96,14 +117,14 @@ c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node,
   return op;
 }
 
-Work WeightedOp::work(double in_scale) const {
+Work WeightedOp::work(const LoweringContext& context) const {
   const int64_t channels = geometry.output_channels(weight.sizes());
   const at::Tensor real = weight.dequantize().abs();
   const double per_channel = static_cast<double>(weight.numel()) / static_cast<double>(std::max<int64_t>(channels, 1));
   Work work;
   work.multiply_adds = per_channel;
   work.depthwise = geometry.depthwise(weight.sizes());
-  work.magnitude = weight.numel() == 0 ? 0 : 255 * in_scale * per_channel * real.max().item<double>();
+  work.magnitude = weight.numel() == 0 ? 0 : largest_input(context, *this) * per_channel * real.max().item<double>();
   return work;
 }
 

@@ -11,13 +11,13 @@ namespace tsquant {
 struct WeightedOp {
   torch::jit::Node* node = nullptr;
   torch::jit::Value* codes = nullptr;  ///< activation
+  bool is_dynamic = false;             ///< its scale is known at run time only
   torch::jit::Node* reader = nullptr;  ///< the node that reads the weight parameter
   at::Tensor weight;                   ///< qint8, zero point 0, one scale or one per output channel
   at::Tensor bias;                     ///< float or undefined
   KernelGeometry geometry;
 
-  /// @param in_scale of the activation's codes
-  Work work(double in_scale) const;
+  Work work(const LoweringContext& context) const;
 };
 
 /// Reads the node. On failure `reason` says why it cannot be lowered; an empty reason means that it is not quantized.

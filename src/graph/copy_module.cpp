@@ -44,7 +44,8 @@ void collect_assigned(Block* block, std::set<AttributeKey>& assigned) {
 
 class Copier {
  public:
-  explicit Copier(const Module& root) : unit_(root._ivalue()->compilation_unit()) {
+  explicit Copier(const Module& root, std::shared_ptr<torch::jit::CompilationUnit> unit, bool plain_names)
+      : unit_(std::move(unit)), plain_names_(plain_names) {
     for (const auto& module : root.modules()) {
       for (Function* method : module.type()->methods()) {
         if (auto* function = torch::jit::tryToGraphFunction(*method)) {
@@ -70,7 +71,7 @@ class Copier {
     }
     auto& new_type = types_[children];
     const bool is_new = !new_type;
-    const Module made = is_new ? Module(*type->name(), unit_, /*shouldMangle=*/true) : Module(unit_, new_type);
+    const Module made = is_new ? Module(name_of(*type), unit_, /*shouldMangle=*/true) : Module(unit_, new_type);
     if (is_new) {
       new_type = made.type();
       add_attributes(*type, slots, *new_type);
@@ -84,6 +85,16 @@ class Copier {
   }
 
  private:
+  /// `__torch__.___torch_mangle_6.Net` is a copy of `__torch__.Net`.
+  c10::QualifiedName name_of(const c10::ClassType& type) const {
+    if (!plain_names_) return *type.name();
+    std::vector<std::string> atoms;
+    for (const auto& atom : type.name()->atoms()) {
+      if (atom.rfind("___torch_mangle_", 0) != 0) atoms.push_back(atom);
+    }
+    return c10::QualifiedName(atoms);
+  }
+
   void add_attributes(const c10::ClassType& from, const std::vector<c10::IValue>& slots, c10::ClassType& to) const {
     for (size_t i = 0; i < slots.size(); ++i) {
       auto type = from.getAttribute(i);
@@ -152,6 +163,7 @@ class Copier {
   }
 
   std::shared_ptr<torch::jit::CompilationUnit> unit_;
+  bool plain_names_;
   std::set<AttributeKey> assigned_;
   std::unordered_map<const c10::ivalue::Object*, ObjectPtr> objects_;
   /// By the original type followed by the new types of the submodules.
@@ -161,6 +173,12 @@ class Copier {
 
 }  // namespace
 
-Module copy_module(const Module& module) { return Module(Copier(module).copy(module._ivalue())); }
+Module copy_module(const Module& module) {
+  return Module(Copier(module, module._ivalue()->compilation_unit(), false).copy(module._ivalue()));
+}
+
+Module copy_for_file(const Module& module) {
+  return Module(Copier(module, std::make_shared<torch::jit::CompilationUnit>(), true).copy(module._ivalue()));
+}
 
 }  // namespace tsquant

@@ -12,4 +12,8 @@ namespace tsquant {
 /// that some method assigns stays an interface.
 torch::jit::Module copy_module(const torch::jit::Module& module);
 
+/// The same for a file: the classes have the names that they were written with, without the numbers that copies give
+/// them, so that the archive does not tell how often the module was copied. It lives no longer than `module`.
+torch::jit::Module copy_for_file(const torch::jit::Module& module);
+
 }  // namespace tsquant

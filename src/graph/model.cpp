@@ -119,7 +119,7 @@ void write_model(const Model& model, const std::unordered_map<std::string, std::
                  OutputFile& file) {
   auto files = extra_files;
   files.insert(model.extra_files().begin(), model.extra_files().end());  // given ones win
-  write_module(file, model.finished_module(), files);
+  write_module(file, copy_for_file(model.module()), files);
 }
 
 std::vector<std::string> Model::input_names() const {

@@ -78,10 +78,12 @@ void require_observed(const PreparedRecord& record, const StatTable& stats) {
               "run the prepared module on calibration samples first");
 }
 
-/// What the quantizer decided about: the trained model with folded batch norms.
-void fold_norms(PreparedModel& prepared, const QuantizePt2eOptions& road) {
+/// The graph that the quantizer decided about: loading wrote constant lists as operators, and what was trained has batch
+/// norms that are to be folded.
+void restore_graph(PreparedModel& prepared, const QuantizePt2eOptions& road, bool is_qat) {
   RewriteRunner runner(*prepared.model, rewrite_options(road, prepared.first));
-  runner.run_pass("fold_batch_norm");
+  runner.run_pass("propagate_constants");
+  if (is_qat) runner.run_pass("fold_batch_norm");
 }
 
 /// The weights' modules see the weights once more as they are now, folded: torch.ao does so at conversion. The modules
@@ -117,7 +119,7 @@ QuantizedModel convert_pt2e(const Module& module, const ConvertPt2eOptions& opti
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;
   prepared.first = record.example;
-  if (record.is_qat) fold_norms(prepared, road);
+  restore_graph(prepared, road, record.is_qat);
   Report& report = prepared.report;
   report.version = TSQUANT_VERSION;
   report.form = word_of(words<OutputForm>(), options.form);

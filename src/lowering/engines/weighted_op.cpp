@@ -43,7 +43,8 @@ at::Tensor weight_of(const Model& model, const Value* value, Node*& reader) {
 Value* dynamic_codes(const Model& model, const Value* value) {
   const Node* dequantize = value->node();
   if (!is_kind(dequantize, "aten::dequantize")) return nullptr;
-  return read_dynamic_quantize(model, dequantize->input(0)->node()) ? const_cast<Value*>(dequantize->input(0)) : nullptr;
+  return read_dynamic_quantize(model, dequantize->input(0)->node()) ? const_cast<Value*>(dequantize->input(0))
+                                                                    : nullptr;
 }
 
 /// Largest magnitude of the activation's codes over their scale, times the scale.

@@ -17,6 +17,7 @@
 namespace tsquant::testing {
 namespace {
 
+/// Convolutions alone, and batches: LibTorch then computes them as the calibrator does, which runs oneDNN's always.
 torch::jit::Module net() {
   at::manual_seed(1);
   return define(
@@ -24,22 +25,27 @@ torch::jit::Module net() {
 def forward(self, x):
     y = torch.relu(torch.conv2d(x, self.w1, self.b1, [1, 1], [1, 1]))
     z = torch.conv2d(y, self.w2, self.b2, [1, 1], [1, 1])
-    p = torch.flatten(torch.adaptive_avg_pool2d(torch.relu(z + y), [1, 1]), 1)
-    return torch.linear(torch.layer_norm(p, [8], self.g, self.g, 1e-5, False), self.w3, self.b3)
+    p = torch.adaptive_avg_pool2d(torch.relu(z + y), [1, 1])
+    return torch.flatten(torch.conv2d(torch.layer_norm(p, [8, 1, 1], self.g, self.g, 1e-5, False), self.w3, self.b3), 1)
 )",
       {{"w1", at::randn({8, 3, 3, 3})},
        {"b1", at::randn({8})},
        {"w2", at::randn({8, 8, 3, 3}) * 0.3},
        {"b2", at::randn({8})},
-       {"g", at::rand({8}) + 0.5},
-       {"w3", at::randn({10, 8})},
+       {"g", at::rand({8, 1, 1}) + 0.5},
+       {"w3", at::randn({10, 8, 1, 1})},
        {"b3", at::randn({10})}});
+}
+
+Model model() {
+  static const Model captured = Model::from(net());
+  return captured.clone();
 }
 
 std::vector<at::Tensor> images(int64_t count = 6) {
   at::manual_seed(2);
   std::vector<at::Tensor> tensors;
-  for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({1, 3, 12, 12}) * (1 + 0.3 * i));
+  for (int64_t i = 0; i < count; ++i) tensors.push_back(at::randn({20, 3, 12, 12}) * (1 + 0.3 * i));
   return tensors;
 }
 
@@ -56,7 +62,7 @@ std::unique_ptr<Quantizer> make_quantizer(const std::string& name) {
 }
 
 torch::jit::Module prepared(const std::string& quantizer) {
-  return prepare_pt2e(Model::from(net()), *make_quantizer(quantizer), {{images()[0]}, {}});
+  return prepare_pt2e(model(), *make_quantizer(quantizer), {{images()[0]}, {}});
 }
 
 void calibrate(torch::jit::Module& module) {
@@ -81,12 +87,27 @@ std::map<std::string, std::string> records(const QuantizedModel& result) {
   return content;
 }
 
+/// Names of the records that are not the same in both.
+std::vector<std::string> differing(const std::map<std::string, std::string>& a,
+                                   const std::map<std::string, std::string>& b) {
+  std::vector<std::string> names;
+  for (const auto* side : {&a, &b}) {
+    for (const auto& record : *side) {
+      const auto in_a = a.find(record.first), in_b = b.find(record.first);
+      if (in_a == a.end() || in_b == b.end() || in_a->second != in_b->second) names.push_back(record.first);
+    }
+  }
+  return names;
+}
+
+const std::vector<std::string> kNone;
+
 QuantizedModel one_step(const std::string& quantizer, OutputForm form) {
-  auto model = Model::from(net());
+  auto copy = model();
   QuantizePt2eOptions options;
   options.form = form;
   options.fast_bias_correction = c10::nullopt;
-  return quantize_pt2e(model, *make_quantizer(quantizer), Dataset::from_tensors(images()), options);
+  return quantize_pt2e(copy, *make_quantizer(quantizer), Dataset::from_tensors(images()), options);
 }
 
 QuantizedModel two_steps(const std::string& quantizer, OutputForm form, bool detour) {
@@ -105,21 +126,30 @@ TEST_P(TwoSteps, GiveTheFileOfOneStep) {
   for (const auto form : {OutputForm::kReference, OutputForm::kDecomposed, OutputForm::kFakeQuantize}) {
     const auto expected = one_step(GetParam(), form);
     const auto actual = two_steps(GetParam(), form, /*detour=*/false);
-    EXPECT_EQ(records(actual), records(expected)) << static_cast<int>(form);
+    EXPECT_EQ(differing(records(actual), records(expected)), kNone) << static_cast<int>(form);
     EXPECT_EQ(actual.report.quantized_count(), expected.report.quantized_count());
   }
 }
 
 TEST_P(TwoSteps, SurviveSavingAndLoading) {
-  EXPECT_EQ(records(two_steps(GetParam(), OutputForm::kReference, true)),
-            records(two_steps(GetParam(), OutputForm::kReference, false)));
+  // Where the source of an operator was is told by the archive that was loaded last.
+  const auto without_debug = [](std::map<std::string, std::string> content) {
+    for (auto it = content.begin(); it != content.end();) {
+      it = it->first.find(".debug_pkl") == std::string::npos ? std::next(it) : content.erase(it);
+    }
+    return content;
+  };
+  EXPECT_EQ(differing(without_debug(records(two_steps(GetParam(), OutputForm::kReference, true))),
+                      without_debug(records(two_steps(GetParam(), OutputForm::kReference, false)))),
+            kNone);
 }
 
 TEST_P(TwoSteps, ObserversDoNotChangeResults) {
   auto module = prepared(GetParam());
-  const auto model = Model::from(net());
+  const auto copy = model();
+  const auto original = model();
   for (const auto& image : images()) {
-    const auto expected = model.run({{image}, {}}).toTensor();
+    const auto expected = original.run({{image}, {}}).toTensor();
     EXPECT_TRUE(at::allclose(module.forward({image}).toTensor(), expected, 1e-5, 1e-6));
   }
 }
@@ -160,9 +190,9 @@ TEST(TwoStepModel, ThePreparedOneIsNotChangedByConversion) {
   auto module = prepared("x86_inductor");
   calibrate(module);
   const auto first = records(convert_pt2e(module));
-  EXPECT_EQ(records(convert_pt2e(module)), first);
+  EXPECT_EQ(differing(records(convert_pt2e(module)), first), kNone);
   module.forward({images()[0] * 100});
-  EXPECT_NE(records(convert_pt2e(module)), first);
+  EXPECT_NE(differing(records(convert_pt2e(module)), first), kNone);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ const char* const kFakeQuantizeSource = R"(
 def forward(self, x: Tensor) -> Tensor:
     if bool(self.observer_enabled):
         observer = self.activation_post_process
-        observer(x.detach())
+        observer.forward(x.detach())
         scale, zero_point = self.qparams_of(observer.min_val, observer.max_val, observer.eps, self.quant_min,
                                             self.quant_max, self.qscheme, self.symmetric_zero)
         self.scale.resize_(scale.shape).copy_(scale)
@@ -104,7 +104,7 @@ def forward(self, x: Tensor) -> Tensor:
 
 def follow_observer(self, x: Tensor) -> None:
     observer = self.activation_post_process
-    observer(x)
+    observer.forward(x)
     scale, zero_point = self.qparams_of(observer.min_val, observer.max_val, observer.eps, self.quant_min,
                                         self.quant_max, self.qscheme, self.symmetric_zero)
     if self.scale.numel() != scale.numel():

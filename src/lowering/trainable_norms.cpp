@@ -57,7 +57,7 @@ def forward(self, x, weight, bias: Optional[Tensor]{arguments}, gamma: Optional[
     k = torch.rsqrt(var + eps)
     if gamma is not None:
         k = torch.where(gamma == 0, torch.ones_like(k), gamma * k)
-    w = self.weight_fake_quant(weight * k.reshape([-1, 1{tail}]))
+    w = self.weight_fake_quant.forward(weight * k.reshape([-1, 1{tail}]))
     y = {call} / k.reshape([-1{tail}])
     if bias is not None:
         y = y + bias.reshape([-1{tail}])
@@ -80,7 +80,8 @@ class TrainableMaker {
       const auto name = names_.find(point.id);
       if (point.kind != PointKind::kWeight || pair == pairs.end() || name == names_.end()) continue;
       if (!done.insert(pair->first).second) continue;
-      changed |= make_block(by_name_.at(pair->first), by_name_.at(pair->second), name->second);
+      const std::string observer = name->second;  // its entry changes
+      changed |= make_block(by_name_.at(pair->first), by_name_.at(pair->second), observer);
     }
     return changed;
   }

@@ -52,6 +52,7 @@ QuantizationSpec trained_spec(QuantizationSpec spec, PointKind kind) {
     if (spec.half_range) *spec.quant_min /= 2, *spec.quant_max /= 2;
     if (spec.narrow_range) *spec.quant_min += 1;
   }
+  spec.half_range = spec.narrow_range = false;
   spec.formula = QParamsFormula::kTorchAo;
   return spec;
 }

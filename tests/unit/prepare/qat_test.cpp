@@ -1,0 +1,225 @@
+// prepare_qat_pt2e, training with LibTorch, convert_pt2e.
+#include <gtest/gtest.h>
+#include <torch/optim.h>
+#include <tsquant/observer_module.h>
+#include <tsquant/openvino_quantizer.h>
+#include <tsquant/prepare_pt2e.h>
+#include <tsquant/tsquant.h>
+#include <tsquant/x86_inductor_quantizer.h>
+#include <tsquant/xnnpack_quantizer.h>
+
+#include <sstream>
+
+#include "graph/node_lists.h"
+#include "support/support.h"
+#include "support/thrown_error.h"
+
+namespace tsquant::testing::qat {
+namespace {
+
+/// conv + batch norm + relu, conv + batch norm, dropout, linear: as captured in evaluation mode.
+torch::jit::Module net() {
+  at::manual_seed(1);
+  torch::jit::Module module("__torch__.QatNet");
+  module.register_attribute("training", c10::BoolType::get(), false);
+  const auto parameter = [&](const char* name, const at::Tensor& value) {
+    module.register_parameter(name, value, /*is_buffer=*/false);
+  };
+  parameter("w1", at::randn({8, 3, 3, 3}) * 0.3);
+  parameter("w2", at::randn({8, 8, 3, 3}) * 0.2);
+  parameter("c2", at::randn({8}) * 0.1);
+  for (const char* name : {"g1", "g2"}) parameter(name, at::rand({8}) + 0.5);
+  for (const char* name : {"b1", "b2"}) parameter(name, at::randn({8}) * 0.1);
+  parameter("w3", at::randn({4, 8}));
+  parameter("b3", at::randn({4}));
+  for (const char* name : {"m1", "m2"}) module.register_buffer(name, at::randn({8}) * 0.1);
+  for (const char* name : {"v1", "v2"}) module.register_buffer(name, at::rand({8}) + 0.5);
+  module.define(R"(
+def forward(self, x):
+    y = torch.conv2d(x, self.w1, None, [1, 1], [1, 1])
+    y = torch.relu(torch.batch_norm(y, self.g1, self.b1, self.m1, self.v1, False, 0.1, 1e-5, True))
+    z = torch.conv2d(y, self.w2, self.c2, [2, 2], [1, 1])
+    z = torch.batch_norm(z, self.g2, self.b2, self.m2, self.v2, False, 0.1, 1e-5, True)
+    p = torch.flatten(torch.adaptive_avg_pool2d(z, [1, 1]), 1)
+    return torch.linear(torch.dropout(p, 0.5, False), self.w3, self.b3)
+)");
+  return module;
+}
+
+Model model() {
+  static const Model captured = Model::from(net());
+  return captured.clone();
+}
+
+at::Tensor images(int64_t seed = 2) {
+  at::manual_seed(static_cast<uint64_t>(seed));
+  return at::randn({20, 3, 8, 8});
+}
+
+std::unique_ptr<Quantizer> make_quantizer(const std::string& name) {
+  if (name == "openvino") return std::make_unique<OpenVINOQuantizer>();
+  if (name == "xnnpack") {
+    auto quantizer = std::make_unique<XNNPACKQuantizer>();
+    quantizer->set_global(get_symmetric_quantization_config(/*is_per_channel=*/true, /*is_qat=*/true));
+    return quantizer;
+  }
+  auto quantizer = std::make_unique<X86InductorQuantizer>();
+  quantizer->set_global(get_default_x86_inductor_quantization_config(/*is_qat=*/true));
+  return quantizer;
+}
+
+torch::jit::Module prepared(const std::string& quantizer = "x86_inductor") {
+  return prepare_qat_pt2e(model(), *make_quantizer(quantizer), {{images()}, {}});
+}
+
+at::Tensor run(torch::jit::Module& module, const at::Tensor& x) { return module.forward({x}).toTensor(); }
+
+std::vector<at::Tensor> parameters(const torch::jit::Module& module) {
+  std::vector<at::Tensor> list;
+  for (const auto& parameter : module.parameters()) {
+    if (parameter.requires_grad()) list.push_back(parameter);
+  }
+  return list;
+}
+
+/// Distance to the outputs of another network, step by step. No momentum, so that the module is all that there is.
+std::vector<double> train(torch::jit::Module& module, int64_t first, int64_t last) {
+  torch::optim::SGD optimizer(parameters(module), 0.02);
+  std::vector<double> losses;
+  for (int64_t step = first; step < last; ++step) {
+    const at::Tensor x = images(step % 3 + 10);
+    const at::Tensor target = x.mean({2, 3}).matmul(at::ones({3, 4})) * 3 + 1;
+    at::manual_seed(static_cast<uint64_t>(step));  // dropout
+    optimizer.zero_grad();
+    const at::Tensor loss = at::mse_loss(run(module, x), target);
+    loss.backward();
+    optimizer.step();
+    losses.push_back(loss.item<double>());
+  }
+  return losses;
+}
+
+torch::jit::Module reloaded(const torch::jit::Module& module) {
+  std::stringstream stream;
+  module.save(stream);
+  return torch::jit::load(stream);
+}
+
+QuantizedModel converted(const torch::jit::Module& module) {
+  ConvertPt2eOptions options;
+  options.form = OutputForm::kReference;
+  return convert_pt2e(module, options);
+}
+
+at::Tensor tensor(const torch::jit::Module& module, const std::string& name) { return module.attr(name).toTensor(); }
+
+double relative(const at::Tensor& actual, const at::Tensor& expected) {
+  return ((actual - expected).norm() / expected.norm()).item<double>();
+}
+
+class Qat : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Qat, WithoutQuantizersItIsTheFloatModel) {
+  auto module = prepared(GetParam());
+  disable_observer(module);
+  disable_fake_quant(module);
+  module.eval();
+  const at::Tensor expected = model().run({{images()}, {}}).toTensor();
+  EXPECT_LT(relative(run(module, images()).detach(), expected), 1e-5);
+}
+
+TEST_P(Qat, TrainingConvergesAndConversionComputesWhatWasTrained) {
+  auto module = prepared(GetParam());
+  const auto losses = train(module, 0, 60);
+  EXPECT_LT(losses.back(), losses.front() * 0.6);
+  module.eval();
+  disable_observer(module);
+  const at::Tensor trained = run(module, images(10)).detach();
+  const auto result = converted(module);
+  // The scales of fused fake quantizes are not quite those of torch.ao's formula, which conversion applies.
+  EXPECT_LT(relative(result.model.run({{images(10)}, {}}).toTensor(), trained), 0.05);
+  EXPECT_GE(result.report.quantized_count(), 3);
+}
+
+TEST_P(Qat, SavingAndLoadingInTheMiddleChangesNothing) {
+  auto whole = prepared(GetParam());
+  train(whole, 0, 8);
+  auto part = prepared(GetParam());
+  train(part, 0, 3);
+  part = reloaded(part);
+  train(part, 3, 8);
+  for (const char* name : {"w1", "g1", "m1", "v2", "w3"}) {
+    EXPECT_TRUE(at::equal(tensor(whole, name), tensor(part, name))) << name;
+  }
+  const auto expected = converted(whole).model.run({{images()}, {}}).toTensor();
+  EXPECT_TRUE(at::equal(converted(part).model.run({{images()}, {}}).toTensor(), expected));
+}
+
+INSTANTIATE_TEST_SUITE_P(Quantizers, Qat, ::testing::Values("openvino", "x86_inductor", "xnnpack"),
+                         [](const auto& info) { return info.param; });
+
+TEST(QatModule, LayersWithNormsAreBlocks) {
+  const auto module = prepared();
+  EXPECT_TRUE(module.hasattr("conv_bn_0"));
+  EXPECT_TRUE(module.hasattr("conv_bn_1"));
+  EXPECT_FALSE(module.hasattr("conv_bn_2"));
+  EXPECT_TRUE(module.attr("conv_bn_0").toModule().hasattr("weight_fake_quant"));
+  EXPECT_TRUE(nodes_of_kind(module.get_method("forward").graph()->block(), {"aten::batch_norm"}).empty());
+}
+
+TEST(QatModule, StatisticsOfBatchesMoveWhileTraining) {
+  auto module = prepared();
+  const at::Tensor before = tensor(module, "m1").clone();
+  run(module, images());
+  EXPECT_FALSE(at::equal(tensor(module, "m1"), before));
+
+  const at::Tensor moved = tensor(module, "m1").clone();
+  freeze_bn_stats(module);
+  run(module, images());
+  EXPECT_TRUE(at::equal(tensor(module, "m1"), moved));
+  update_bn_stats(module);
+  run(module, images());
+  EXPECT_FALSE(at::equal(tensor(module, "m1"), moved));
+
+  module.eval();
+  const at::Tensor trained = tensor(module, "m1").clone();
+  run(module, images());
+  EXPECT_TRUE(at::equal(tensor(module, "m1"), trained));
+}
+
+TEST(QatModule, DropoutFollowsTheMode) {
+  auto module = prepared();
+  freeze_bn_stats(module);
+  run(module, images());
+  disable_observer(module);
+  const at::Tensor x = images();
+  EXPECT_FALSE(at::equal(run(module, x), run(module, x)));
+  module.eval();
+  EXPECT_TRUE(at::equal(run(module, x), run(module, x)));
+}
+
+TEST(QatModule, TheGivenModelStaysAsItWas) {
+  auto original = model();
+  const at::Tensor weight = tensor(original.module(), "w1").clone(), mean = tensor(original.module(), "m1").clone();
+  auto module = prepare_qat_pt2e(original, *make_quantizer("x86_inductor"), {{images()}, {}});
+  train(module, 0, 2);
+  EXPECT_TRUE(at::equal(tensor(original.module(), "w1"), weight));
+  EXPECT_TRUE(at::equal(tensor(original.module(), "m1"), mean));
+  EXPECT_FALSE(tensor(original.module(), "w1").requires_grad());
+}
+
+TEST(QatModule, AChannelWithoutGainIsNoNan) {
+  auto original = model();
+  at::NoGradGuard no_grad;
+  auto module = prepared();
+  tensor(module, "g1").fill_(0);
+  EXPECT_TRUE(at::isfinite(run(module, images())).all().item<bool>());
+}
+
+TEST(QatModule, NormsOfOtherModulesCannotBeFrozen) {
+  auto module = net();
+  EXPECT_EQ(thrown_error([&] { freeze_bn_stats(module); }).code(), ErrorCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace tsquant::testing::qat

@@ -45,6 +45,7 @@ PUBLIC = {
     "load_mapped.h": "graph",
     "graph_view.h": "graph",
     "observer.h": "observers",
+    "observer_module.h": "observers",
     "annotation.h": "quantizers",
     "quantizer.h": "quantizers",
     "quantization_config.h": "quantizers",

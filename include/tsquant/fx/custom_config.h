@@ -37,7 +37,8 @@ class PrepareCustomConfig {
  public:
   PrepareCustomConfig& set_standalone_module_name(const std::string& module_name, const StandaloneConfig& config = {});
   /// Classes as in QConfigMapping. A name is stronger than a class.
-  PrepareCustomConfig& set_standalone_module_class(const std::string& module_class, const StandaloneConfig& config = {});
+  PrepareCustomConfig& set_standalone_module_class(const std::string& module_class,
+                                                   const StandaloneConfig& config = {});
   /// Modules of a class become what `make_observed` makes of them.
   /// @throws Error kInvalidArgument unless `type` is kStatic
   PrepareCustomConfig& set_float_to_observed_mapping(const std::string& float_class, const ModuleMaker& make_observed,

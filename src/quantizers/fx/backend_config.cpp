@@ -86,8 +86,8 @@ BackendConfig& BackendConfig::set_name(const std::string& name) {
 
 BackendConfig& BackendConfig::set_backend_pattern_config(const BackendPatternConfig& config) {
   check_pattern(config);
-  const auto known =
-      std::find_if(configs_.begin(), configs_.end(), [&](const auto& entry) { return entry.pattern == config.pattern; });
+  const auto known = std::find_if(configs_.begin(), configs_.end(),
+                                  [&](const auto& entry) { return entry.pattern == config.pattern; });
   if (known != configs_.end()) {
     *known = config;
   } else {

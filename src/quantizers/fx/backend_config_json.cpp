@@ -119,9 +119,9 @@ const Json& require_list(const JsonObject& object, const std::string& key) {
 }
 
 BackendPatternConfig read_pattern(const Json& json, const std::string& place) {
-  const JsonObject object(json, place,
-                          {"pattern", "observation_type", "dtype_configs", "num_tensor_args_to_observation_type",
-                           "input_type_to_index"});
+  const JsonObject object(
+      json, place,
+      {"pattern", "observation_type", "dtype_configs", "num_tensor_args_to_observation_type", "input_type_to_index"});
   BackendPatternConfig config;
   for (const auto& element : require_list(object, "pattern")) {
     if (!element.is_string()) refuse_json(element, "the name of an operator", object.place_of("pattern"));

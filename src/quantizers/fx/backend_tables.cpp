@@ -12,8 +12,17 @@ constexpr auto kOwn = ObservationType::kOutputUseDifferentObserverAsInput;
 constexpr auto kShared = ObservationType::kOutputShareObserverWithInput;
 
 /// Rows of one group have equal types in every backend.
-enum class Group { kWeighted, kLinear, kPlain, kUnitRange, kSymmetricUnitRange, kFloatWeights, kRecurrent, kEmbedding,
-                   kFloat };
+enum class Group {
+  kWeighted,
+  kLinear,
+  kPlain,
+  kUnitRange,
+  kSymmetricUnitRange,
+  kFloatWeights,
+  kRecurrent,
+  kEmbedding,
+  kFloat
+};
 
 struct Row {
   std::vector<std::vector<std::string>> patterns;
@@ -179,9 +188,7 @@ Types native_types() {
 Types qnnpack_types() {
   Types all = fbgemm_types();
   const DTypeConfig weighted = for_xnnpack(types(c10::kQInt8, c10::kQInt8, c10::kQInt8));
-  const auto prepend = [&](Group group, const DTypeConfig& config) {
-    all[group].insert(all[group].begin(), config);
-  };
+  const auto prepend = [&](Group group, const DTypeConfig& config) { all[group].insert(all[group].begin(), config); };
   prepend(Group::kWeighted, weighted);
   prepend(Group::kLinear, weighted);
   prepend(Group::kPlain, for_xnnpack(without_weight(c10::kQInt8, c10::kQInt8)));

@@ -13,7 +13,8 @@ namespace {
 
 void set(std::vector<std::pair<std::string, StandaloneConfig>>& entries, const std::string& key,
          const StandaloneConfig& config) {
-  const auto known = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == key; });
+  const auto known =
+      std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == key; });
   if (known != entries.end()) {
     known->second = config;
   } else {

@@ -89,9 +89,9 @@ class Placement {
     for (const int64_t id : node.in_edges) {
       const ViewEdge& edge = view_.edge(id);
       const bool is_inside = std::find(nodes.begin(), nodes.end(), edge.from) != nodes.end();
-      const bool is_other = node.id == nodes.front() && std::any_of(indices.begin(), indices.end(), [&](const auto& it) {
-                              return it.second == edge.input_port;
-                            });
+      const bool is_other =
+          node.id == nodes.front() &&
+          std::any_of(indices.begin(), indices.end(), [&](const auto& it) { return it.second == edge.input_port; });
       const bool is_parameter = view_.node(edge.from).kind == NodeKind::kParameter;
       const bool is_of_layer = is_parameter && (plan_.site(node.id).in_layer || !indices.empty());
       if (is_inside || is_other || is_of_layer || is_number(view_, edge)) continue;
@@ -123,9 +123,10 @@ class Placement {
     if (custom_.output_quantized_indexes().empty()) return;
     constexpr const char* kPlace = "set_output_quantized_indexes";
     if (output.in_edges.size() != 1) {
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("the output is to be quantized, but the model returns {} tensors", output.in_edges.size()),
-                  kPlace, "leave it in float");
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the output is to be quantized, but the model returns {} tensors", output.in_edges.size()),
+          kPlace, "leave it in float");
     }
     const int64_t edge = output.in_edges.front();
     const ViewNode& producer = view_.node(view_.edge(edge).from);

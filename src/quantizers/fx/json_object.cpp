@@ -70,10 +70,9 @@ void JsonObject::read(const std::string& key, std::string& value) const {
 }
 
 const Words<c10::ScalarType>& dtype_words() {
-  static const Words<c10::ScalarType> words{{"quint8", c10::kQUInt8},     {"qint8", c10::kQInt8},
-                                            {"qint32", c10::kQInt32},     {"quint4x2", c10::kQUInt4x2},
-                                            {"float32", c10::kFloat},     {"float16", c10::kHalf},
-                                            {"bfloat16", c10::kBFloat16}, {"int32", c10::kInt}};
+  static const Words<c10::ScalarType> words{
+      {"quint8", c10::kQUInt8}, {"qint8", c10::kQInt8},  {"qint32", c10::kQInt32},     {"quint4x2", c10::kQUInt4x2},
+      {"float32", c10::kFloat}, {"float16", c10::kHalf}, {"bfloat16", c10::kBFloat16}, {"int32", c10::kInt}};
   return words;
 }
 

@@ -47,7 +47,7 @@ class GraphPlan {
 
   const GraphView& view_;
   SiteTable sites_;
-  std::vector<QConfigRules> rules_;       ///< of the model, then of its standalone modules
+  std::vector<QConfigRules> rules_;        ///< of the model, then of its standalone modules
   std::vector<OptionalQConfig> qconfigs_;  ///< by node
   std::vector<MatchPlan> plans_;
   std::vector<int64_t> plan_of_;  ///< by node, -1: none

@@ -43,8 +43,8 @@ class ObserverTable {
   const GraphView& view_;
   std::vector<ObserverConfig> configs_;
   std::vector<int64_t> parents_;
-  std::vector<int64_t> outputs_, edges_;                   ///< observers by node and by edge
-  std::vector<int64_t> output_owners_, edge_consumers_;    ///< who asked
+  std::vector<int64_t> outputs_, edges_;                 ///< observers by node and by edge
+  std::vector<int64_t> output_owners_, edge_consumers_;  ///< who asked
 };
 
 /// The spec of an activation's observer, a dynamic one too.

@@ -11,12 +11,12 @@ namespace tsquant::fx {
 
 /// What torch.ao's rules ask about an operator.
 struct OperatorSite {
-  std::string name;             ///< "linear", as operator_name gives it
-  std::string module_class;     ///< class of the module whose code calls the operator
-  std::string module_path;      ///< its path; a layer's own
-  bool in_layer = false;        ///< a layer of torch.nn runs it, as the one operator that the layer is
-  bool non_traceable = false;   ///< in a module that stays in float
-  int64_t standalone = -1;      ///< index of the standalone module around it, -1: none
+  std::string name;                 ///< "linear", as operator_name gives it
+  std::string module_class;         ///< class of the module whose code calls the operator
+  std::string module_path;          ///< its path; a layer's own
+  bool in_layer = false;            ///< a layer of torch.nn runs it, as the one operator that the layer is
+  bool non_traceable = false;       ///< in a module that stays in float
+  int64_t standalone = -1;          ///< index of the standalone module around it, -1: none
   std::string parent_path() const;  ///< of the code that calls the operator, or the layer
 };
 

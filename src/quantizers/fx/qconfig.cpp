@@ -155,9 +155,7 @@ QConfig default_reuse_input_qconfig() {
   return {activation_observer(ObserverType::kReuseInput, false), weight};
 }
 
-QConfig float_qparams_weight_only_qconfig() {
-  return {placeholder(c10::kFloat), float_qparams_observer(c10::kQUInt8)};
-}
+QConfig float_qparams_weight_only_qconfig() { return {placeholder(c10::kFloat), float_qparams_observer(c10::kQUInt8)}; }
 
 QConfig float_qparams_weight_only_qconfig_4bit() {
   return {placeholder(c10::kFloat), float_qparams_observer(c10::kQUInt4x2)};

@@ -15,7 +15,8 @@ namespace {
 /// A key that is set again keeps its place, as in Python's dictionaries.
 template <typename Key>
 void set(QConfigMapping::Entries<Key>& entries, const Key& key, const OptionalQConfig& qconfig) {
-  const auto known = std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == key; });
+  const auto known =
+      std::find_if(entries.begin(), entries.end(), [&](const auto& entry) { return entry.first == key; });
   if (known != entries.end()) {
     known->second = qconfig;
   } else {
@@ -32,9 +33,9 @@ QConfigMapping& QConfigMapping::set_global(const OptionalQConfig& qconfig) {
 
 QConfigMapping& QConfigMapping::set_object_type(const std::string& object_type, const OptionalQConfig& qconfig) {
   const std::string key = parse_object_type(object_type, "set_object_type").text();
-  object_types_.erase(std::remove_if(object_types_.begin(), object_types_.end(),
-                                     [&](const auto& entry) { return entry.first == key; }),
-                      object_types_.end());
+  object_types_.erase(
+      std::remove_if(object_types_.begin(), object_types_.end(), [&](const auto& entry) { return entry.first == key; }),
+      object_types_.end());
   object_types_.emplace_back(key, qconfig);
   return *this;
 }

@@ -58,8 +58,8 @@ Json mapping_json(const QConfigMapping& mapping) {
 }
 
 QConfigMapping read_mapping(const Json& json, const std::string& place) {
-  const JsonObject object(
-      json, place, {"", "object_type", "module_name_regex", "module_name", "module_name_object_type_order"});
+  const JsonObject object(json, place,
+                          {"", "object_type", "module_name_regex", "module_name", "module_name_object_type_order"});
   QConfigMapping mapping;
   if (const Json* global = object.find("")) mapping.set_global(read_optional(*global, object.place_of("")));
   const auto name = [](const Json& entry) { return entry[0].get<std::string>(); };

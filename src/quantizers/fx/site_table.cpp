@@ -29,7 +29,8 @@ std::vector<std::string> paths_in_float(const std::vector<Submodule>& modules, c
 }
 
 /// Those named first, so that a name is stronger than a class.
-std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modules, const PrepareCustomConfig& custom) {
+std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modules,
+                                              const PrepareCustomConfig& custom) {
   std::vector<StandaloneModule> found;
   for (const auto& [path, config] : custom.standalone_module_names()) {
     require_submodule(modules, path, "set_standalone_module_name");
@@ -39,9 +40,8 @@ std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modu
   }
   for (const auto& [type, config] : custom.standalone_module_classes()) {
     for (const auto& module : modules) {
-      const bool is_named = std::any_of(found.begin(), found.end(), [&](const StandaloneModule& other) {
-        return other.module.path == module.path;
-      });
+      const bool is_named = std::any_of(
+          found.begin(), found.end(), [&](const StandaloneModule& other) { return other.module.path == module.path; });
       if (!is_named && is_class(module.module_class, type)) found.push_back({module, &config});
     }
   }

@@ -13,7 +13,7 @@ ROOMS = {
     "observers": ["numerics"],
     "passes": ["run"],
     "options": ["base"],  # and every public header
-    "quantizers": ["numerics", "passes", "options"],  # their own rewrites use what passes share
+    "quantizers": ["observers", "passes", "options"],  # their own rewrites use what passes share
     "distributed": ["base"],
     "io": ["base"],
     "calibration": ["run", "observers", "distributed", "quantizers"],
@@ -53,6 +53,12 @@ PUBLIC = {
     "openvino_quantizer.h": "quantizers",
     "x86_inductor_quantizer.h": "quantizers",
     "xnnpack_quantizer.h": "quantizers",
+    "observer_module.h": "observers",
+    "fx/qconfig.h": "quantizers",
+    "fx/qconfig_mapping.h": "quantizers",
+    "fx/backend_config.h": "quantizers",
+    "fx/custom_config.h": "quantizers",
+    "fx/fx_quantizer.h": "quantizers",
     "data_files.h": "io",
     "weight_only.h": "weight_only",
     "engine.h": "lowering",

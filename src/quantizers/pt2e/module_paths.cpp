@@ -27,6 +27,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 
 std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
 
+}  // namespace
+
 /// LibTorch's name without its prefix and without the parts that make it unique:
 /// "__torch__.torch.nn.modules.conv.___torch_mangle_3.Conv2d" -> "torch.nn.modules.conv.Conv2d".
 std::string class_name(const Module& module) {
@@ -37,6 +39,8 @@ std::string class_name(const Module& module) {
   }
   return result;
 }
+
+namespace {
 
 bool is_inside(const std::string& path, const std::string& module) {
   if (module.empty()) return true;
@@ -148,7 +152,11 @@ std::string calls_around(const ViewNode& node) {
 }  // namespace
 
 ModulePaths::ModulePaths(const GraphView& view)
-    : view_(view), paths_(view.nodes().size()), caller_types_(view.nodes().size()), type_names_(view.nodes().size()) {
+    : view_(view),
+      paths_(view.nodes().size()),
+      caller_types_(view.nodes().size()),
+      caller_paths_(view.nodes().size()),
+      type_names_(view.nodes().size()) {
   ModuleTree tree(view.model().module());
   std::map<std::string, std::vector<std::string>> types;
   std::string before;
@@ -161,6 +169,7 @@ ModulePaths::ModulePaths(const GraphView& view)
         candidates.begin(), candidates.end(),
         [&](const auto& a, const auto& b) { return common_length(a, guide) < common_length(b, guide); });
     caller_types_[node.id] = tree.type_of(caller);
+    caller_paths_[node.id] = caller;
     std::string& path = paths_[node.id];
     path = is_inside(owner, caller) ? owner : caller;
     before = path;

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <torch/csrc/jit/api/module.h>
+
 #include <string>
 #include <vector>
 
 #include "tsquant/graph_view.h"
 
 namespace tsquant::pt2e {
+
+/// The class of a module as Python has it: "torch.nn.modules.conv.Conv2d".
+std::string class_name(const torch::jit::Module& module);
 
 /// The submodule that each operator of a view stands in, by its path in the state dict ("layer1.0").
 ///
@@ -24,6 +29,8 @@ class ModulePaths {
   /// Class of the module whose code calls the operator, "" when the operator stands in no module. A layer that calls
   /// functional::linear with the weight of a child runs the operator itself.
   const std::string& caller_type(const ViewNode& node) const { return caller_types_[node.id]; }
+  /// Path of that module.
+  const std::string& caller_path(const ViewNode& node) const { return caller_paths_[node.id]; }
 
   /// @throws Error kInvalidArgument naming the modules that come closest when no operator stands in `module`
   void require_module(const std::string& module, const std::string& option) const;
@@ -32,7 +39,7 @@ class ModulePaths {
 
  private:
   const GraphView& view_;
-  std::vector<std::string> paths_, caller_types_;     ///< by node id
+  std::vector<std::string> paths_, caller_types_, caller_paths_;  ///< by node id
   std::vector<std::vector<std::string>> type_names_;  ///< by node id: classes from the root to the innermost module
 };
 

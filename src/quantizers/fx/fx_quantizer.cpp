@@ -1,0 +1,213 @@
+#include "tsquant/fx/fx_quantizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "quantizers/fx/fitting_types.h"
+#include "quantizers/fx/match_plans.h"
+#include "quantizers/fx/observer_table.h"
+#include "tsquant/error.h"
+
+namespace tsquant::fx {
+
+namespace {
+
+/// torch/ao/quantization/fx/prepare.py, insert_observers_for_model.
+class Placement {
+ public:
+  Placement(const GraphView& view, const GraphPlan& plan, const PrepareCustomConfig& custom)
+      : view_(view), plan_(plan), custom_(custom), observers_(view) {}
+
+  Annotations run() {
+    find_quantized_inputs();
+    for (const auto& node : view_.nodes()) {
+      if (node.kind == NodeKind::kOutput) observe_model_output(node);
+      const MatchPlan* plan = node.kind == NodeKind::kOperator ? plan_.plan_of(node.id) : nullptr;
+      if (plan && plan->types) place(node, *plan);
+    }
+    observers_.write(result_);
+    write_weights();
+    write_refusals();
+    return std::move(result_);
+  }
+
+ private:
+  void find_quantized_inputs() {
+    std::vector<int64_t> inputs;
+    for (const auto& node : view_.nodes()) {
+      if (node.kind == NodeKind::kInput) inputs.push_back(node.id);
+    }
+    for (const int64_t index : custom_.input_quantized_indexes()) {
+      if (index >= static_cast<int64_t>(inputs.size())) {
+        throw Error(ErrorCode::kInvalidArgument,
+                    fmt::format("input {} is to be quantized, but the model has {}", index, inputs.size()),
+                    "set_input_quantized_indexes", "count tensor inputs from 0");
+      }
+      quantized_inputs_.push_back(inputs[index]);
+    }
+  }
+
+  void place(const ViewNode& node, const MatchPlan& plan) {
+    const bool is_first = node.id == plan.match.nodes.front(), is_last = node.id == plan.match.nodes.back();
+    const auto inputs = activations_of(node, plan);
+    const ObservationType type = observation_type(plan, is_first ? inputs.size() : 0, is_first);
+    if (type == ObservationType::kInputOutputNotObserved) return;
+    if (plan.input.is_dynamic) {
+      if (is_first && !inputs.empty()) observe(inputs.front(), plan, node.id);
+      return;
+    }
+    if (plan.has_input) {
+      for (const int64_t edge : inputs) observe(edge, plan, node.id);
+    }
+    if (!is_last || !is_observable(node.value, node.info)) return;
+    observers_.observe_output(node.id, plan.qconfig.activation, plan.match.nodes.front());
+    if (type == ObservationType::kOutputShareObserverWithInput || plan.reuses_input()) {
+      share(node, activations_of(view_.node(plan.match.nodes.front()), plan));
+    }
+  }
+
+  /// For chains the first operator decides.
+  ObservationType observation_type(const MatchPlan& plan, size_t tensors, bool is_first) const {
+    const auto& types = plan.match.config->num_tensor_args_to_observation_type;
+    if (types.empty()) return plan.match.config->observation_type;
+    if (!is_first) tensors = activations_of(view_.node(plan.match.nodes.front()), plan).size();
+    const auto known = types.find(static_cast<int64_t>(tensors));
+    if (known == types.end()) return plan.match.config->observation_type;
+    return tensors == 0 ? ObservationType::kInputOutputNotObserved : known->second;
+  }
+
+  static bool is_observable(const torch::jit::Value* value, const TensorInfo& info) {
+    return value && value->type()->isSubtypeOf(*c10::TensorType::get()) && (!info.known || info.is_floating());
+  }
+
+  /// The edges on which a pattern's operator reads activations from outside of the pattern.
+  std::vector<int64_t> activations_of(const ViewNode& node, const MatchPlan& plan) const {
+    const auto& nodes = plan.match.nodes;
+    const auto& indices = plan.match.config->input_type_to_index;
+    std::vector<int64_t> found;
+    for (const int64_t id : node.in_edges) {
+      const ViewEdge& edge = view_.edge(id);
+      const bool is_inside = std::find(nodes.begin(), nodes.end(), edge.from) != nodes.end();
+      const bool is_other =
+          node.id == nodes.front() &&
+          std::any_of(indices.begin(), indices.end(), [&](const auto& it) { return it.second == edge.input_port; });
+      const bool is_parameter = view_.node(edge.from).kind == NodeKind::kParameter;
+      const bool is_of_layer = is_parameter && (plan_.site(node.id).in_layer || !indices.empty());
+      if (is_inside || is_other || is_of_layer || is_number(view_, edge)) continue;
+      if (is_observable(edge.value, edge.info)) found.push_back(id);
+    }
+    return found;
+  }
+
+  bool is_quantized_input(int64_t node) const {
+    return std::find(quantized_inputs_.begin(), quantized_inputs_.end(), node) != quantized_inputs_.end();
+  }
+
+  void observe(int64_t edge, const MatchPlan& plan, int64_t consumer) {
+    if (!is_quantized_input(view_.edge(edge).from)) observers_.observe_edge(edge, plan.input, consumer);
+  }
+
+  /// The result, and all inputs of a list, get the observer of the first input; without one the result has none.
+  void share(const ViewNode& node, const std::vector<int64_t>& inputs) {
+    if (!inputs.empty() && is_quantized_input(view_.edge(inputs.front()).from)) return;
+    const int64_t first = inputs.empty() ? ObserverTable::kNone : observers_.of_edge(inputs.front());
+    if (first == ObserverTable::kNone) return observers_.remove_output(node.id);
+    for (const int64_t edge : inputs) {
+      if (observers_.of_edge(edge) != ObserverTable::kNone) observers_.join(first, observers_.of_edge(edge));
+    }
+    observers_.join(first, observers_.of_output(node.id));
+  }
+
+  void observe_model_output(const ViewNode& output) {
+    if (custom_.output_quantized_indexes().empty()) return;
+    constexpr const char* kPlace = "set_output_quantized_indexes";
+    if (output.in_edges.size() != 1) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the output is to be quantized, but the model returns {} tensors", output.in_edges.size()),
+          kPlace, "leave it in float");
+    }
+    const int64_t edge = output.in_edges.front();
+    const ViewNode& producer = view_.node(view_.edge(edge).from);
+    const bool has_qconfig = producer.kind == NodeKind::kOperator && plan_.qconfig(producer.id);
+    if (!has_qconfig) {
+      throw Error(ErrorCode::kInvalidArgument, "the output is to be quantized, but what makes it has no qconfig",
+                  producer.name, "give it one, or leave the output in float");
+    }
+    observers_.observe_edge(edge, plan_.qconfig(producer.id)->activation, producer.id);
+  }
+
+  void write_weights() {
+    for (const auto& plan : plan_.plans()) {
+      const auto index = plan.match.config->input_type_to_index.find("weight");
+      if (!plan.types || !quantizes_weight(*plan.types) || index == plan.match.config->input_type_to_index.end()) {
+        continue;
+      }
+      const ViewNode& layer = view_.node(plan.match.nodes.front());
+      const ViewEdge* edge = view_.input_edge(layer, index->second);
+      if (!edge) continue;
+      QuantizationPoint point;
+      point.id = static_cast<int64_t>(result_.points.size()) + 1;
+      // A weight that the model computes is an activation with the weight's observer.
+      const bool is_parameter = view_.node(edge->from).kind == NodeKind::kParameter;
+      point.kind = is_parameter ? PointKind::kWeight : PointKind::kActivation;
+      point.node = layer.name;
+      point.input_port = index->second;
+      point.spec = spec_of(plan.qconfig.weight);
+      point.quantized_nodes = {layer.name};
+      point.reason = "weight of a quantized operator";
+      result_.points.push_back(std::move(point));
+    }
+  }
+
+  void write_refusals() {
+    for (const auto& node : view_.nodes()) {
+      if (node.kind != NodeKind::kOperator) continue;
+      const MatchPlan* plan = plan_.plan_of(node.id);
+      if (!plan) {
+        result_.refusals.push_back(plan_.site(node.id).non_traceable
+                                       ? Refusal{node.name, "non_traceable", "a configuration leaves its module alone"}
+                                       : Refusal{node.name, "not_quantizable", "the backend has no pattern for it"});
+      } else if (!plan->types) {
+        result_.refusals.push_back({node.name, plan->refusal.code, plan->refusal.reason});
+      } else if (node.id != plan->match.nodes.front()) {
+        const std::string& first = view_.node(plan->match.nodes.front()).name;
+        result_.refusals.push_back({node.name, "fused", "runs inside " + first});
+      }
+    }
+  }
+
+  const GraphView& view_;
+  const GraphPlan& plan_;
+  const PrepareCustomConfig& custom_;
+  ObserverTable observers_;
+  std::vector<int64_t> quantized_inputs_;
+  Annotations result_;
+};
+
+}  // namespace
+
+FxQuantizer::FxQuantizer(QConfigMapping mapping, PrepareCustomConfig custom, BackendConfig backend)
+    : mapping_(std::move(mapping)), custom_(std::move(custom)), backend_(std::move(backend)) {
+  for (const auto* entries : {&custom_.standalone_module_names(), &custom_.standalone_module_classes()}) {
+    for (const auto& [name, config] : *entries) {
+      if (!config.prepare_custom_config) continue;
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("standalone module \"{}\" has a prepare_custom_config", name), "FxQuantizer",
+                  "quantize it for itself before the model around it");
+    }
+  }
+}
+
+Annotations FxQuantizer::annotate(const GraphView& view) const {
+  const GraphPlan plan(view, mapping_, custom_, backend_);
+  return Placement(view, plan, custom_).run();
+}
+
+QuantizerDescription FxQuantizer::describe() const {
+  const std::string mapping = mapping_.to_json();
+  return {"fx", {{"backend", backend_.name()}, {"qconfig_mapping", mapping}}, {{"qconfig_mapping", mapping}}};
+}
+
+}  // namespace tsquant::fx

@@ -1,0 +1,149 @@
+#include "quantizers/fx/match_plans.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "graph/weighted_layer.h"
+#include "quantizers/fx/fitting_types.h"
+#include "tsquant/error.h"
+
+namespace tsquant::fx {
+
+namespace {
+
+/// torch.ao's modules for a layer and what is fused to it have these at their end.
+bool is_activation(const std::string& name) { return name == "relu" || name == "leaky_relu" || name == "tanh"; }
+
+bool is_per_channel(const ObserverConfig& observer) {
+  return observer.qscheme == c10::kPerChannelSymmetric || observer.qscheme == c10::kPerChannelAffine;
+}
+
+/// Types of codes that our specs cannot say. Empty for others.
+Refusal beyond_specs(const BackendPatternConfig& pattern, const QConfig& qconfig) {
+  if (qconfig.activation.dtype == c10::kHalf) {
+    return {"", "float16", "its qconfig asks for float16, for which there is no quantizer"};
+  }
+  if (qconfig.weight.qscheme == c10::kPerChannelAffineFloatQParams) {
+    return {"", "float_qparams",
+            "its qconfig asks for weights with floating-point zero points: compress_weights stores embeddings in 8 or "
+            "4 bits"};
+  }
+  const std::string& last = pattern.pattern.back();
+  for (const char* recurrent : {"GRU", "LSTM", "RNN"}) {
+    if (last.find(recurrent) != std::string::npos) {
+      return {"", "recurrent", "recurrent layers have several weights, for which there is no dynamic quantizer"};
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+GraphPlan::GraphPlan(const GraphView& view, const QConfigMapping& mapping, const PrepareCustomConfig& custom,
+                     const BackendConfig& backend)
+    : view_(view), sites_(view, custom), qconfigs_(view.nodes().size()), plan_of_(view.nodes().size(), -1) {
+  const auto modules = submodules_of(view.model());
+  for (const auto& entry : mapping.module_name_qconfigs()) require_submodule(modules, entry.first, "set_module_name");
+  for (const auto& entry : mapping.module_name_object_type_order_qconfigs()) {
+    require_submodule(modules, entry.first.module_name, "set_module_name_object_type_order");
+  }
+  rules_.emplace_back(mapping);
+  for (const auto& [module, config] : sites_.standalone) {
+    QConfigMapping inner;
+    inner.set_global(rules_.front().of_module(module));
+    rules_.emplace_back(config->qconfig_mapping.value_or(inner), module.path);
+  }
+  read_qconfigs();
+  const auto backend_of = [&](int64_t node) -> const BackendConfig& {
+    const int64_t standalone = site(node).standalone;
+    const auto* own = standalone < 0 ? nullptr : &sites_.standalone[standalone].config->backend_config;
+    return own && *own ? **own : backend;
+  };
+  const auto fuses = [&](int64_t producer, int64_t consumer) { return may_fuse(producer, consumer); };
+  for (auto& match : find_matches(view, sites_.sites, backend_of, fuses)) {
+    for (const int64_t node : match.nodes) plan_of_[node] = static_cast<int64_t>(plans_.size());
+    plans_.push_back(plan(std::move(match)));
+  }
+}
+
+void GraphPlan::read_qconfigs() {
+  for (const auto& node : view_.nodes()) {
+    if (node.kind != NodeKind::kOperator) continue;
+    qconfigs_[node.id] = rules_[site(node.id).standalone + 1].next(site(node.id));
+  }
+}
+
+/// A layer and the activation behind it become one module, whose qconfig is the layer's. Functions need equal ones.
+bool GraphPlan::may_fuse(int64_t producer, int64_t consumer) const {
+  if (site(producer).standalone != site(consumer).standalone) return false;
+  return (site(producer).in_layer && is_activation(site(consumer).name)) || qconfigs_[producer] == qconfigs_[consumer];
+}
+
+void GraphPlan::check_types(const PatternMatch& match) const {
+  const int64_t layer = match.nodes.front(), next = match.nodes.back();
+  if (layer == next || !site(layer).in_layer || !site(next).in_layer || site(next).name != "relu") return;
+  if (rules_of(layer).by_type(site(layer)) == rules_of(next).by_type(site(next))) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("{} and {} are computed as one, but the mapping has different qconfigs for {} and {}",
+                          view_.node(layer).name, view_.node(next).name, site(layer).name, site(next).name),
+              "set_object_type", "set the same qconfig for both types");
+}
+
+void GraphPlan::check_fixed_range(const PatternMatch& match, const QConfig& qconfig) const {
+  const DTypeWithConstraints* type = fixed_output(*match.config);
+  const ObserverConfig& activation = qconfig.activation;
+  const bool is_other = activation.is_dynamic || activation.dtype == c10::kHalf || activation.dtype == c10::kFloat;
+  if (!type || is_other || is_fixed_to(activation, *type)) return;
+  throw Error(ErrorCode::kInvalidArgument,
+              fmt::format("the qconfig of an operator with a fixed range has another observer than scale {}, "
+                          "zero_point {}",
+                          *type->scale_exact_match, *type->zero_point_exact_match),
+              view_.node(match.nodes.front()).name,
+              "start from get_default_qconfig_mapping, which has the observers of such operators");
+}
+
+void GraphPlan::check_weight(int64_t node, const MatchPlan& plan) const {
+  if (layer_kind(view_.node(node).node) != LayerKind::kTransposedConvolution) return;
+  if (!is_per_channel(plan.qconfig.weight)) return;
+  throw Error(ErrorCode::kInvalidArgument, "weights per channel are not supported for transposed convolutions",
+              view_.node(node).name,
+              fmt::format("set a qconfig with a per-tensor weight for \"{}\", for example default_qconfig().weight",
+                          site(node).name));
+}
+
+void GraphPlan::set_input(MatchPlan& plan) const {
+  plan.input = plan.qconfig.activation;
+  plan.has_input = !plan.reuses_input();
+  if (plan.input.type != ObserverType::kFixedQParams) return;
+  const auto& global = rules_of(plan.match.nodes.front()).global_qconfig();
+  plan.has_input = global && fitting_types(*plan.match.config, *global).config;
+  if (plan.has_input) plan.input = global->activation;
+}
+
+MatchPlan GraphPlan::plan(PatternMatch match) const {
+  MatchPlan plan;
+  plan.match = std::move(match);
+  const int64_t first = plan.match.nodes.front();
+  check_types(plan.match);
+  const OptionalQConfig& qconfig = qconfigs_[first];
+  if (!qconfig) {
+    plan.refusal = {"", "ignored", "left in float: the mapping has no qconfig for it"};
+    return plan;
+  }
+  check_fixed_range(plan.match, *qconfig);
+  const FittingTypes fitting = fitting_types(*plan.match.config, *qconfig);
+  if (!fitting.config) {
+    plan.refusal = {"", "unsupported_dtypes", "left in float: " + fitting.reason};
+    return plan;
+  }
+  plan.refusal = beyond_specs(*plan.match.config, *qconfig);
+  if (!plan.refusal.code.empty()) return plan;
+  plan.types = fitting.config;
+  plan.qconfig = *qconfig;
+  check_weight(first, plan);
+  set_input(plan);
+  return plan;
+}
+
+}  // namespace tsquant::fx

@@ -45,8 +45,8 @@ def forward(self, x: Tensor) -> Tensor:
         observer.forward(x.detach())
         scale, zero_point = self.qparams_of(observer.min_val, observer.max_val, observer.eps, self.quant_min,
                                             self.quant_max, self.qscheme, self.symmetric_zero)
-        self.scale.resize_(scale.shape).copy_(scale)
-        self.zero_point.resize_(zero_point.shape).copy_(zero_point)
+        self.scale.set_(scale)
+        self.zero_point.set_(zero_point)
     if bool(self.fake_quant_enabled) and x.numel() > 0:
         x = self.fake_quantize(x)
     return x
@@ -57,6 +57,12 @@ def forward(self, x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
     observer = self.activation_post_process
+    if self.is_per_channel and observer.min_val.numel() == 0:
+        channels = [x.size(self.ch_axis)]
+        observer.min_val.set_(torch.full(channels, float("inf")))
+        observer.max_val.set_(torch.full(channels, float("-inf")))
+        self.scale.set_(torch.ones(channels))
+        self.zero_point.set_(torch.zeros(channels, dtype=3))
     y = torch.fused_moving_avg_obs_fake_quant(
         x.to(6), self.observer_enabled, self.fake_quant_enabled, observer.min_val, observer.max_val,
         self.scale, self.zero_point, observer.averaging_constant, self.quant_min, self.quant_max, self.ch_axis,
@@ -108,8 +114,8 @@ def follow_observer(self, x: Tensor) -> None:
     scale, zero_point = self.qparams_of(observer.min_val, observer.max_val, observer.eps, self.quant_min,
                                         self.quant_max, self.qscheme, self.symmetric_zero)
     if self.scale.numel() != scale.numel():
-        self.scale.requires_grad_(False).resize_(scale.shape).requires_grad_(True)
-        self.zero_point.requires_grad_(False).resize_(scale.shape).requires_grad_(True)
+        self.scale.requires_grad_(False).set_(torch.ones_like(scale)).requires_grad_(True)
+        self.zero_point.requires_grad_(False).set_(torch.zeros_like(scale)).requires_grad_(True)
     self.scale.data.copy_(scale)
     self.zero_point.data.copy_(zero_point)
 )";

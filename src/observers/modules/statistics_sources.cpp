@@ -42,8 +42,8 @@ def forward(self, x: Tensor) -> Tensor:
         rows = x.detach().to(self.min_val.dtype).transpose(0, self.ch_axis).reshape([x.size(self.ch_axis), -1])
         low, high = torch.aminmax(rows, dim=1)
         if self.min_val.numel() == 0:
-            self.min_val.resize_(low.shape).copy_(low)
-            self.max_val.resize_(high.shape).copy_(high)
+            self.min_val.set_(low)
+            self.max_val.set_(high)
         else:
             assert self.min_val.numel() == low.numel(), "the number of channels changed; observe this tensor per tensor"
             self.min_val.copy_(torch.min(low, self.min_val))
@@ -57,8 +57,8 @@ def forward(self, x: Tensor) -> Tensor:
         rows = x.detach().to(self.min_val.dtype).transpose(0, self.ch_axis).reshape([x.size(self.ch_axis), -1])
         low, high = torch.aminmax(rows, dim=1)
         if self.min_val.numel() == 0:
-            self.min_val.resize_(low.shape).copy_(low)
-            self.max_val.resize_(high.shape).copy_(high)
+            self.min_val.set_(low)
+            self.max_val.set_(high)
         else:
             assert self.min_val.numel() == low.numel(), "the number of channels changed; observe this tensor per tensor"
             self.min_val.copy_(self.min_val + self.averaging_constant * (low - self.min_val))
@@ -78,9 +78,8 @@ def forward(self, x: Tensor) -> Tensor:
             if values.numel() > 0:
                 low, high = torch.aminmax(values)
         if values.numel() > 0:
-            count = self.sample_min.numel()
-            self.sample_min.resize_([count + 1]).select(0, count).copy_(low)
-            self.sample_max.resize_([count + 1]).select(0, count).copy_(high)
+            self.sample_min.set_(torch.cat([self.sample_min, low.reshape([1])]))
+            self.sample_max.set_(torch.cat([self.sample_max, high.reshape([1])]))
     return x
 )";
 

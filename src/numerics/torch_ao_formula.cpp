@@ -17,8 +17,9 @@ QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec) {
 
   if (spec.mode == QuantizationScheme::kSymmetric) {
     const auto scale = (at::maximum(-low, high) / (steps / 2)).clamp_min(eps);
-    // Floor division, as Python's //: with explicit limits the middle of [0, 255] is 127.
-    const int64_t middle = codes.dtype == c10::kByte ? (codes.low + codes.high) / 2 : 0;
+    // torch.ao: 128 for the whole of quint8, but with explicit limits the middle of [0, 255], rounded down, is 127.
+    const int64_t between = codes.low + codes.high + (spec.quant_min ? 0 : 1);
+    const int64_t middle = codes.dtype == c10::kByte ? between / 2 : 0;
     return integer_qparams(scale, at::full_like(scale, middle), codes, spec, range);
   }
   const auto scale = ((high - low) / steps).clamp_min(eps);

@@ -45,30 +45,37 @@ def forward(self, x: Tensor) -> Tensor:
         observer.forward(x.detach())
         scale, zero_point = self.qparams_of(observer.min_val, observer.max_val, observer.eps, self.quant_min,
                                             self.quant_max, self.qscheme, self.symmetric_zero)
-        self.scale.set_(scale.to(self.scale.dtype).clone())
-        self.zero_point.set_(zero_point.to(self.zero_point.dtype).clone())
+        self.scale.set_(scale)
+        self.zero_point.set_(zero_point)
     if bool(self.fake_quant_enabled) and x.numel() > 0:
         x = self.fake_quantize(x)
     return x
 )";
 
+// The operator knows channels along the first axis only, and cannot resize the buffers of a loaded model.
 const char* const kFusedMovingAvgObsSource = R"(
 def forward(self, x: Tensor) -> Tensor:
     if x.numel() == 0:
         return x
+    if not self.is_per_channel:
+        return self.observe_and_quantize(x.to(6)).to(x.dtype)
+    if self.activation_post_process.min_val.numel() == 0:
+        self.set_channels(x.size(self.ch_axis))
+    y = self.observe_and_quantize(x.to(6).transpose(0, self.ch_axis).contiguous())
+    return y.transpose(0, self.ch_axis).to(x.dtype)
+
+def observe_and_quantize(self, x: Tensor) -> Tensor:
     observer = self.activation_post_process
-    # The operator would resize, which loaded tensors refuse.
-    if self.is_per_channel and observer.min_val.numel() == 0:
-        channels = x.size(self.ch_axis)
-        observer.min_val.set_(torch.full([channels], float("inf")))
-        observer.max_val.set_(torch.full([channels], float("-inf")))
-        self.scale.set_(torch.ones([channels]))
-        self.zero_point.set_(torch.zeros([channels], dtype=self.zero_point.dtype))
-    y = torch.fused_moving_avg_obs_fake_quant(
-        x.to(6), self.observer_enabled, self.fake_quant_enabled, observer.min_val, observer.max_val,
-        self.scale, self.zero_point, observer.averaging_constant, self.quant_min, self.quant_max, self.ch_axis,
-        self.is_per_channel, self.is_symmetric_quant)
-    return y.to(x.dtype)
+    return torch.fused_moving_avg_obs_fake_quant(
+        x, self.observer_enabled, self.fake_quant_enabled, observer.min_val, observer.max_val, self.scale,
+        self.zero_point, observer.averaging_constant, self.quant_min, self.quant_max, 0, self.is_per_channel,
+        self.is_symmetric_quant)
+
+def set_channels(self, count: int) -> None:
+    self.activation_post_process.min_val.set_(torch.full([count], float("inf")))
+    self.activation_post_process.max_val.set_(torch.full([count], float("-inf")))
+    self.scale.set_(torch.ones([count]))
+    self.zero_point.set_(torch.zeros([count], dtype=3))
 )";
 
 const char* const kFixedQParamsSource = R"(

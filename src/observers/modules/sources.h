@@ -3,8 +3,9 @@
 namespace tsquant {
 
 /// TorchScript of the modules: what is written into a saved model. Statistics are written into the buffers in place, so
-/// that they stay ordinary tensors when a batch passes in inference mode, and from `x.detach()`, so that gradients pass
-/// by. Numbers as in torch.ao 1.13 (observer.py, fake_quantize.py, _learnable_fake_quantize.py) unless told otherwise.
+/// that they stay ordinary tensors when a batch passes in inference mode, with `set_` where the size changes, because
+/// the storage of loaded tensors cannot be resized; and from `x.detach()`, so that gradients pass by. Numbers as in
+/// torch.ao 1.13 (observer.py, fake_quantize.py, _learnable_fake_quantize.py) unless told otherwise.
 
 extern const char* const kIdentitySource;
 extern const char* const kRecordingSource;

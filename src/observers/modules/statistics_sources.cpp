@@ -42,8 +42,8 @@ def forward(self, x: Tensor) -> Tensor:
         rows = x.detach().to(self.min_val.dtype).transpose(0, self.ch_axis).reshape([x.size(self.ch_axis), -1])
         low, high = torch.aminmax(rows, dim=1)
         if self.min_val.numel() == 0:
-            self.min_val.set_(low.clone())
-            self.max_val.set_(high.clone())
+            self.min_val.set_(low)
+            self.max_val.set_(high)
         else:
             assert self.min_val.numel() == low.numel(), "the number of channels changed; observe this tensor per tensor"
             self.min_val.copy_(torch.min(low, self.min_val))
@@ -57,8 +57,8 @@ def forward(self, x: Tensor) -> Tensor:
         rows = x.detach().to(self.min_val.dtype).transpose(0, self.ch_axis).reshape([x.size(self.ch_axis), -1])
         low, high = torch.aminmax(rows, dim=1)
         if self.min_val.numel() == 0:
-            self.min_val.set_(low.clone())
-            self.max_val.set_(high.clone())
+            self.min_val.set_(low)
+            self.max_val.set_(high)
         else:
             assert self.min_val.numel() == low.numel(), "the number of channels changed; observe this tensor per tensor"
             self.min_val.copy_(self.min_val + self.averaging_constant * (low - self.min_val))

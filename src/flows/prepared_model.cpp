@@ -15,6 +15,7 @@
 #include "flows/bias_notes.h"
 #include "flows/build_report.h"
 #include "flows/check_options.h"
+#include "flows/check_supported.h"
 #include "flows/computed_weights.h"
 #include "flows/finish_rewrites.h"
 #include "flows/float_biases.h"
@@ -99,6 +100,7 @@ Annotations without_points(const Annotations& annotations, const std::set<int64_
 QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, const Annotations& annotations,
                                   const PreparedModel& prepared, Report report, const QuantizePt2eOptions& options) {
   const SingleThreadGuard deterministic;
+  const Sample probe = with_quantized_inputs(prepared.first, prepared.io);
   PhaseClock clock(report);
   clock.start("convert");
   name_phase_in_errors(clock, [&] {
@@ -108,14 +110,15 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
     });
     apply_refusals(report, refusals);
     runner.run_passes(RewritePhase::kInsertion);
-    convert_form(runner, options, prepared.first, report);
+    runner.run("quantize_io", [&](RewriteContext& ctx) { return quantize_io(ctx.model, prepared.io); });
+    convert_form(runner, options, probe, report);
     explain_kernels(prepared.computed_weights, report);
     finish_rewrites(runner);
     report.quantized_bytes = stored_bytes(runner.model());
   });
   clock.stop();
   report.rewrites.insert(report.rewrites.end(), runner.records().begin(), runner.records().end());
-  return {runner.model(), std::move(report), prepared.first};
+  return {runner.model(), std::move(report), probe};
 }
 
 /// The phases up to quantizer parameters and corrected biases.

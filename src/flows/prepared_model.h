@@ -7,6 +7,7 @@
 
 #include "calibration/calibrator.h"
 #include "flows/float_biases.h"
+#include "lowering/quantized_io.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/quantize_pt2e.h"
 
@@ -22,6 +23,7 @@ struct PreparedModel {
   Sample first;                                         ///< the first calibration sample
   Biases original_biases;                               ///< before bias correction
   std::map<std::string, std::string> bias_notes;        ///< what bias correction did, by stable name
+  QuantizedIo io;                                       ///< of the result
   std::map<std::string, std::string> computed_weights;  ///< layers whose weight is no parameter, and why
 };
 

@@ -7,6 +7,7 @@
 #include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/computed_weights.h"
+#include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
 #include "graph/copy_module.h"
 #include "graph/params.h"
@@ -78,8 +79,8 @@ void require_observed(const PreparedRecord& record, const StatTable& stats) {
               "run the prepared module on calibration samples first");
 }
 
-/// The graph that the quantizer decided about: loading wrote constant lists as operators, and what was trained has batch
-/// norms that are to be folded.
+/// The graph that the quantizer decided about: loading wrote constant lists as operators, and what was trained has
+/// batch norms that are to be folded.
 void restore_graph(PreparedModel& prepared, const QuantizePt2eOptions& road, bool is_qat) {
   RewriteRunner runner(*prepared.model, rewrite_options(road, prepared.first));
   runner.run_pass("propagate_constants");
@@ -102,9 +103,36 @@ void observe_trained_weights(const PreparedModel& prepared, const PreparedRecord
   }
 }
 
+/// Points that only these operators asked for disappear.
+void leave_in_float(Annotations& annotations, const std::set<std::string>& operators) {
+  const auto is_float = [&](const std::string& name) { return operators.count(name) > 0; };
+  std::set<int64_t> removed;
+  for (auto& point : annotations.points) {
+    auto& nodes = point.quantized_nodes;
+    const bool had_nodes = !nodes.empty();
+    nodes.erase(std::remove_if(nodes.begin(), nodes.end(), is_float), nodes.end());
+    if (had_nodes && nodes.empty()) removed.insert(point.id);
+  }
+  const auto is_removed = [&](int64_t id) { return removed.count(id) > 0; };
+  auto& points = annotations.points;
+  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_removed(point.id); }),
+               points.end());
+  for (auto& group : annotations.unified_scale_groups) {
+    group.erase(std::remove_if(group.begin(), group.end(), is_removed), group.end());
+  }
+  for (const auto& name : operators) {
+    annotations.refusals.push_back({name, "no_qconfig", "the configuration of the conversion leaves it in float"});
+  }
+}
+
 }  // namespace
 
-QuantizedModel convert_pt2e(const Module& module, const ConvertPt2eOptions& options) {
+QuantizedModel convert_pt2e(const Module& prepared, const ConvertPt2eOptions& options) {
+  return convert_observed(prepared, options);
+}
+
+QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& options,
+                                const FloatOperators& float_operators) {
   check(options);
   const SingleThreadGuard deterministic;
   const QuantizePt2eOptions road = road_options(options);
@@ -119,6 +147,7 @@ QuantizedModel convert_pt2e(const Module& module, const ConvertPt2eOptions& opti
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;
   prepared.first = record.example;
+  prepared.io = record.io;
   restore_graph(prepared, road, record.is_qat);
   Report& report = prepared.report;
   report.version = TSQUANT_VERSION;
@@ -127,6 +156,7 @@ QuantizedModel convert_pt2e(const Module& module, const ConvertPt2eOptions& opti
   report.options = record.options;
   report.float_bytes = record.float_bytes;
   prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
+  if (float_operators) leave_in_float(record.annotations, float_operators(*prepared.view, record.options));
   prepared.annotations = record.annotations;
   check_supported(*prepared.view, prepared.annotations, options.form);
   prepared.computed_weights = find_computed_weights(*prepared.view, report);

@@ -81,7 +81,7 @@ void require_gradients(torch::jit::Module& module) {
 class Preparation {
  public:
   Preparation(const Model& model, Quantizer& quantizer, const Sample& example, const PreparePt2eOptions& options,
-              bool is_qat)
+              bool is_qat, const QuantizedIo& io)
       : quantizer_(quantizer), road_(road_options(options)) {
     prepared_.model = std::make_unique<Model>(model.clone());
     prepared_.first = example;
@@ -89,6 +89,7 @@ class Preparation {
     record_.is_qat = is_qat;
     record_.float_bytes = stored_bytes(*prepared_.model);
     record_.example = example;
+    record_.io = io;
     if (!road_.dump_dir.empty()) start_dumps(road_.dump_dir, *prepared_.model);
   }
 
@@ -163,11 +164,11 @@ void set_norm_update(torch::jit::Module& module, bool on) {
 }  // namespace
 
 torch::jit::Module prepare_for_observers(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
-                                         const PreparePt2eOptions& options, bool is_qat) {
+                                         const PreparePt2eOptions& options, bool is_qat, const QuantizedIo& io) {
   check(options);
   require_float(model);
   const SingleThreadGuard deterministic;
-  return Preparation(model, quantizer, example_inputs, options, is_qat).run();
+  return Preparation(model, quantizer, example_inputs, options, is_qat, io).run();
 }
 
 torch::jit::Module prepare_pt2e(const Model& model, Quantizer& quantizer, const Sample& example_inputs,

@@ -59,6 +59,8 @@ PreparedRecord read(const std::string& text, const c10::IValue& example) {
   record.options = json.at("options").get<std::map<std::string, std::string>>();
   record.warnings = json.at("warnings").get<std::vector<std::string>>();
   record.float_bytes = json.at("float_bytes").get<int64_t>();
+  record.io.inputs = json.at("quantized_inputs").get<std::vector<int64_t>>();
+  record.io.output = json.at("quantized_output").get<bool>();
   record.example = read_example(example, json.at("keywords").get<std::vector<std::string>>());
   return record;
 }
@@ -86,6 +88,8 @@ void attach_record(Module& module, const PreparedRecord& record) {
             {"options", record.options},
             {"warnings", record.warnings},
             {"float_bytes", record.float_bytes},
+            {"quantized_inputs", record.io.inputs},
+            {"quantized_output", record.io.output},
             {"keywords", keywords}};
   for (const auto& [id, name] : record.observers) json["observers"][std::to_string(id)] = name;
   module.register_attribute(kRecord, c10::StringType::get(), json.dump());

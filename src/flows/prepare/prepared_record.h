@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lowering/observer_calls.h"
+#include "lowering/quantized_io.h"
 #include "tsquant/annotation.h"
 #include "tsquant/model.h"
 #include "tsquant/sample.h"
@@ -23,6 +24,7 @@ struct PreparedRecord {
   std::map<std::string, std::string> options;
   std::vector<std::string> warnings;
   int64_t float_bytes = 0;
+  QuantizedIo io;
   Sample example;
 };
 

@@ -1,0 +1,150 @@
+#include "tsquant/fx/quantize_fx.h"
+
+#include <fmt/format.h>
+
+#include "base/nearest.h"
+#include "flows/prepare/prepare_model.h"
+#include "flows/prepare/prepared_record.h"
+#include "passes/rewrite_runner.h"
+#include "quantizers/fx/float_operators.h"
+#include "tsquant/error.h"
+#include "tsquant/fx/fx_quantizer.h"
+
+namespace tsquant::fx {
+
+namespace {
+
+using torch::jit::Module;
+
+constexpr const char* kMappingAttribute = "qconfig_mapping";
+
+void require_attributes(const Module& module, const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    if (module.hasattr(name)) continue;
+    std::vector<std::string> known;
+    for (const auto& attribute : module.named_attributes(/*recurse=*/false)) known.push_back(attribute.name);
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("the model has no attribute \"{}\"", name),
+                "set_preserved_attributes", fmt::format("the closest is {}", fmt::join(nearest(name, known, 1), "")));
+  }
+}
+
+[[noreturn]] void refuse_custom_modules(const char* setter) {
+  throw Error(ErrorCode::kUnsupportedModel, "custom modules cannot be kept apart in a captured graph", setter,
+              "leave the class in float with set_non_traceable_module_classes, or quantize it with a Quantizer of "
+              "your own");
+}
+
+Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& example,
+               const PrepareCustomConfig& custom, const BackendConfig& backend, bool is_qat) {
+  require_attributes(model.module(), custom.preserved_attributes());
+  if (!custom.float_to_observed_mapping().empty()) refuse_custom_modules("set_float_to_observed_mapping");
+  FxQuantizer quantizer(mapping, custom, backend);
+  PreparePt2eOptions options;
+  options.allow_empty = true;  // torch.ao returns a float model
+  const QuantizedIo io{custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
+  return prepare_for_observers(model, quantizer, example, options, is_qat, io);
+}
+
+std::string option(const std::map<std::string, std::string>& options, const std::string& name) {
+  const auto found = options.find(name);
+  if (found != options.end()) return found->second;
+  throw Error(ErrorCode::kInvalidArgument, "the module was not prepared by prepare_fx or prepare_qat_fx",
+              "prepared model", "convert it with convert_pt2e");
+}
+
+QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, OutputForm form) {
+  if (is_prepared(prepared)) require_attributes(prepared, options.convert_custom_config.preserved_attributes());
+  if (!options.convert_custom_config.observed_to_quantized_mapping().empty()) {
+    refuse_custom_modules("set_observed_to_quantized_mapping");
+  }
+  ConvertPt2eOptions road;
+  road.form = form;
+  road.engine = options.engine;
+  road.cost = options.cost;
+  std::string mapping;
+  const auto read_options = [&](const GraphView& view, const std::map<std::string, std::string>& recorded) {
+    mapping = option(recorded, kMappingAttribute);
+    const std::string backend = option(recorded, "backend");
+    if (options.backend_config && options.backend_config->name() != backend) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("the backend is \"{}\", the model was prepared for \"{}\"",
+                              options.backend_config->name(), backend),
+                  "backend_config", "use one backend for both steps");
+    }
+    if (!options.qconfig_mapping) return std::set<std::string>();
+    check_conversion_mapping(QConfigMapping::from_json(mapping), *options.qconfig_mapping);
+    mapping = options.qconfig_mapping->to_json();
+    return float_operators(view, *options.qconfig_mapping);
+  };
+  QuantizedModel result = convert_observed(prepared, road, read_options);
+  if (!options.remove_qconfig) attach_preserved_attrs_to_model(result.model.module(), {{kMappingAttribute, mapping}});
+  return result;
+}
+
+void require_one_tensor(const Model& model) {
+  const auto outputs = model.graph()->outputs();
+  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
+  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
+              "let it return the tensor itself, without a tuple, list or dictionary");
+}
+
+}  // namespace
+
+Model fuse_fx(const Model& model, const FuseCustomConfig& fuse_custom_config) {
+  require_attributes(model.module(), fuse_custom_config.preserved_attributes());
+  Model fused = model.clone();
+  RewriteRunner(fused).run_passes(RewritePhase::kFloat);
+  return fused;
+}
+
+Module prepare_fx(const Model& model, const QConfigMapping& qconfig_mapping, const Sample& example_inputs,
+                  const PrepareCustomConfig& prepare_custom_config, const BackendConfig& backend_config) {
+  return prepare(model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, /*is_qat=*/false);
+}
+
+Module prepare_qat_fx(const Model& model, const QConfigMapping& qconfig_mapping, const Sample& example_inputs,
+                      const PrepareCustomConfig& prepare_custom_config, const BackendConfig& backend_config) {
+  return prepare(model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config, /*is_qat=*/true);
+}
+
+QuantizedModel convert_fx(const Module& prepared, const ConvertFxOptions& options) {
+  return convert(prepared, options, OutputForm::kLowered);
+}
+
+QuantizedModel convert_to_reference_fx(const Module& prepared, const ConvertFxOptions& options) {
+  return convert(prepared, options, OutputForm::kReference);
+}
+
+QuantizedModel convert_to_reference_decomposed_fx(const Module& prepared, const ConvertFxOptions& options) {
+  return convert(prepared, options, OutputForm::kDecomposed);
+}
+
+Module prepare_standalone_module_fx(const Model& model, const QConfigMapping& qconfig_mapping,
+                                    const Sample& example_inputs, const PrepareCustomConfig& prepare_custom_config,
+                                    const BackendConfig& backend_config) {
+  require_one_tensor(model);
+  return prepare_fx(model, qconfig_mapping, example_inputs, prepare_custom_config, backend_config);
+}
+
+QuantizedModel convert_standalone_module_fx(const Module& prepared, const ConvertFxOptions& options) {
+  return convert_to_reference_fx(prepared, options);
+}
+
+void attach_preserved_attrs_to_model(Module& module, const std::map<std::string, c10::IValue>& attributes) {
+  for (const auto& [name, value] : attributes) {
+    if (!module.hasattr(name)) {
+      module.register_attribute(name, value.type(), value);
+      continue;
+    }
+    const auto type = module.type()->getAttribute(name);
+    if (!value.type()->isSubtypeOf(*type)) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("the attribute \"{}\" is a {}, the value a {}", name, type->repr_str(), value.type()->repr_str()),
+          "attach_preserved_attrs_to_model", "give a value of its type, or another name");
+    }
+    module.setattr(name, value);
+  }
+}
+
+}  // namespace tsquant::fx

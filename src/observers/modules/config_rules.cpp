@@ -65,6 +65,9 @@ void check_types(const ObserverConfig& config) {
                     "use qint8, quint8, qint32 or quint4x2");
     }
   }
+  if (config.type == ObserverType::kFixedQParams && is_per_channel(config.qscheme)) {
+    refuse_config(config, "fixed parameters are for a whole tensor", "use a per-tensor scheme");
+  }
   if (!has_min_max(config.type)) return;
   const bool per_channel =
       config.type == ObserverType::kPerChannelMinMax || config.type == ObserverType::kMovingAveragePerChannelMinMax;

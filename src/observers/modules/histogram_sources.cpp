@@ -54,6 +54,10 @@ def forward(self, x: Tensor) -> Tensor:
     values = x.detach().to(6)
     if values.numel() > 0:
         low, high = torch.aminmax(values)
+        if not (bool(torch.isfinite(low)) and bool(torch.isfinite(high))):
+            values = values.masked_select(torch.isfinite(values))
+    if values.numel() > 0:
+        low, high = torch.aminmax(values)
         if float(self.min_val) == float(self.max_val) or float(self.min_val) == float("inf"):
             self.histogram.copy_(self.count(values, low, high))
         else:

@@ -64,45 +64,48 @@ void set_codes(const ObserverConfig& config, QuantizationSpec& spec) {
 }
 
 /// NNCF halves the codes of a weight where sums could overflow; its narrow ranges drop the lowest signed or the highest
-/// unsigned code.
+/// unsigned code. The formula of torch.ao knows neither.
 void set_code_limits(const QuantizationSpec& spec, bool is_signed, ObserverConfig& config) {
   if (spec.quant_min || spec.quant_max) {
     config.quant_min = spec.quant_min;
     config.quant_max = spec.quant_max;
     return;
   }
-  const int bits = format_info(spec.format).bits - (spec.half_range ? 1 : 0);
-  if (bits == 8 && !spec.narrow_range) return;
+  const bool nncf = spec.formula == QParamsFormula::kNncf, narrow = nncf && spec.narrow_range;
+  const int bits = format_info(spec.format).bits - (nncf && spec.half_range ? 1 : 0);
+  if (bits == 8 && !narrow) return;
   const int64_t count = int64_t{1} << bits, low = is_signed ? -count / 2 : 0, high = low + count - 1;
-  config.quant_min = low + (spec.narrow_range && is_signed ? 1 : 0);
-  config.quant_max = high - (spec.narrow_range && !is_signed ? 1 : 0);
+  config.quant_min = low + (narrow && is_signed ? 1 : 0);
+  config.quant_max = high - (narrow && !is_signed ? 1 : 0);
 }
 
-/// What the formulas assume where data decide (formulas.h): asymmetric codes are unsigned, symmetric ones signed.
+/// Where the spec does not say: the formula of torch.ao takes unsigned codes, that of NNCF takes them for asymmetric
+/// ranges and lets data decide about symmetric ones, for which signed codes are safe.
 bool has_signed_codes(const QuantizationSpec& spec) {
   if (spec.dtype) return *spec.dtype == c10::kChar || *spec.dtype == c10::kQInt8;
   if (spec.quant_min) return *spec.quant_min < 0;
-  return spec.mode == QuantizationScheme::kSymmetric && spec.signedness_to_force.value_or(true);
-}
-
-ObserverType default_type(const QuantizationSpec& spec, PointKind kind) {
-  if (kind == PointKind::kWeight) return spec.per_channel ? ObserverType::kPerChannelMinMax : ObserverType::kMinMax;
-  // Training sees too many batches to keep the extrema of each one.
-  if (spec.fake_quantize != FakeQuantizeType::kNone) {
-    return spec.per_channel ? ObserverType::kMovingAveragePerChannelMinMax : ObserverType::kMovingAverageMinMax;
-  }
-  return spec.per_channel ? ObserverType::kPerChannelMinMax : ObserverType::kSampleExtrema;
+  return spec.formula == QParamsFormula::kNncf && spec.mode == QuantizationScheme::kSymmetric &&
+         spec.signedness_to_force.value_or(true);
 }
 
 ObserverType moving_average(bool per_channel) {
   return per_channel ? ObserverType::kMovingAveragePerChannelMinMax : ObserverType::kMovingAverageMinMax;
 }
 
+/// NNCF's rule for activations needs the extrema of each batch; training sees too many batches to keep them.
+ObserverType default_type(const QuantizationSpec& spec, PointKind kind) {
+  const bool trained = spec.fake_quantize != FakeQuantizeType::kNone, is_weight = kind == PointKind::kWeight;
+  if (spec.fake_quantize == FakeQuantizeType::kFusedMovingAvgObs || (trained && !is_weight)) {
+    return moving_average(spec.per_channel);
+  }
+  if (spec.per_channel) return ObserverType::kPerChannelMinMax;
+  return is_weight ? ObserverType::kMinMax : ObserverType::kSampleExtrema;
+}
+
 /// make_observer decides between one range and a range per channel by `per_channel`, and so does this.
 ObserverType observer_type(const QuantizationSpec& spec, PointKind kind) {
   if (spec.is_dynamic) return ObserverType::kPlaceholder;
   if (spec.fixed_scale) return ObserverType::kFixedQParams;
-  if (spec.fake_quantize == FakeQuantizeType::kFusedMovingAvgObs) return moving_average(spec.per_channel);
   switch (spec.observer) {
     case ObserverKind::kDefault:
       return default_type(spec, kind);
@@ -118,11 +121,11 @@ ObserverType observer_type(const QuantizationSpec& spec, PointKind kind) {
   return spec.per_channel ? ObserverType::kPerChannelMinMax : ObserverType::kMinMax;
 }
 
-c10::QScheme scheme_of(const QuantizationSpec& spec) {
+c10::QScheme scheme_of(const QuantizationSpec& spec, bool per_channel) {
   if (spec.mode == QuantizationScheme::kSymmetric) {
-    return spec.per_channel ? c10::kPerChannelSymmetric : c10::kPerTensorSymmetric;
+    return per_channel ? c10::kPerChannelSymmetric : c10::kPerTensorSymmetric;
   }
-  return spec.per_channel ? c10::kPerChannelAffine : c10::kPerTensorAffine;
+  return per_channel ? c10::kPerChannelAffine : c10::kPerTensorAffine;
 }
 
 }  // namespace
@@ -168,7 +171,7 @@ ObserverConfig observer_config_of(const QuantizationSpec& spec, PointKind kind) 
   }
   const bool is_signed = has_signed_codes(spec);
   config.dtype = is_signed ? c10::kQInt8 : c10::kQUInt8;
-  config.qscheme = scheme_of(spec);
+  config.qscheme = scheme_of(spec, spec.per_channel && !spec.fixed_scale);
   set_code_limits(spec, is_signed, config);
   config.eps = spec.eps;
   config.averaging_constant = spec.averaging_constant;

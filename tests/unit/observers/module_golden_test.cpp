@@ -2,6 +2,8 @@
 // (scripts/pack_observer_goldens.py).
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "observers/modules/statistics.h"
 #include "tsquant/error.h"
 #include "unit/observers/module_golden.h"
@@ -197,10 +199,86 @@ int64_t check_fake_quantizes(const TorchAoGoldens& goldens) {
   return count;
 }
 
+TEST(FakeQuantizeModuleGolden, MeetsTorchAo) {
+  EXPECT_EQ(check_fake_quantizes(TorchAoGoldens(testing::carried_torch_ao_goldens())), 14);
+}
+
 TEST(FakeQuantizeModuleGolden, AllOfTorchAo) {
   const auto folder = testing::complete_torch_ao_goldens();
   if (folder.empty()) GTEST_SKIP() << "the goldens are not here (set TSQUANT_GOLDENS)";
   EXPECT_EQ(check_fake_quantizes(TorchAoGoldens(folder)), 112);
+}
+
+TEST(ObserverModuleGolden, MeetsTorchAo) {
+  const auto counts = check_observers(TorchAoGoldens(testing::carried_torch_ao_goldens()));
+  EXPECT_EQ(counts.min_max, 212);
+  EXPECT_EQ(counts.histograms, 30);
+  EXPECT_EQ(counts.newer_histograms, 4);
+  EXPECT_EQ(counts.refused, 8);
+}
+
+ObserverConfig config_named(const std::string& name) {
+  const std::map<std::string, ObserverType> types{{"MinMax", ObserverType::kMinMax},
+                                                  {"PerChannel", ObserverType::kPerChannelMinMax},
+                                                  {"Histogram", ObserverType::kHistogram},
+                                                  {"Placeholder", ObserverType::kPlaceholder},
+                                                  {"Noop", ObserverType::kNoop},
+                                                  {"Recording", ObserverType::kRecording},
+                                                  {"ReuseInput", ObserverType::kReuseInput},
+                                                  {"fixed_0to1", ObserverType::kFixedQParams},
+                                                  {"fixed_neg1to1", ObserverType::kFixedQParams}};
+  ObserverConfig config;
+  config.type = types.at(name);
+  if (config.type == ObserverType::kPerChannelMinMax) config.qscheme = c10::kPerChannelAffine;
+  if (name == "fixed_0to1") config.scale = 1.0 / 256;
+  if (name == "fixed_neg1to1") config.scale = 2.0 / 256, config.zero_point = 128;
+  return config;
+}
+
+TEST(ObserverModuleGolden, NeverRun) {
+  const TorchAoGoldens goldens(testing::carried_torch_ao_goldens());
+  for (const auto& [name, expected] : goldens.json["never_run"].items()) {
+    const auto module = make_observer_module(config_named(name));
+    if (expected.contains("error")) {
+      EXPECT_THROW(calculate_qparams(module), Error) << name;
+    } else {
+      const auto q = calculate_qparams(module);
+      expect_parameters(q, expected["scale"], expected["zero_point"], name);
+      EXPECT_EQ(q.observed, name.rfind("fixed", 0) == 0) << name;
+    }
+  }
+}
+
+/// Where torch.ao fails, so do we for NaN; its histogram fails for infinite values, integers and half precision, too,
+/// which ours leaves out or converts.
+TEST(ObserverModuleGolden, SpecialValues) {
+  const TorchAoGoldens goldens(testing::carried_torch_ao_goldens());
+  const std::map<std::string, at::Tensor> inputs{{"nan", torch::tensor({1.0F, NAN, 5.0F})},
+                                                 {"inf", torch::tensor({1.0F, INFINITY, 5.0F})},
+                                                 {"int64", torch::tensor({1, 2, 5}, at::kLong)},
+                                                 {"fp16", torch::tensor({1.0F, 2.0F, 5.0F}).to(at::kHalf)}};
+  for (const auto& [key, expected] : goldens.json["special_values"].items()) {
+    const auto dot = key.find('.');
+    json record;
+    record["observer"] = key.substr(dot + 1);
+    const bool per_channel = key.find("PerChannel") != std::string::npos;
+    record["args"] = {{"dtype", "quint8"}, {"qscheme", per_channel ? "per_channel_affine" : "per_tensor_affine"}};
+    auto module = make_observer_module(config_of(record));
+    testing::run(module, inputs.at(key.substr(0, dot)).unsqueeze(0));
+    const bool is_histogram = record["observer"] == "HistogramObserver";
+    if (is_histogram) {
+      const float scale = calculate_qparams(module).scale.item<float>();
+      EXPECT_GT(scale, 0.018F) << key;
+      EXPECT_LT(scale, 0.021F) << key;
+    } else if (expected.contains("error")) {
+      EXPECT_THROW(calculate_qparams(module), Error) << key;
+    } else {
+      const auto q = calculate_qparams(module);
+      const auto text = [](const json& list) { return std::stod(list.get<std::string>().substr(1)); };
+      EXPECT_EQ(q.scale.item<float>(), static_cast<float>(text(expected["scale"]))) << key;
+      EXPECT_EQ(static_cast<double>(q.zero_point.item<int64_t>()), text(expected["zero_point"])) << key;
+    }
+  }
 }
 
 TEST(ObserverModuleGolden, AllOfTorchAo) {

@@ -51,7 +51,7 @@ std::vector<QuantizationSpec> torch_ao_specs() {
 
 TEST(ObserverOf, ScalesAreThoseOfTheModule) {
   for (auto spec : torch_ao_specs()) {
-    for (const auto dtype : {c10::kByte, c10::kChar}) {
+    for (const auto dtype : {c10::optional<c10::ScalarType>(), {c10::kByte}, {c10::kChar}}) {
       for (const auto rule : {HistogramRule::kTorch2, HistogramRule::kTorch1_13}) {
         spec.dtype = dtype, spec.histogram_rule = rule;
         auto module = make_observer_module(observer_config_of(spec, PointKind::kActivation));

@@ -15,30 +15,39 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-/// y = x * scale + shift per channel, in double precision.
-struct Affine {
-  at::Tensor scale, shift;
+/// y = (x - mean) * deviation * gamma + beta per channel, with deviation = 1 / sqrt(var + eps).
+struct Norm {
+  at::Tensor mean, deviation, gamma, beta;
+
+  at::Tensor scale() const { return gamma * deviation; }
+  at::Tensor bias(const at::Tensor& bias) const { return (bias - mean) * deviation * gamma + beta; }
 };
 
-/// scale = gamma / sqrt(var + eps), shift = beta - mean * scale (fuse_conv_bn_weights of torch/nn/utils/fusion.py).
-c10::optional<Affine> affine_of(const Model& model, const Node* norm) {
-  const auto training = constant_of(model, norm->input(5)), eps = constant_of(model, norm->input(7));
-  const auto gamma = optional_param_of(model, norm->input(1)), beta = optional_param_of(model, norm->input(2));
-  const auto mean = optional_param_of(model, norm->input(3)), var = optional_param_of(model, norm->input(4));
-  if (!training || !training->isBool() || training->toBool() || !eps || !eps->isDouble()) return c10::nullopt;
-  if (!gamma || !beta || !mean || !var || !mean->defined() || !var->defined()) return c10::nullopt;
-  Affine affine;
-  affine.scale = at::rsqrt(var->to(at::kDouble) + eps->toDouble());
-  if (gamma->defined()) affine.scale = affine.scale * gamma->to(at::kDouble);
-  affine.shift = -mean->to(at::kDouble) * affine.scale;
-  if (beta->defined()) affine.shift = affine.shift + beta->to(at::kDouble);
-  if (!at::isfinite(affine.scale).all().item<bool>() || !at::isfinite(affine.shift).all().item<bool>()) {
-    return c10::nullopt;
-  }
-  return affine;
+/// Rounding is part of what is quantized afterwards, so the arithmetic is that of fuse_conv_bn_weights
+/// (torch/nn/utils/fusion.py), which torch.ao and NNCF call: in the type of the weights. Half types are too coarse.
+c10::ScalarType folding_type(const at::Tensor& weight) {
+  return weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-/// rows * scale in double precision. A few rows at a time, so that no copy of a large weight in double precision is
+c10::optional<Norm> norm_of(const Model& model, const Node* node, c10::ScalarType type) {
+  const auto training = constant_of(model, node->input(5)), eps = constant_of(model, node->input(7));
+  const auto gamma = optional_param_of(model, node->input(1)), beta = optional_param_of(model, node->input(2));
+  const auto mean = optional_param_of(model, node->input(3)), var = optional_param_of(model, node->input(4));
+  if (!training || !training->isBool() || training->toBool() || !eps || !eps->isDouble()) return c10::nullopt;
+  if (!gamma || !beta || !mean || !var || !mean->defined() || !var->defined()) return c10::nullopt;
+  Norm norm;
+  norm.mean = mean->to(type);
+  norm.deviation = at::rsqrt(var->to(type) + eps->toDouble());
+  norm.gamma = gamma->defined() ? gamma->to(type) : at::ones_like(norm.mean);
+  norm.beta = beta->defined() ? beta->to(type) : at::zeros_like(norm.mean);
+  if (!at::isfinite(norm.scale()).all().item<bool>() ||
+      !at::isfinite(norm.bias(at::zeros_like(norm.mean))).all().item<bool>()) {
+    return c10::nullopt;
+  }
+  return norm;
+}
+
+/// rows * scale in the type of the scale. A few rows at a time, so that no copy of a large weight in another type is
 /// needed.
 at::Tensor scale_rows(const at::Tensor& rows, const at::Tensor& scale) {
   constexpr int64_t kElementsAtATime = 1 << 16;
@@ -47,7 +56,7 @@ at::Tensor scale_rows(const at::Tensor& rows, const at::Tensor& scale) {
   for (int64_t row = 0; row < rows.size(0); row += step) {
     const int64_t count = std::min(step, rows.size(0) - row);
     const auto factors = scale.narrow(0, row, count).unsqueeze(1);
-    result.narrow(0, row, count).copy_(rows.narrow(0, row, count).to(at::kDouble) * factors);
+    result.narrow(0, row, count).copy_(rows.narrow(0, row, count).to(scale.scalar_type()) * factors);
   }
   return result;
 }
@@ -79,15 +88,16 @@ bool fold(RewriteContext& ctx, Shapes& shapes, Node* norm) {
   if (!layer || node->output()->uses().size() != 1 || node->owningBlock() != norm->owningBlock()) return false;
   const auto weight = optional_param_of(ctx.model, node->input(WeightedLayer::kWeight));
   const auto bias = optional_param_of(ctx.model, node->input(WeightedLayer::kBias));
-  const auto affine = affine_of(ctx.model, norm);
   const auto layout = layer->layout();
-  if (!weight || !weight->defined() || !bias || !affine || !layout) return false;
-  if (affine->scale.numel() != layout->output_channels(weight->sizes())) return false;
+  if (!weight || !weight->defined() || !bias || !layout) return false;
+  const auto affine = norm_of(ctx.model, norm, folding_type(*weight));
+  if (!affine || affine->mean.numel() != layout->output_channels(weight->sizes())) return false;
   if (layer->kind == LayerKind::kLinear && !shapes.is_two_dimensional(node->output())) return false;
 
   at::NoGradGuard no_grad;
-  auto new_bias = bias->defined() ? affine->shift + bias->to(at::kDouble) * affine->scale : affine->shift;
-  const auto new_weight = layout->from_rows(scale_rows(layout->rows(*weight), affine->scale), weight->sizes());
+  const auto old_bias = bias->defined() ? bias->to(folding_type(*weight)) : at::zeros_like(affine->mean);
+  const auto new_bias = affine->bias(old_bias);
+  const auto new_weight = layout->from_rows(scale_rows(layout->rows(*weight), affine->scale()), weight->sizes());
   set_param(ctx.model, node, WeightedLayer::kWeight, new_weight.contiguous());
   set_bias(ctx.model, node, new_bias.to(weight->scalar_type()).contiguous());
   norm->output()->replaceAllUsesWith(node->output());

@@ -22,6 +22,8 @@
 #include "lowering/compressed/fuse_decompression.h"
 #include "lowering/engines/cost_model.h"
 #include "lowering/lowering.h"
+#include "lowering/quantized_io.h"
+#include "lowering/trainable_norms.h"
 #include "options/words.h"
 #include "quantizers/transform_model.h"
 
@@ -56,6 +58,9 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
     if (!names.name.empty()) report_.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
   }
   rewrites_ = {{"insert_qdq", [&] { return insert(); }},
+               {"insert_observers", [&] { return observe(FakeQuantizeType::kNone); }},
+               {"make_trainable", [&] { return train(); }},
+               {"quantize_io", [&] { return quantize_io(model_, {{0}, /*output=*/true}); }},
                {"duplicate_dequantize", [&] { return duplicate_dequantize(model_); }},
                {"to_decomposed_form", [&] { return to_decomposed_form(model_); }},
                {"to_fake_quantize_form", [&] { return to_fake_quantize_form(model_); }},
@@ -137,6 +142,45 @@ bool IrRoad::insert() {
     }
   }
   return changed;
+}
+
+namespace {
+
+/// torch.ao's observers of minima and maxima, of the points that the case gives.
+Annotations observed(Annotations annotations, FakeQuantizeType fake_quantize) {
+  for (auto& point : annotations.points) {
+    const bool is_weight = point.kind == PointKind::kWeight;
+    QuantizationSpec spec;
+    spec.formula = QParamsFormula::kTorchAo;
+    spec.dtype = is_weight ? c10::kChar : c10::kByte;
+    spec.mode = is_weight ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric;
+    spec.per_channel = is_weight;
+    spec.observer = is_weight ? ObserverKind::kPerChannelMinMax : ObserverKind::kMinMax;
+    spec.fake_quantize = fake_quantize;
+    point.spec = spec;
+  }
+  return annotations;
+}
+
+}  // namespace
+
+bool IrRoad::observe(FakeQuantizeType fake_quantize) {
+  const GraphView view(model_, record_shapes(model_, sample_));
+  QParamTable qparams;
+  Annotations annotations = observed(annotations_of(ir_case_, view, qparams), fake_quantize);
+  return insert_observers(model_, view, annotations, observers_);
+}
+
+/// The points stand in the model whose batch norms are not folded.
+bool IrRoad::train() {
+  Model folded = model_.clone();
+  RewriteRunner(folded).run_pass("fold_batch_norm");
+  const NormPairs pairs = folded_norms(model_, folded);
+  const GraphView view(model_, record_shapes(model_, sample_));
+  QParamTable qparams;
+  Annotations annotations = observed(annotations_of(ir_case_, view, qparams), FakeQuantizeType::kFakeQuantize);
+  insert_observers(model_, view, annotations, observers_);
+  return make_trainable(model_, pairs, annotations, observers_);
 }
 
 bool IrRoad::correct_biases() {

@@ -8,6 +8,7 @@
 #include "flows/compression/weight_layers.h"
 #include "ir_case.h"
 #include "lowering/engines/lowering_context.h"
+#include "lowering/observer_calls.h"
 #include "passes/rewrite_runner.h"
 #include "tsquant/compress_pt2e.h"
 
@@ -27,6 +28,8 @@ class IrRoad {
 
  private:
   bool insert();
+  bool observe(FakeQuantizeType fake_quantize);
+  bool train();
   bool correct_biases();
   bool restore_biases();
   bool leave_in_float();
@@ -44,6 +47,7 @@ class IrRoad {
   RewriteRunner runner_;
   std::map<std::string, std::function<bool()>> rewrites_;
   Report report_;
+  ObserverNames observers_;
   ReferenceRun reference_;
   KeptValues kept_;
   std::unique_ptr<LoweringContext> context_;

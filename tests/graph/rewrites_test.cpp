@@ -58,7 +58,8 @@ void expect_same_numbers(const IrCase& ir_case, const c10::IValue& expected, con
     return;
   }
   ASSERT_TRUE(expected.isTensor() && actual.isTensor()) << "WITHIN is for one tensor";
-  EXPECT_LE((expected.toTensor() - actual.toTensor()).abs().max().item<double>(), ir_case.within);
+  const at::Tensor result = actual.toTensor().is_quantized() ? actual.toTensor().dequantize() : actual.toTensor();
+  EXPECT_LE((expected.toTensor() - result).abs().max().item<double>(), ir_case.within);
 }
 
 /// The whole text, or with TSQUANT_UPDATE_IR what it is now goes into the file.

@@ -52,7 +52,9 @@ int64_t ObserverTable::of_edge(int64_t edge) const {
 void ObserverTable::observe_edge(int64_t edge, const ObserverConfig& config, int64_t consumer) {
   const int64_t producer = view_.edge(edge).from;
   edge_consumers_[edge] = consumer;
-  if (outputs_[producer] != kNone && configs_[outputs_[producer]].dtype == config.dtype) return;
+  const int64_t output = outputs_[producer];
+  // What is quantized at run time is so whatever was quantized before.
+  if (output != kNone && configs_[output].dtype == config.dtype && !config.is_dynamic) return;
   auto& known = of_readers_[producer];
   const auto same =
       std::find_if(known.begin(), known.end(), [&](int64_t other) { return is_same_kind(configs_[other], config); });

@@ -122,6 +122,9 @@ void annotate_xnnpack(benchmark::State& state) {
 }
 BENCHMARK(annotate_xnnpack)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
 
+void annotate_fx(benchmark::State& state) { annotate_with(state, tsquant::fx::FxQuantizer()); }
+BENCHMARK(annotate_fx)->Arg(1000)->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond);
+
 /// A quantizer as users write it, node by node: inputs of convolutions, and an addition whose result shares the
 /// quantizer of the convolution above it.
 class NodeByNode : public tsquant::Quantizer {
@@ -232,7 +235,7 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   bool held = scales("annotate", 1.5);
   held &= scales("annotate_cpu_spr", 1.5);
-  for (const std::string name : {"annotate_x86_inductor", "annotate_xnnpack", "annotate_node_by_node"}) {
+  for (const std::string name : {"annotate_x86_inductor", "annotate_xnnpack", "annotate_fx", "annotate_node_by_node"}) {
     held &= scales(name, 3);
   }
   held &= holds("resnet50, s", run_apart("annotate_resnet50"), 0.05);

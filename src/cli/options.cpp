@@ -194,7 +194,7 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
     return names;
   };
   app.add_option("--quantizer", args.quantizer,
-                 "openvino, x86_inductor, xnnpack, or a shared library with a quantizer of your own")
+                 "openvino, x86_inductor, xnnpack, fx, or a shared library with a quantizer of your own")
       ->group(group)
       ->capture_default_str();
   add_flags(app, args.openvino);

@@ -1,5 +1,6 @@
 #include "quantizers/registry.h"
 
+#include "tsquant/fx/fx_quantizer.h"
 #include "tsquant/x86_inductor_quantizer.h"
 #include "tsquant/xnnpack_quantizer.h"
 
@@ -24,6 +25,8 @@ std::unique_ptr<Quantizer> make_xnnpack(const OpenVINOQuantizerOptions& options)
   return quantizer;
 }
 
+std::unique_ptr<Quantizer> make_fx(const OpenVINOQuantizerOptions&) { return std::make_unique<fx::FxQuantizer>(); }
+
 }  // namespace
 
 const std::vector<QuantizerRow>& named_quantizers() {
@@ -31,6 +34,7 @@ const std::vector<QuantizerRow>& named_quantizers() {
       {"openvino", {"*"}, make_openvino},
       {"x86_inductor", {}, make_x86_inductor},
       {"xnnpack", {"weights_quantization_params.per_channel"}, make_xnnpack},
+      {"fx", {}, make_fx},
   };
   return rows;
 }

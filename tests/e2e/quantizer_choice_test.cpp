@@ -55,6 +55,9 @@ TEST_F(QuantizerChoice, EachNameIsAnotherQuantizer) {
   EXPECT_EQ(weights_per_channel(xnnpack), 0u) << "executorch's default";
   EXPECT_NE(openvino, x86);
   EXPECT_GT(xnnpack.size(), x86.size()) << "XNNPACK quantizes results as well";
+  const auto fx = quantizers("fx");
+  EXPECT_EQ(activation_types(fx), std::set<std::string>{"quint8"});
+  EXPECT_GT(fx.size(), x86.size());
 }
 
 TEST_F(QuantizerChoice, XnnpackTakesScalesPerChannel) {
@@ -69,7 +72,7 @@ TEST_F(QuantizerChoice, OptionsThatItsObserversDoNotReadAreRefused) {
     EXPECT_EQ(result.code, 2) << option;
     EXPECT_NE(result.err.find(option + " was given, but the quantizer chose"), std::string::npos) << result.err;
   };
-  for (const std::string name : {"xnnpack", "x86_inductor"}) {
+  for (const std::string name : {"xnnpack", "x86_inductor", "fx"}) {
     refused({"--quantizer", name, "--range-estimator-activations", "minmax"}, "--range-estimator-activations");
     refused({"--quantizer", name, "--range-estimator-weights", "minmax"}, "--range-estimator-weights");
     refused({"--quantizer", name, "--statistics", "item"}, "--statistics item");
@@ -109,6 +112,7 @@ TEST_F(QuantizerChoice, OptionsOfTheOtherQuantizerAreRefused) {
   for (const auto& [quantizer, option] :
        {std::pair<std::string, Strings>("x86_inductor", {"--preset", "mixed"}),
         std::pair<std::string, Strings>("x86_inductor", {"--weights-per-channel", "true"}),
+        std::pair<std::string, Strings>("fx", {"--preset", "mixed"}),
         std::pair<std::string, Strings>("xnnpack", {"--ignore-type", "conv2d"}),
         std::pair<std::string, Strings>("xnnpack", {"--weights-bits", "8"})}) {
     const Outcome result = quantize({"--quantizer", quantizer, option[0], option[1]});

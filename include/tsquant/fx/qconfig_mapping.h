@@ -22,7 +22,8 @@ using OptionalQConfig = c10::optional<QConfig>;
 /// mapping.set_object_type("aten::add", c10::nullopt).set_module_name("layer4", fx::get_default_qconfig("onednn"));
 /// ```
 /// Object types are
-/// - `aten::linear` or `linear`: every operator of this name; `relu` and `relu_` are one;
+/// - `aten::linear`, `torch.ops.aten.linear.default` or `linear`: every operator of this name; `relu` and `relu_` are
+///   one;
 /// - `torch.nn.functional.linear`, `F.linear`, `torch.add`, `operator.add`: those that code outside of torch.nn's
 ///   layers calls. TorchScript has one operator for the spellings of a function, so these are equal;
 /// - `Linear`, `torch.nn.Linear`, `torch.nn.modules.linear.Linear`: the operators of a layer; the class of a module of

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "graph/params.h"
 #include "quantizers/fx/fitting_types.h"
 #include "quantizers/fx/match_plans.h"
 #include "quantizers/fx/observer_table.h"
@@ -201,6 +202,7 @@ FxQuantizer::FxQuantizer(QConfigMapping mapping, PrepareCustomConfig custom, Bac
 }
 
 Annotations FxQuantizer::annotate(const GraphView& view) const {
+  const ParamScope scope(view.model());
   const GraphPlan plan(view, mapping_, custom_, backend_);
   return Placement(view, plan, custom_).run();
 }

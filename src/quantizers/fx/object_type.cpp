@@ -47,6 +47,11 @@ std::string operator_name(const std::string& function) {
 }
 
 ObjectType parse_object_type(const std::string& text, const std::string& place) {
+  for (const std::string prefix : {"torch.ops.aten.", "aten."}) {  // with or without an overload
+    if (!starts_with(text, prefix)) continue;
+    const std::string rest = text.substr(prefix.size());
+    return parse_object_type("aten::" + rest.substr(0, rest.find('.')), place);
+  }
   const std::string last = last_part(text);
   if (last.empty()) throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no object type", text), place);
   if (std::isupper(static_cast<unsigned char>(last.front()))) {

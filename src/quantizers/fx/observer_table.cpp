@@ -31,7 +31,8 @@ ObserverTable::ObserverTable(const GraphView& view)
       outputs_(view.nodes().size(), kNone),
       edges_(view.edges().size(), kNone),
       output_owners_(view.nodes().size(), kNone),
-      edge_consumers_(view.edges().size(), kNone) {}
+      edge_consumers_(view.edges().size(), kNone),
+      of_readers_(view.nodes().size()) {}
 
 int64_t ObserverTable::root(int64_t observer) const {
   while (parents_[observer] != observer) observer = parents_[observer];
@@ -49,15 +50,16 @@ int64_t ObserverTable::of_edge(int64_t edge) const {
 }
 
 void ObserverTable::observe_edge(int64_t edge, const ObserverConfig& config, int64_t consumer) {
-  const ViewNode& producer = view_.node(view_.edge(edge).from);
+  const int64_t producer = view_.edge(edge).from;
   edge_consumers_[edge] = consumer;
-  if (outputs_[producer.id] != kNone && configs_[outputs_[producer.id]].dtype == config.dtype) return;
-  for (const int64_t other : producer.out_edges) {
-    if (edges_[other] == kNone || !is_same_kind(configs_[edges_[other]], config)) continue;
-    edges_[edge] = edges_[other];
-    return;
-  }
-  edges_[edge] = add(config);
+  const int64_t output = outputs_[producer];
+  // What is quantized at run time is so whatever was quantized before.
+  if (output != kNone && configs_[output].dtype == config.dtype && !config.is_dynamic) return;
+  auto& known = of_readers_[producer];
+  const auto same =
+      std::find_if(known.begin(), known.end(), [&](int64_t other) { return is_same_kind(configs_[other], config); });
+  edges_[edge] = same == known.end() ? add(config) : *same;
+  if (same == known.end()) known.push_back(edges_[edge]);
 }
 
 void ObserverTable::observe_output(int64_t node, const ObserverConfig& config, int64_t owner) {
@@ -123,7 +125,7 @@ class PointWriter {
     if (node == ObserverTable::kNone) return;
     const std::string& name = view_.node(node).name;
     auto& names = point.quantized_nodes;
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+    if (names.empty() || names.back() != name) names.push_back(name);  // a node may read a tensor twice
   }
 
   QuantizationPoint& add(int64_t observer, const char* reason) {

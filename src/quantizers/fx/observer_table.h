@@ -45,6 +45,7 @@ class ObserverTable {
   std::vector<int64_t> parents_;
   std::vector<int64_t> outputs_, edges_;                 ///< observers by node and by edge
   std::vector<int64_t> output_owners_, edge_consumers_;  ///< who asked
+  std::vector<std::vector<int64_t>> of_readers_;         ///< by producer: the observers on its edges, each once
 };
 
 /// The spec of an activation's observer, a dynamic one too.

@@ -157,7 +157,7 @@ TEST(FxBackendConfig, rows_are_torch_ao_s) {
   }
 }
 
-const fx::BackendPatternConfig& row_of(const fx::BackendConfig& backend, const std::vector<std::string>& pattern) {
+fx::BackendPatternConfig row_of(const fx::BackendConfig& backend, const std::vector<std::string>& pattern) {
   for (const auto& config : backend.configs()) {
     if (config.pattern == pattern) return config;
   }
@@ -165,13 +165,13 @@ const fx::BackendPatternConfig& row_of(const fx::BackendConfig& backend, const s
 }
 
 TEST(FxBackendConfig, operands_that_are_numbers_decide) {
-  const auto& types = row_of(fx::get_native_backend_config(), {"mul", "relu"}).num_tensor_args_to_observation_type;
+  const auto types = row_of(fx::get_native_backend_config(), {"mul", "relu"}).num_tensor_args_to_observation_type;
   EXPECT_EQ(types.at(1), ObservationType::kOutputShareObserverWithInput);
   EXPECT_EQ(types.at(2), ObservationType::kOutputUseDifferentObserverAsInput);
 }
 
 TEST(FxBackendConfig, qnnpack_limits_signed_codes) {
-  const auto& types = row_of(fx::get_qnnpack_backend_config(), {"conv2d"}).dtype_configs.front();
+  const auto types = row_of(fx::get_qnnpack_backend_config(), {"conv2d"}).dtype_configs.front();
   EXPECT_EQ(types.weight_dtype.quant_min_lower_bound, -127);
   EXPECT_EQ(types.weight_dtype.quant_max_upper_bound, 127);
   EXPECT_EQ(types.input_dtype.scale_min_lower_bound, std::exp2(-12));

@@ -149,7 +149,7 @@ TEST(FxQConfigMapping, layers_of_a_fused_pattern_must_agree) {
 TEST(FxQConfigMapping, bare_names_are_operators_wherever_they_stand) {
   const Labels bare = labels_of(with_global().set_object_type("add", labelled(20)));
   EXPECT_EQ(bare.at("add_1"), 20);
-  for (const char* name : {"aten::linear", "linear"}) {
+  for (const char* name : {"aten::linear", "linear", "torch.ops.aten.linear.default", "aten.linear"}) {
     const Labels all =
         labels_of(with_global().set_object_type(name, labelled(20)).set_object_type("relu_", labelled(20)));
     for (const char* node : {"a_fc", "linear", "linear_1", "fc", "a_relu"}) EXPECT_EQ(all.at(node), 20) << name;

@@ -316,6 +316,32 @@ TEST(FxQuantizer, custom_modules_are_static) {
   EXPECT_EQ(fx::FuseCustomConfig().set_preserved_attributes({"tag"}).preserved_attributes(), Lines{"tag"});
 }
 
+TEST(FxQuantizer, dynamic_layers_quantize_what_is_quantized_already) {
+  Told told;
+  told.mapping.set_object_type("linear", fx::default_dynamic_qconfig());
+  const auto annotated = annotate(
+      define("def forward(self, x):\n    return torch.linear(x + x, self.w)\n", {{"w", at::ones({4, 4})}}), told);
+  const Lines expected{"add uint8[0,127]", "linear:0 uint8[-999,-999]", "linear:1 int8[-999,-999] w", "x uint8[0,127]"};
+  EXPECT_EQ(annotated.points(), expected);
+}
+
+TEST(FxQuantizer, training_has_fake_quantizes) {
+  Told told;
+  told.mapping = fx::get_default_qat_qconfig_mapping("x86");
+  fx::FxQuantizer quantizer(told.mapping);
+  const AnnotatedModel annotated(Model::load(data_file("fx/acts.pt")), quantizer, {});
+  for (const auto& point : annotated.annotations().points) {
+    EXPECT_EQ(point.spec.fake_quantize,
+              point.spec.fixed_scale ? FakeQuantizeType::kFixedQParams : FakeQuantizeType::kFusedMovingAvgObs);
+  }
+}
+
+TEST(FxQuantizer, modules_that_passes_fold_may_be_named) {
+  fx::FxQuantizer quantizer(plain_mapping().set_module_name("bn1", c10::nullopt));
+  const AnnotatedModel annotated(Model::load(data_file("fx/conv_bn_relu.pt")), quantizer, {});
+  EXPECT_FALSE(annotated.points().empty());
+}
+
 TEST(FxQuantizer, it_tells_what_it_was_told) {
   const auto x86 = fx::FxQuantizer().describe();
   const auto qnnpack =

@@ -316,6 +316,31 @@ TEST(ObserverModule, AChangeOfTheNumberOfChannelsIsRefused) {
   }
 }
 
+/// What torch.jit.script makes of torch.ao's own classes: other packages, no attributes of ours.
+TEST(ObserverModule, ModulesOfTorchAoAreRead) {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  torch::jit::Module observer("__torch__.torch.ao.quantization.observer.MovingAverageMinMaxObserver", unit);
+  observer.register_attribute("dtype", c10::IntType::get(), static_cast<int64_t>(c10::kQInt8));
+  observer.register_attribute("qscheme", c10::IntType::get(), static_cast<int64_t>(c10::kPerTensorSymmetric));
+  observer.register_attribute("reduce_range", c10::BoolType::get(), true);
+  observer.register_attribute("quant_min", c10::IntType::get(), -64);
+  observer.register_attribute("quant_max", c10::IntType::get(), 63);
+  observer.register_attribute("has_customized_qrange", c10::BoolType::get(), true);
+  observer.register_attribute("averaging_constant", c10::IntType::get(), 1);
+  observer.register_buffer("eps", torch::tensor({0.25F}));
+  observer.register_buffer("min_val", torch::tensor(-2.0F));
+  observer.register_buffer("max_val", torch::tensor(1.0F));
+  torch::jit::Module module("__torch__.torch.ao.quantization.fake_quantize.FakeQuantize", unit);
+  module.register_module("activation_post_process", observer);
+  ObserverConfig expected;
+  expected.type = ObserverType::kMovingAverageMinMax, expected.fake_quantize = FakeQuantizeType::kFakeQuantize;
+  expected.dtype = c10::kQInt8, expected.qscheme = c10::kPerTensorSymmetric, expected.reduce_range = true;
+  expected.quant_min = -128, expected.quant_max = 127, expected.averaging_constant = 1, expected.eps = 0.25;
+  ASSERT_TRUE(is_observer_module(module));
+  EXPECT_TRUE(observer_config_of(module) == expected);
+  EXPECT_FLOAT_EQ(calculate_qparams(module).scale.item<float>(), 0.25F);
+}
+
 TEST(ObserverModule, OtherModulesAreNone) {
   torch::jit::Module module("__torch__.MinMaxObserver");
   EXPECT_FALSE(is_observer_module(module));

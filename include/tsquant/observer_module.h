@@ -91,6 +91,8 @@ ObserverConfig observer_config_of(const QuantizationSpec& spec, PointKind kind);
 /// kLearnable are `scale` and `zero_point`; per channel they take their size from the first batch. All other settings
 /// are attributes, so that modules of one kind share one class.
 ///
+/// kFusedMovingAvgObs trains with the scales of LibTorch's operator, which differ from calculate_qparams a little for
+/// symmetric schemes, and much for symmetric data on one side of zero.
 /// HistogramRule::kTorch1_13 needs 1.5 kB per bin times the growth of the range, for the batch in which it grows.
 ///
 /// @param unit where its class is defined, once per kind of module; none: a unit of its own

@@ -54,7 +54,10 @@ std::unique_ptr<Observer> histogram_observer(const torch::jit::Module& module, c
   auto state = result->state();
   state[0] = at::tensor({int64_t{1}, int64_t{0}, int64_t{0}});
   state[1] = counts;
-  state[3] = at::stack({module.attr("min_val").toTensor(), module.attr("max_val").toTensor()}).detach().to(at::kFloat);
+  const auto limit = [&](const char* name) {
+    return module.attr(name).toTensor().detach().to(at::kFloat).reshape({1});
+  };
+  state[3] = at::cat({limit("min_val"), limit("max_val")});
   result->set_state(state);
   return result;
 }

@@ -288,6 +288,41 @@ TEST(ObserverModule, ALearnableScaleIsTrained) {
   }
 }
 
+/// Quantization-aware training of one weight, saved and loaded in between.
+TEST(ObserverModule, AModelLearnsThroughFakeQuantizes) {
+  for (const auto fake :
+       {FakeQuantizeType::kFakeQuantize, FakeQuantizeType::kFusedMovingAvgObs, FakeQuantizeType::kLearnable}) {
+    ObserverConfig config;
+    config.type = ObserverType::kMovingAveragePerChannelMinMax, config.qscheme = c10::kPerChannelSymmetric;
+    config.dtype = c10::kQInt8, config.fake_quantize = fake, config.averaging_constant = 1;
+    // With [-128, 127] torch.ao clips the largest weight of a channel, which then has no gradient.
+    config.quant_min = -127, config.quant_max = 127;
+    const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+    torch::jit::Module model("__torch__.Net", unit);
+    model.register_parameter("weight", torch::zeros({3, 4}).requires_grad_(), false);
+    model.register_module("fake_quantize", make_observer_module(config, unit));
+    model.define("def forward(self, x):\n    return torch.matmul(x, self.fake_quantize.forward(self.weight).t())\n");
+    torch::manual_seed(3);
+    const auto x = torch::randn({32, 4}), y = x.matmul(torch::randn({4, 3}));
+    double first = 0, last = 0;
+    for (int round = 0; round < 2; ++round) {
+      if (round == 1) model = reloaded(model);
+      std::vector<at::Tensor> parameters;
+      for (const auto& parameter : model.parameters()) parameters.push_back(parameter);
+      torch::optim::SGD optimizer(parameters, torch::optim::SGDOptions(0.5));
+      for (int step = 0; step < 30; ++step) {
+        optimizer.zero_grad();
+        const auto loss = (model.forward({x}).toTensor() - y).pow(2).mean();
+        loss.backward();
+        optimizer.step();
+        last = loss.item<double>();
+        if (round == 0 && step == 0) first = last;
+      }
+    }
+    EXPECT_LT(last, first / 1000) << static_cast<int>(fake);
+  }
+}
+
 TEST(ObserverModule, RecordingKeepsEveryTensor) {
   ObserverConfig config;
   config.type = ObserverType::kRecording;

@@ -90,7 +90,10 @@ std::unique_ptr<Observer> observer_of(const torch::jit::Module& module, const Qu
   const at::NoGradGuard no_grad;
   const auto observer = inner_observer(module);
   if (config.type == ObserverType::kSampleExtrema) {
-    if (observer.attr("sample_min").toTensor().numel() == 0) return nullptr;
+    // Only unusable values are data, too: the range then says so.
+    const bool seen =
+        observer.attr("sample_min").toTensor().numel() > 0 || observer.attr("unusable").toTensor().any().item<bool>();
+    if (!seen) return nullptr;
     auto result = make_observer(spec, kind);
     observe_samples(observer, *result);
     return result;

@@ -159,6 +159,17 @@ TEST(ObserverOf, SampleExtremaGiveNncfsRange) {
   }
 }
 
+TEST(ObserverOf, OnlyUnusableValuesAreCounted) {
+  const QuantizationSpec spec;
+  auto module = make_observer_module(observer_config_of(spec, PointKind::kActivation));
+  run(module, torch::tensor({NAN, INFINITY}));
+  const auto found = observer_of(module, spec, PointKind::kActivation);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->non_finite(), 2);
+  EXPECT_EQ(found->not_a_number(), 1);
+  EXPECT_THROW(found->range(), Error);
+}
+
 /// quantize_pt2e's own rule for 100 and more samples.
 TEST(ObserverOf, SampleExtremaServeOtherRules) {
   ObserverConfig config;

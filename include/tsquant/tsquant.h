@@ -22,6 +22,7 @@
 #include "tsquant/model.h"
 #include "tsquant/nncf_config.h"
 #include "tsquant/observer.h"
+#include "tsquant/observer_module.h"
 #include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize.h"
 #include "tsquant/quantize_config.h"

@@ -54,7 +54,10 @@ std::unique_ptr<Observer> histogram_observer(const torch::jit::Module& module, c
   auto state = result->state();
   state[0] = at::tensor({int64_t{1}, int64_t{0}, int64_t{0}});
   state[1] = counts;
-  state[3] = at::stack({module.attr("min_val").toTensor(), module.attr("max_val").toTensor()}).detach().to(at::kFloat);
+  const auto limit = [&](const char* name) {
+    return module.attr(name).toTensor().detach().to(at::kFloat).reshape({1});
+  };
+  state[3] = at::cat({limit("min_val"), limit("max_val")});
   result->set_state(state);
   return result;
 }
@@ -87,7 +90,10 @@ std::unique_ptr<Observer> observer_of(const torch::jit::Module& module, const Qu
   const at::NoGradGuard no_grad;
   const auto observer = inner_observer(module);
   if (config.type == ObserverType::kSampleExtrema) {
-    if (observer.attr("sample_min").toTensor().numel() == 0) return nullptr;
+    // Only unusable values are data, too: the range then says so.
+    const bool seen =
+        observer.attr("sample_min").toTensor().numel() > 0 || observer.attr("unusable").toTensor().any().item<bool>();
+    if (!seen) return nullptr;
     auto result = make_observer(spec, kind);
     observe_samples(observer, *result);
     return result;

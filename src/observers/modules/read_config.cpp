@@ -14,7 +14,8 @@ bool bool_or(const torch::jit::Module& module, const char* name, bool otherwise)
   return module.hasattr(name) ? module.attr(name).toBool() : otherwise;
 }
 double double_or(const torch::jit::Module& module, const char* name, double otherwise) {
-  return module.hasattr(name) ? module.attr(name).toDouble() : otherwise;
+  if (!module.hasattr(name)) return otherwise;
+  return module.attr(name).toScalar().toDouble();  // Python's 1 is an integer
 }
 
 /// The first value of a float32 or integer buffer. A state dict may have changed it since the module was made; `given`

@@ -177,6 +177,15 @@ TEST(QParams, UnsignedLimitsOfSignedDataHaveZeroInTheMiddle) {
   EXPECT_EQ(q.quant_max, 100);
 }
 
+/// With the formula of torch.ao the middle of quint8 is 128, and 127 when its limits are given.
+TEST(QParams, TheMiddleOfTorchAosUnsignedCodes) {
+  QuantizationSpec spec;
+  spec.formula = QParamsFormula::kTorchAo, spec.dtype = c10::kByte;
+  EXPECT_EQ(choose_qparams(range_of(-3, 3), spec, PointKind::kActivation).zero_point.item<int64_t>(), 128);
+  spec.quant_min = 0, spec.quant_max = 255;
+  EXPECT_EQ(choose_qparams(range_of(-3, 3), spec, PointKind::kActivation).zero_point.item<int64_t>(), 127);
+}
+
 TEST(QParams, TheTypeOfTheCodesIsObeyed) {
   QuantizationSpec spec;
   spec.mode = QuantizationScheme::kAsymmetric;

@@ -288,6 +288,41 @@ TEST(ObserverModule, ALearnableScaleIsTrained) {
   }
 }
 
+/// Quantization-aware training of one weight, saved and loaded in between.
+TEST(ObserverModule, AModelLearnsThroughFakeQuantizes) {
+  for (const auto fake :
+       {FakeQuantizeType::kFakeQuantize, FakeQuantizeType::kFusedMovingAvgObs, FakeQuantizeType::kLearnable}) {
+    ObserverConfig config;
+    config.type = ObserverType::kMovingAveragePerChannelMinMax, config.qscheme = c10::kPerChannelSymmetric;
+    config.dtype = c10::kQInt8, config.fake_quantize = fake, config.averaging_constant = 1;
+    // With [-128, 127] torch.ao clips the largest weight of a channel, which then has no gradient.
+    config.quant_min = -127, config.quant_max = 127;
+    const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+    torch::jit::Module model("__torch__.Net", unit);
+    model.register_parameter("weight", torch::zeros({3, 4}).requires_grad_(), false);
+    model.register_module("fake_quantize", make_observer_module(config, unit));
+    model.define("def forward(self, x):\n    return torch.matmul(x, self.fake_quantize.forward(self.weight).t())\n");
+    torch::manual_seed(3);
+    const auto x = torch::randn({32, 4}), y = x.matmul(torch::randn({4, 3}));
+    double first = 0, last = 0;
+    for (int round = 0; round < 2; ++round) {
+      if (round == 1) model = reloaded(model);
+      std::vector<at::Tensor> parameters;
+      for (const auto& parameter : model.parameters()) parameters.push_back(parameter);
+      torch::optim::SGD optimizer(parameters, torch::optim::SGDOptions(0.5));
+      for (int step = 0; step < 30; ++step) {
+        optimizer.zero_grad();
+        const auto loss = (model.forward({x}).toTensor() - y).pow(2).mean();
+        loss.backward();
+        optimizer.step();
+        last = loss.item<double>();
+        if (round == 0 && step == 0) first = last;
+      }
+    }
+    EXPECT_LT(last, first / 1000) << static_cast<int>(fake);
+  }
+}
+
 TEST(ObserverModule, RecordingKeepsEveryTensor) {
   ObserverConfig config;
   config.type = ObserverType::kRecording;
@@ -314,6 +349,31 @@ TEST(ObserverModule, AChangeOfTheNumberOfChannelsIsRefused) {
       EXPECT_NE(std::string(error.what()).find("number of channels changed"), std::string::npos) << error.what();
     }
   }
+}
+
+/// What torch.jit.script makes of torch.ao's own classes: other packages, no attributes of ours.
+TEST(ObserverModule, ModulesOfTorchAoAreRead) {
+  const auto unit = std::make_shared<torch::jit::CompilationUnit>();
+  torch::jit::Module observer("__torch__.torch.ao.quantization.observer.MovingAverageMinMaxObserver", unit);
+  observer.register_attribute("dtype", c10::IntType::get(), static_cast<int64_t>(c10::kQInt8));
+  observer.register_attribute("qscheme", c10::IntType::get(), static_cast<int64_t>(c10::kPerTensorSymmetric));
+  observer.register_attribute("reduce_range", c10::BoolType::get(), true);
+  observer.register_attribute("quant_min", c10::IntType::get(), -64);
+  observer.register_attribute("quant_max", c10::IntType::get(), 63);
+  observer.register_attribute("has_customized_qrange", c10::BoolType::get(), true);
+  observer.register_attribute("averaging_constant", c10::IntType::get(), 1);
+  observer.register_buffer("eps", torch::tensor({0.25F}));
+  observer.register_buffer("min_val", torch::tensor(-2.0F));
+  observer.register_buffer("max_val", torch::tensor(1.0F));
+  torch::jit::Module module("__torch__.torch.ao.quantization.fake_quantize.FakeQuantize", unit);
+  module.register_module("activation_post_process", observer);
+  ObserverConfig expected;
+  expected.type = ObserverType::kMovingAverageMinMax, expected.fake_quantize = FakeQuantizeType::kFakeQuantize;
+  expected.dtype = c10::kQInt8, expected.qscheme = c10::kPerTensorSymmetric, expected.reduce_range = true;
+  expected.quant_min = -128, expected.quant_max = 127, expected.averaging_constant = 1, expected.eps = 0.25;
+  ASSERT_TRUE(is_observer_module(module));
+  EXPECT_TRUE(observer_config_of(module) == expected);
+  EXPECT_FLOAT_EQ(calculate_qparams(module).scale.item<float>(), 0.25F);
 }
 
 TEST(ObserverModule, OtherModulesAreNone) {

@@ -104,6 +104,23 @@ TEST(ObserverOf, AHistogramHoldsTheSameCounts) {
       2 * module.attr("histogram").toTensor().sum().item<double>(), 1e-6);
 }
 
+/// Of torch.ao: float32 counts, limits of one dimension.
+TEST(ObserverOf, ALoadedHistogramIsContinued) {
+  const auto spec = torch_ao_spec(ObserverKind::kHistogram, QuantizationScheme::kAsymmetric, false);
+  auto module = make_observer_module(observer_config_of(spec, PointKind::kActivation));
+  const auto data = batches(2);
+  run(module, data[0]);
+  auto loaded = make_observer_module(observer_config_of(spec, PointKind::kActivation));
+  for (const auto* name : {"histogram", "min_val", "max_val"}) {
+    const auto value = module.attr(name).toTensor().to(at::kFloat);
+    loaded.setattr(name, (value.dim() == 0 ? value.reshape({1}) : value).clone());
+  }
+  run(module, data[1]);
+  run(loaded, data[1]);
+  expect_equal(observer_of(loaded, spec, PointKind::kActivation)->range(),
+               observer_of(module, spec, PointKind::kActivation)->range(), "loaded");
+}
+
 TEST(ObserverOf, AHistogramWithOtherBinsGivesItsRange) {
   ObserverConfig config;
   config.type = ObserverType::kHistogram, config.bins = 100;
@@ -140,6 +157,17 @@ TEST(ObserverOf, SampleExtremaGiveNncfsRange) {
     EXPECT_EQ(found->not_a_number(), expected->not_a_number());
     EXPECT_THROW(calculate_qparams(module), Error);
   }
+}
+
+TEST(ObserverOf, OnlyUnusableValuesAreCounted) {
+  const QuantizationSpec spec;
+  auto module = make_observer_module(observer_config_of(spec, PointKind::kActivation));
+  run(module, torch::tensor({NAN, INFINITY}));
+  const auto found = observer_of(module, spec, PointKind::kActivation);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->non_finite(), 2);
+  EXPECT_EQ(found->not_a_number(), 1);
+  EXPECT_THROW(found->range(), Error);
 }
 
 /// quantize_pt2e's own rule for 100 and more samples.

@@ -197,6 +197,9 @@ void add_quantizer_options(CLI::App& app, QuantizerArgs& args) {
                  "openvino, x86_inductor, xnnpack, fx, or a shared library with a quantizer of your own")
       ->group(group)
       ->capture_default_str();
+  app.add_option("--qconfig", args.qconfig,
+                 "fx: QConfigMapping as JSON, or x86, fbgemm, onednn or qnnpack for its default mapping")
+      ->group(group);
   add_flags(app, args.openvino);
   for_each_flag(fields<QuantizePt2eOptions>(), [&](const auto& row) {
     if (row.name == "skip_passes") add_flag(app, row, args.options);

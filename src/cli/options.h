@@ -35,6 +35,7 @@ Sample make_sample(const ShapeArgs& args);
 /// The quantizer, and options of OpenVINOQuantizer.
 struct QuantizerArgs {
   std::string quantizer = "openvino";
+  std::string qconfig;  ///< fx: a JSON file, or the name of a backend
   OpenVINOQuantizerOptions openvino;
   QuantizePt2eOptions options;                      ///< `skip_passes` belongs to placement; the rest is for quantizing
   std::function<std::vector<std::string>()> given;  ///< names of those of these options that the command line has

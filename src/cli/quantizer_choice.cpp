@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 
 #include "cli/option_flags.h"
 #include "options/tables.h"
 #include "quantizers/registry.h"
 #include "tsquant/error.h"
+#include "tsquant/fx/fx_quantizer.h"
 #include "tsquant/load_quantizer.h"
 
 namespace tsquant::cli {
@@ -17,6 +20,7 @@ namespace {
 /// The other quantizers have few of the options of OpenVINOQuantizer.
 void refuse_others(const QuantizerArgs& args, const std::vector<std::string>& has) {
   std::vector<std::string> allowed{"--quantizer", "--skip-pass"};
+  if (args.quantizer == "fx") allowed.emplace_back("--qconfig");
   for_each_flag(fields<OpenVINOQuantizerOptions>(), [&](const auto& row) {
     if (std::count(has.begin(), has.end(), row.name) + std::count(has.begin(), has.end(), "*") > 0) {
       allowed.push_back(first_name(row.flag));
@@ -27,6 +31,13 @@ void refuse_others(const QuantizerArgs& args, const std::vector<std::string>& ha
     throw Error(ErrorCode::kInvalidArgument, fmt::format("--quantizer {} does not have this option", args.quantizer),
                 option, "leave it out, or use --quantizer openvino");
   }
+}
+
+std::unique_ptr<Quantizer> make_fx(const std::string& qconfig) {
+  std::ifstream file(qconfig);
+  if (!file) return std::make_unique<fx::FxQuantizer>(fx::get_default_qconfig_mapping(qconfig));
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return std::make_unique<fx::FxQuantizer>(fx::QConfigMapping::from_json(text));
 }
 
 bool is_library(const std::string& text) {
@@ -41,6 +52,7 @@ std::unique_ptr<Quantizer> make_quantizer(const QuantizerArgs& args) {
     names.push_back(row.name);
     if (row.name != args.quantizer) continue;
     refuse_others(args, row.options);
+    if (!args.qconfig.empty() && args.quantizer == "fx") return make_fx(args.qconfig);
     return row.make(args.openvino);
   }
   if (!is_library(args.quantizer)) {

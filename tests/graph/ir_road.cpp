@@ -60,7 +60,10 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
   rewrites_ = {{"insert_qdq", [&] { return insert(); }},
                {"insert_observers", [&] { return observe(FakeQuantizeType::kNone); }},
                {"make_trainable", [&] { return train(); }},
-               {"quantize_io", [&] { return quantize_io(model_, {{0}, /*output=*/true}); }},
+               {"quantize_io",
+                [&] {
+                  return quantize_io(model_, {{0}, /*output=*/true});
+                }},
                {"duplicate_dequantize", [&] { return duplicate_dequantize(model_); }},
                {"to_decomposed_form", [&] { return to_decomposed_form(model_); }},
                {"to_fake_quantize_form", [&] { return to_fake_quantize_form(model_); }},

@@ -1,6 +1,6 @@
 // prepare_fx, calibration and convert against what torch.ao 1.13.1 made of the same models and data.
-#include <gtest/gtest.h>
 #include <ATen/Parallel.h>
+#include <gtest/gtest.h>
 #include <torch/script.h>
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>

@@ -1,10 +1,10 @@
-#include "quantizers/fx/qconfig_mapping_json.h"
-
 #include <fmt/format.h>
 
 #include <functional>
 
+#include "quantizers/fx/json_object.h"
 #include "quantizers/fx/qconfig_json.h"
+#include "tsquant/fx/qconfig_mapping.h"
 
 namespace tsquant::fx {
 
@@ -43,8 +43,6 @@ void for_each_entry(const JsonObject& object, const std::string& key, size_t len
   }
 }
 
-}  // namespace
-
 Json mapping_json(const QConfigMapping& mapping) {
   Json positions = Json::array();
   for (const auto& [key, qconfig] : mapping.module_name_object_type_order_qconfigs()) {
@@ -78,6 +76,8 @@ QConfigMapping read_mapping(const Json& json, const std::string& place) {
   });
   return mapping;
 }
+
+}  // namespace
 
 std::string QConfigMapping::to_json() const { return mapping_json(*this).dump(2); }
 

@@ -234,6 +234,31 @@ def forward(self, x, y):
   EXPECT_EQ(annotate(model).points().size(), 5u);
 }
 
+TEST(FxQuantizer, onednn_computes_activations_inside_of_linear_layers) {
+  const auto model =
+      define("def forward(self, x):\n    return torch.tanh(self.fc.forward(x))\n", {}, {{"fc", linear_layer(4, 4)}});
+  Told told;
+  told.mapping = fx::get_default_qconfig_mapping("qnnpack");
+  EXPECT_EQ(refusal(annotate(model, told), "tanh"), "");
+  told.backend = fx::get_onednn_backend_config();
+  const auto annotated = annotate(model, told);
+  EXPECT_EQ(refusal(annotated, "tanh"), "fused");
+  for (const auto& point : annotated.annotations().points) EXPECT_FALSE(point.spec.fixed_scale) << point.node;
+}
+
+TEST(FxQuantizer, tensorrt_has_signed_codes_only) {
+  const auto model = define("def forward(self, x):\n    return torch.relu(torch.addmm(self.b, x, self.w))\n",
+                            {{"b", at::ones({4})}, {"w", at::ones({4, 4})}});
+  Told told;
+  told.backend = fx::get_tensorrt_backend_config();
+  const auto unsigned_codes = annotate(model, told);
+  EXPECT_EQ(unsigned_codes.points(), Lines());
+  told.mapping = fx::QConfigMapping().set_global(fx::default_symmetric_qnnpack_qconfig());
+  const Lines expected{"addmm int8[-128,127] =a", "addmm:2 int8[-127,127] w", "relu int8[-128,127] =a",
+                       "x int8[-128,127]"};
+  EXPECT_EQ(annotate(model, told).points(), expected);
+}
+
 TEST(FxQuantizer, non_traceable_modules_stay_in_float) {
   const auto block = of_class("models.Block", "def forward(self, x):\n    return self.c.forward(x) + x\n", {},
                               {{"c", conv2d_layer(4, 4)}});

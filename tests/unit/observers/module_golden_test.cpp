@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "observers/modules/statistics.h"
 #include "tsquant/error.h"
@@ -68,16 +69,19 @@ void expect_parameters(const ObservedQParams& q, const json& scale, const json& 
 
 struct Counts {
   int64_t min_max = 0, histograms = 0, newer_histograms = 0, refused = 0;
+  std::set<std::string> searched;  ///< histograms whose range was compared
 };
 
 /// 1.13 to the last bit. The emulation of 2.3 works in float32 and puts some values into the neighbouring bin, and
 /// constants into another one; its range differs in the last digit only.
 void check_histogram(const TorchAoGoldens& goldens, const json& record, const torch::jit::Module& module,
-                     const ObserverConfig& config, const std::string& what) {
+                     const ObserverConfig& config, const std::string& what, Counts& done) {
   const auto counts = module.attr("histogram").toTensor().to(at::kFloat);
   const auto expected = goldens.array(record["histogram_key"]).to(at::kFloat);
   if (config.histogram_rule == HistogramRule::kTorch1_13) EXPECT_TRUE(at::equal(counts, expected)) << what;
   EXPECT_NEAR(counts.sum().item<double>(), expected.sum().item<double>(), 1e-3) << what;
+  // The codes have no influence on the range.
+  if (!done.searched.insert(record["histogram_key"]).second) return;
   const auto range = observed_range(module, config);
   const auto low = record["search_min"].get<float>(), high = record["search_max"].get<float>();
   const float digits = config.histogram_rule == HistogramRule::kTorch1_13 ? 0 : 2e-6F * (high - low);
@@ -102,7 +106,7 @@ void check_observer(const TorchAoGoldens& goldens, const json& record, Counts& c
   EXPECT_TRUE(at::equal(module.attr("min_val").toTensor().reshape({-1}), min)) << what << module.attr("min_val") << min;
   EXPECT_TRUE(at::equal(module.attr("max_val").toTensor().reshape({-1}), max)) << what << module.attr("max_val") << max;
   if (config.type == ObserverType::kHistogram) {
-    check_histogram(goldens, record, module, config, what);
+    check_histogram(goldens, record, module, config, what, counts);
     ++(config.histogram_rule == HistogramRule::kTorch1_13 ? counts.histograms : counts.newer_histograms);
   } else {
     ++counts.min_max;

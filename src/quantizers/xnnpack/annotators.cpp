@@ -173,10 +173,10 @@ const std::vector<std::string>& quantizable_functions() {
 
 void annotate_patterns(AnnotationTable& table, const OptionalQuantizationConfig& config, const NodeFilter& filter) {
   Annotator annotator(table, config, filter);
-  // Kernels that compute activation parameters at run time exist for linear layers only.
-  if (pt2e::is_dynamic(config)) return annotator.weighted(kLinear, /*with_relu=*/false);
   annotator.weighted(kLinear, /*with_relu=*/true);
   annotator.weighted(kLinear, /*with_relu=*/false);
+  // Kernels that compute activation parameters at run time exist for linear layers only.
+  if (pt2e::is_dynamic(config)) return;
   for (const bool with_relu : {false, true}) {
     annotator.weighted(kConvolution, with_relu);
     annotator.weighted(kTransposed, with_relu);

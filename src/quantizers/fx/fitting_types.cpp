@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "quantizers/fx/json_object.h"
 
 namespace tsquant::fx {

@@ -52,7 +52,7 @@ class Placement {
   void place(const ViewNode& node, const MatchPlan& plan) {
     const bool is_first = node.id == plan.match.nodes.front(), is_last = node.id == plan.match.nodes.back();
     const auto inputs = activations_of(node, plan);
-    const ObservationType type = observation_type(plan, is_first ? inputs.size() : 0, is_first);
+    const ObservationType type = observation_type(plan);
     if (type == ObservationType::kInputOutputNotObserved) return;
     if (plan.input.is_dynamic) {
       if (is_first && !inputs.empty()) observe(inputs.front(), plan, node.id);
@@ -69,13 +69,13 @@ class Placement {
   }
 
   /// For chains the first operator decides.
-  ObservationType observation_type(const MatchPlan& plan, size_t tensors, bool is_first) const {
+  ObservationType observation_type(const MatchPlan& plan) const {
     const auto& types = plan.match.config->num_tensor_args_to_observation_type;
     if (types.empty()) return plan.match.config->observation_type;
-    if (!is_first) tensors = activations_of(view_.node(plan.match.nodes.front()), plan).size();
+    const size_t tensors = activations_of(view_.node(plan.match.nodes.front()), plan).size();
+    if (tensors == 0) return ObservationType::kInputOutputNotObserved;
     const auto known = types.find(static_cast<int64_t>(tensors));
-    if (known == types.end()) return plan.match.config->observation_type;
-    return tensors == 0 ? ObservationType::kInputOutputNotObserved : known->second;
+    return known == types.end() ? plan.match.config->observation_type : known->second;
   }
 
   static bool is_observable(const torch::jit::Value* value, const TensorInfo& info) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "graph/weighted_layer.h"
 #include "quantizers/fx/fitting_types.h"
 #include "tsquant/error.h"

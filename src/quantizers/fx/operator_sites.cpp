@@ -1,5 +1,7 @@
 #include "quantizers/fx/operator_sites.h"
 
+#include "quantizers/pt2e/module_paths.h"
+
 namespace tsquant::fx {
 
 namespace {

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "quantizers/fx/object_type.h"
-#include "quantizers/pt2e/module_paths.h"
 #include "tsquant/graph_view.h"
 
 namespace tsquant::fx {

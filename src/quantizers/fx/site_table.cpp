@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "quantizers/pt2e/module_paths.h"
 #include "tsquant/error.h"
 
 namespace tsquant::fx {

@@ -21,7 +21,7 @@ namespace tsquant::fx {
 /// ```
 /// Unlike torch.ao: the input of an operator with a fixed range is not forced into that range; where observers are
 /// joined a fixed one gives way, so that the others' values are not clipped; `size` takes no observers away; what
-/// stands in float never shares with something far away. Weights of embeddings and of recurrent layers, and float16,
+/// stands in float never shares with something far away. Weights of embeddings, and float16,
 /// are left as they are, with a remark that says so.
 class FxQuantizer : public Quantizer {
  public:

@@ -90,7 +90,7 @@ const std::vector<Row>& rows() {
         {"torch.nn.BatchNorm3d", "relu"}},
        Group::kPlain},
       {{{"layer_norm"}}, Group::kFloatWeights, kOwn, kWeightAndBias},
-      {{{"torch.nn.GRUCell"}, {"torch.nn.LSTMCell"}, {"torch.nn.RNNCell"}, {"torch.nn.LSTM"}}, Group::kRecurrent},
+      {{{"gru_cell"}, {"lstm_cell"}, {"rnn_tanh_cell"}, {"rnn_relu_cell"}, {"lstm"}, {"gru"}}, Group::kRecurrent},
       {{{"embedding"}, {"embedding_bag"}}, Group::kEmbedding, kOwn, {{"weight", 0}}},
   };
   return table;

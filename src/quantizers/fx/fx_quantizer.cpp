@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "graph/carried_state.h"
 #include "graph/params.h"
 #include "quantizers/fx/fitting_types.h"
 #include "quantizers/fx/match_plans.h"
@@ -54,6 +55,8 @@ class Placement {
     const auto inputs = activations_of(node, plan);
     const ObservationType type = observation_type(plan);
     if (type == ObservationType::kInputOutputNotObserved) return;
+    // The recurrence computes in float here, so codes of its input would cost accuracy and gain nothing.
+    if (is_recurrent(node)) return;
     if (plan.input.is_dynamic) {
       if (is_first && !inputs.empty()) observe(inputs.front(), plan, node.id);
       return;
@@ -142,23 +145,36 @@ class Placement {
   void write_weights() {
     for (const auto& plan : plan_.plans()) {
       const auto index = plan.match.config->input_type_to_index.find("weight");
-      if (!plan.types || !quantizes_weight(*plan.types) || index == plan.match.config->input_type_to_index.end()) {
-        continue;
-      }
+      if (!plan.types || !quantizes_weight(*plan.types)) continue;
       const ViewNode& layer = view_.node(plan.match.nodes.front());
-      const ViewEdge* edge = view_.input_edge(layer, index->second);
-      if (!edge) continue;
-      QuantizationPoint point;
-      point.id = static_cast<int64_t>(result_.points.size()) + 1;
-      // A weight that the model computes is an activation with the weight's observer.
-      const bool is_parameter = view_.node(edge->from).kind == NodeKind::kParameter;
-      point.kind = is_parameter ? PointKind::kWeight : PointKind::kActivation;
-      point.node = layer.name;
-      point.input_port = index->second;
-      point.spec = spec_of(plan.qconfig.weight);
-      point.quantized_nodes = {layer.name};
-      point.reason = "weight of a quantized operator";
-      result_.points.push_back(std::move(point));
+      if (is_recurrent(layer)) {
+        write_recurrent_weights(layer, plan);
+      } else if (index != plan.match.config->input_type_to_index.end()) {
+        if (const ViewEdge* edge = view_.input_edge(layer, index->second)) write_weight(layer, *edge, plan);
+      }
+    }
+  }
+
+  void write_weight(const ViewNode& layer, const ViewEdge& edge, const MatchPlan& plan) {
+    QuantizationPoint point;
+    point.id = static_cast<int64_t>(result_.points.size()) + 1;
+    // A weight that the model computes is an activation with the weight's observer.
+    const bool is_parameter = view_.node(edge.from).kind == NodeKind::kParameter;
+    point.kind = is_parameter ? PointKind::kWeight : PointKind::kActivation;
+    point.node = layer.name;
+    point.input_port = edge.input_port;
+    point.spec = spec_of(plan.qconfig.weight);
+    point.quantized_nodes = {layer.name};
+    point.reason = "weight of a quantized operator";
+    result_.points.push_back(std::move(point));
+  }
+
+  /// The matrices of all gates, layers and directions; biases stay in float.
+  void write_recurrent_weights(const ViewNode& layer, const MatchPlan& plan) {
+    for (const int64_t id : layer.in_edges) {
+      const ViewEdge& edge = view_.edge(id);
+      const auto parameter = param_of(view_.model(), edge.value);
+      if (parameter && parameter->tensor.dim() == 2) write_weight(layer, edge, plan);
     }
   }
 

@@ -18,7 +18,7 @@ bool is_per_channel(const ObserverConfig& observer) {
 }
 
 /// Types of codes that our specs cannot say. Empty for others.
-Refusal beyond_specs(const BackendPatternConfig& pattern, const QConfig& qconfig) {
+Refusal beyond_specs(const QConfig& qconfig) {
   if (qconfig.activation.dtype == c10::kHalf) {
     return {"", "float16", "its qconfig asks for float16, for which there is no quantizer"};
   }
@@ -26,12 +26,6 @@ Refusal beyond_specs(const BackendPatternConfig& pattern, const QConfig& qconfig
     return {"", "float_qparams",
             "its qconfig asks for weights with floating-point zero points: compress_weights stores embeddings in 8 or "
             "4 bits"};
-  }
-  const std::string& last = pattern.pattern.back();
-  for (const char* recurrent : {"GRU", "LSTM", "RNN"}) {
-    if (last.find(recurrent) != std::string::npos) {
-      return {"", "recurrent", "recurrent layers have several weights, for which there is no dynamic quantizer"};
-    }
   }
   return {};
 }
@@ -135,7 +129,7 @@ MatchPlan GraphPlan::plan(PatternMatch match) const {
     plan.refusal = {"", "unsupported_dtypes", "left in float: " + fitting.reason};
     return plan;
   }
-  plan.refusal = beyond_specs(*plan.match.config, *qconfig);
+  plan.refusal = beyond_specs(*qconfig);
   if (!plan.refusal.code.empty()) return plan;
   plan.types = fitting.config;
   plan.qconfig = *qconfig;

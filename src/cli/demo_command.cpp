@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -9,6 +10,7 @@
 #include "cli/commands.h"
 #include "cli/console.h"
 #include "cli/demo_network.h"
+#include "cli/demo_qat.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
 #include "cli/run_program.h"
@@ -24,7 +26,7 @@ namespace {
 
 struct DemoArgs {
   std::string dir = "tsquant_demo", json;
-  bool quick = false;
+  bool quick = false, qat = false;
   double outlier = 0;  ///< factor of the planted channel; 0: none
 };
 
@@ -49,10 +51,13 @@ nlohmann::json run_self(const DemoArgs& args, std::vector<std::string> arguments
   return json;
 }
 
+DigitData train_digits(const DemoArgs& args) { return draw_digits(args.quick ? 4000 : 10000, 1); }
+DigitData test_digits(const DemoArgs& args) { return draw_digits(args.quick ? 1000 : 4000, 3); }
+
 void train_and_save(const DemoArgs& args) {
   log_line("drawing digits and training a small residual network in C++");
   save_digits(draw_digits(300, 2), args.dir + "/calibration.pt");
-  save_digits(draw_digits(args.quick ? 1000 : 4000, 3), args.dir + "/test.pt");
+  save_digits(test_digits(args), args.dir + "/test.pt");
   auto network = make_network(1);
   TrainOptions options;
   options.epochs = args.quick ? 4 : 6;
@@ -62,7 +67,7 @@ void train_and_save(const DemoArgs& args) {
     progress("train", step, steps);
     stop_if_interrupted();
   };
-  train(network, draw_digits(args.quick ? 4000 : 10000, 1), options);
+  train(network, train_digits(args), options);
   if (args.outlier > 0) {
     plant_outlier(network, args.outlier);
     save_digits(draw_digits(args.quick ? 500 : 2000, 4), args.dir + "/validation.pt");
@@ -155,13 +160,55 @@ void print(const std::vector<Row>& rows) {
   std::cout << table.text() << std::flush;
 }
 
+void print(const std::vector<QatDemoRow>& rows) {
+  TextTable table({"model", "weights", "activations", "top-1 %", "seconds"});
+  table.align_right({1, 2, 3, 4});
+  for (const auto& row : rows) {
+    table.add({row.model, fmt::format("{} bits", row.weight_bits), fmt::format("{} bits", row.activation_bits),
+               fmt::format("{:.2f}", row.top1), fmt::format("{:.1f}", row.seconds)});
+  }
+  std::cout << table.text() << std::flush;
+}
+
+/// Few bits, after training and with training. @param float_seconds what training the float network took
+void run_qat(const DemoArgs& args, double float_seconds) {
+  const DigitData data = train_digits(args);
+  save_digits(data, args.dir + "/train.pt");
+  QatDemoOptions options;
+  options.epochs = args.quick ? 2 : 4;
+  const auto progress = console_progress();
+  options.progress = [&](int64_t step, int64_t steps) { progress("train with quantizers", step, steps); };
+  log_line(fmt::format("quantizing to {}-bit weights and {}-bit activations, after training and with training",
+                       options.weight_bits, options.activation_bits));
+  auto rows = compare_with_training(args.dir, data, test_digits(args), options);
+  rows.front().seconds = float_seconds;
+  if (args.json.empty()) {
+    print(rows);
+    return;
+  }
+  auto json = nlohmann::ordered_json::array();
+  for (const auto& row : rows) {
+    json.push_back({{"model", row.model},
+                    {"weight_bits", row.weight_bits},
+                    {"activation_bits", row.activation_bits},
+                    {"top1", row.top1},
+                    {"seconds", row.seconds}});
+  }
+  write_text(args.json, "results", nlohmann::ordered_json{{"results", json}}.dump(1));
+}
+
 void run(const DemoArgs& args) {
   check_output_folder(args.dir, "demo");
   std::error_code error;
   std::filesystem::create_directories(args.dir, error);
   if (error) throw Error(ErrorCode::kIo, "cannot make the folder: " + error.message(), args.dir);
   check_outputs({{"--json", args.json, "results"}});
+  const auto begin = std::chrono::steady_clock::now();
   train_and_save(args);
+  if (args.qat) {
+    run_qat(args, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    return;
+  }
   std::vector<Row> rows(3);
   rows[0].name = "fp32";
   rows[1].name = "reference";
@@ -197,10 +244,13 @@ void add_demo(CLI::App& app) {
   auto* command = app.add_subcommand("demo", "Train a small network, quantize it, and measure the files");
   command->add_option("--dir", args->dir, "Folder for the files")->capture_default_str();
   command->add_flag("--quick", args->quick, "Less data and fewer epochs");
-  command
-      ->add_option("--outlier", args->outlier,
-                   "Damage the network: make one channel this much larger, and repair it with accuracy control")
-      ->check(CLI::Range(1.0, 1e6));
+  auto* outlier =
+      command
+          ->add_option("--outlier", args->outlier,
+                       "Damage the network: make one channel this much larger, and repair it with accuracy control")
+          ->check(CLI::Range(1.0, 1e6));
+  command->add_flag("--qat", args->qat, "Quantize to 4 bits, after training and by training, and compare the accuracy")
+      ->excludes(outlier);
   add_json_option(*command, args->json);
   command->callback([args] { run(*args); });
 }

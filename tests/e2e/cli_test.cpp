@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "e2e/program.h"
@@ -301,6 +303,21 @@ TEST(Demo, QuickRunPrintsThreeModels) {
     EXPECT_GT(rows[i].at("agreement").get<double>(), 90);
     EXPECT_LT(rows[i].at("bytes").get<double>(), 0.5 * rows[0].at("bytes").get<double>());
   }
+}
+
+TEST(Demo, TrainingBringsFourBitsBack) {
+  const std::string folder = testing::temp_dir();
+  const auto result = testing::tsquant({"demo", "--quick", "--qat", "--dir", folder, "--json", "-"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  std::map<std::string, double> top1;
+  const auto results = result.json().at("results");
+  for (const auto& row : results) top1[row.at("model")] = row.at("top1");
+  EXPECT_LT(top1.at("post_training"), top1.at("fp32") - 3);
+  EXPECT_GT(top1.at("trained"), top1.at("fp32") - 0.5);
+  for (const char* name : {"post_training.pt", "trained.pt", "train.pt"}) {
+    EXPECT_TRUE(std::filesystem::exists(folder + "/" + name)) << name;
+  }
+  EXPECT_EQ(testing::tsquant({"demo", "--qat", "--outlier", "200"}).code, 2);
 }
 
 }  // namespace

@@ -110,7 +110,9 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
     });
     apply_refusals(report, refusals);
     runner.run_passes(RewritePhase::kInsertion);
-    runner.run("quantize_io", [&](RewriteContext& ctx) { return quantize_io(ctx.model, prepared.io); });
+    if (!prepared.io.inputs.empty() || prepared.io.output) {
+      runner.run("quantize_io", [&](RewriteContext& ctx) { return quantize_io(ctx.model, prepared.io); });
+    }
     convert_form(runner, options, probe, report);
     explain_kernels(prepared.computed_weights, report);
     finish_rewrites(runner);

@@ -12,7 +12,8 @@ namespace {
 
 namespace fx = tsquant::fx;
 
-constexpr int64_t kEpochs = 4, kBatch = 64;
+constexpr size_t kEpochs = 4;
+constexpr int64_t kBatch = 64;
 
 struct Data {
   explicit Data(const std::string& path) {
@@ -36,26 +37,29 @@ fx::QConfigMapping four_bits() {
 
 /// The module holds all of weights, ranges and statistics, so it is the checkpoint. The new file takes the place of the
 /// old one when it is complete.
-void save_checkpoint(const torch::jit::Module& prepared, int64_t epochs_done, const std::string& path) {
+void save_checkpoint(const torch::jit::Module& prepared, size_t epochs_done, const std::string& path) {
   prepared.save(path + ".new", {{"epochs_done", std::to_string(epochs_done)}});
   std::filesystem::rename(path + ".new", path);
 }
 
-torch::jit::Module load_checkpoint(const std::string& path, int64_t& epochs_done) {
+torch::jit::Module load_checkpoint(const std::string& path, size_t& epochs_done) {
   torch::jit::ExtraFilesMap files{{"epochs_done", ""}};
   auto prepared = torch::jit::load(path, at::kCPU, files);
-  epochs_done = std::stoll(files.at("epochs_done"));
+  epochs_done = std::stoull(files.at("epochs_done"));
   std::cout << "goes on after epoch " << epochs_done << '\n';
   return prepared;
 }
 
-/// A plain loop of LibTorch.
-void train_epoch(torch::jit::Module& prepared, const Data& data, double learning_rate) {
+/// A plain loop of LibTorch. The learning rate falls to 0 at the end of the last epoch.
+void train_epoch(torch::jit::Module& prepared, const Data& data, size_t epoch) {
   std::vector<at::Tensor> parameters;
   for (const auto& parameter : prepared.parameters()) parameters.push_back(parameter);
-  torch::optim::Adam optimizer(parameters, learning_rate);
-  const at::Tensor order = torch::randperm(data.labels.size(0));
-  for (const at::Tensor& rows : order.split(kBatch)) {
+  torch::optim::Adam optimizer(parameters);
+  const auto batches = torch::randperm(data.labels.size(0)).split(kBatch);
+  const auto steps = static_cast<double>(batches.size() * kEpochs);
+  auto left = static_cast<double>(batches.size() * (kEpochs - epoch));
+  for (const at::Tensor& rows : batches) {
+    optimizer.param_groups().front().options().set_lr(2e-3 * left-- / steps);
     optimizer.zero_grad();
     const at::Tensor scores = prepared.forward({data.images.index_select(0, rows)}).toTensor();
     torch::cross_entropy_loss(scores, data.labels.index_select(0, rows)).backward();
@@ -71,17 +75,17 @@ double accuracy(const tsquant::Model& model, const Data& data) {
 void run(const std::string& model_path, const Data& train, const Data& test, const std::string& output) {
   const auto model = tsquant::Model::load(model_path);
   const std::string checkpoint = output + ".checkpoint";
-  int64_t epochs_done = 0;
+  size_t epochs_done = 0;
   auto prepared = std::filesystem::exists(checkpoint)
                       ? load_checkpoint(checkpoint, epochs_done)
                       : fx::prepare_qat_fx(model, four_bits(), {{train.images.narrow(0, 0, kBatch)}, {}});
-  for (int64_t epoch = epochs_done; epoch < kEpochs; ++epoch) {
-    torch::manual_seed(static_cast<uint64_t>(epoch));
+  for (size_t epoch = epochs_done; epoch < kEpochs; ++epoch) {
+    torch::manual_seed(epoch);
     if (epoch == kEpochs - 1) {  // from here on with the ranges and statistics that the result has
       tsquant::disable_observer(prepared);
       tsquant::freeze_bn_stats(prepared);
     }
-    train_epoch(prepared, train, 2e-3 / static_cast<double>(int64_t{1} << epoch));
+    train_epoch(prepared, train, epoch);
     save_checkpoint(prepared, epoch + 1, checkpoint);
     std::cout << "epoch " << epoch + 1 << " of " << kEpochs << '\n';
   }

@@ -30,6 +30,7 @@ def qparams_of(self, low: Tensor, high: Tensor, eps: Tensor, quant_min: int, qua
 const char* const kFakeQuantizeStepSource = R"(
 def fake_quantize(self, x: Tensor) -> Tensor:
     if self.is_per_channel:
+        assert self.scale.numel() == x.size(self.ch_axis), "it has no scales: let it observe a batch before its observer is disabled"
         y = torch.fake_quantize_per_channel_affine(x.to(6), self.scale, self.zero_point, self.ch_axis,
                                                    self.quant_min, self.quant_max)
     else:

@@ -262,6 +262,9 @@ TEST(ObserverOf, ModuleAndSpecBelongTogether) {
   EXPECT_THROW(observer_of(module, other, PointKind::kWeight), Error);
   other = torch_ao_spec(ObserverKind::kMinMax, QuantizationScheme::kSymmetric, false);
   EXPECT_THROW(observer_of(module, other, PointKind::kWeight), Error);
+  other = torch_ao_spec(ObserverKind::kMinMax, QuantizationScheme::kAsymmetric, false);
+  other.dtype = c10::kByte;
+  other.quant_min = other.quant_max = c10::nullopt;
   other.is_dynamic = true;
   const auto placeholder = make_observer_module(observer_config_of(other, PointKind::kActivation));
   EXPECT_THROW(observer_of(placeholder, other, PointKind::kActivation), Error);

@@ -216,6 +216,17 @@ TEST(QatModule, AChannelWithoutGainIsNoNan) {
   EXPECT_TRUE(at::isfinite(run(module, images())).all().item<bool>());
 }
 
+TEST(QatModule, ObserversThatWereDisabledTooEarlyAreNamed) {
+  auto module = prepared("openvino");
+  disable_observer(module);
+  try {
+    run(module, images());
+    FAIL() << "nothing was thrown";
+  } catch (const std::exception& error) {
+    EXPECT_NE(std::string(error.what()).find("before its observer is disabled"), std::string::npos);
+  }
+}
+
 TEST(QatModule, NormsOfOtherModulesCannotBeFrozen) {
   auto module = net();
   EXPECT_EQ(thrown_error([&] { freeze_bn_stats(module); }).code(), ErrorCode::kInvalidArgument);

@@ -6,6 +6,7 @@
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -184,6 +185,87 @@ TEST(TwoStepErrors, TheReferenceRepresentation) {
   options.use_reference_representation = true;
   const auto error = thrown_error([&] { convert_pt2e(prepared("x86_inductor"), options); });
   EXPECT_EQ(error.place(), "use_reference_representation");
+}
+
+bool wrote(const std::string& folder, const std::string& rewrite) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().stem().string().find(rewrite) != std::string::npos) return true;
+  }
+  return false;
+}
+
+TEST(TwoStepOptions, GraphsAreDumpedInBothSteps) {
+  const std::string first = temp_dir(), second = temp_dir();
+  PreparePt2eOptions prepare;
+  prepare.dump_dir = first;
+  auto module = prepare_pt2e(model(), *make_quantizer("x86_inductor"), {{images()[0]}, {}}, prepare);
+  EXPECT_TRUE(wrote(first, "insert_observers"));
+  calibrate(module);
+  ConvertPt2eOptions convert;
+  convert.dump_dir = second;
+  convert_pt2e(module, convert);
+  EXPECT_TRUE(wrote(second, "insert_qdq"));
+}
+
+TEST(TwoStepOptions, RewritesCanBeLeftOut) {
+  PreparePt2eOptions prepare;
+  prepare.skip_passes = {"insert_observers"};
+  EXPECT_EQ(thrown_error([&] {
+              prepare_pt2e(model(), *make_quantizer("x86_inductor"), {{images()[0]}, {}}, prepare);
+            }).code(),
+            ErrorCode::kInvalidArgument);
+  auto module = prepared("x86_inductor");
+  calibrate(module);
+  ConvertPt2eOptions convert;
+  convert.form = OutputForm::kReference;
+  convert.skip_passes = {"duplicate_dequantize"};
+  const auto count = [](const QuantizedModel& result) {
+    return nodes_of_kind(result.model.graph()->block(), {"aten::dequantize"}).size();
+  };
+  const size_t fewer = count(convert_pt2e(module, convert));
+  convert.skip_passes.clear();
+  EXPECT_LE(fewer, count(convert_pt2e(module, convert)));
+}
+
+TEST(TwoStepOptions, WeightsMayStayInFloat) {
+  auto module = prepared("x86_inductor");
+  calibrate(module);
+  ConvertPt2eOptions convert;
+  convert.form = OutputForm::kReference;
+  convert.fold_quantize = false;
+  const auto floats = convert_pt2e(module, convert);
+  EXPECT_FALSE(floats.model.module().attr("w1").toTensor().is_quantized());
+  convert.fold_quantize = true;
+  const auto codes = convert_pt2e(module, convert);
+  EXPECT_TRUE(codes.model.module().attr("w1").toTensor().is_quantized());
+  const Sample sample{{images()[1]}, {}};
+  EXPECT_TRUE(at::equal(floats.model.run(sample).toTensor(), codes.model.run(sample).toTensor()));
+}
+
+TEST(TwoStepOptions, TheEngineAndItsCostsAreThoseOfTheLoweredForm) {
+  auto module = prepared("x86_inductor");
+  calibrate(module);
+  ConvertPt2eOptions convert;
+  convert.form = OutputForm::kLowered;
+  convert.engine = "tsquant";
+  convert.cost = LoweringCost::kOff;
+  const auto lowered = convert_pt2e(module, convert);
+  EXPECT_EQ(lowered.report.engine, "tsquant");
+  EXPECT_FALSE(nodes_of_kind(lowered.model.graph()->block(), {"tsquant::conv", "tsquant::conv_add"}).empty());
+  convert.engine = "none";
+  EXPECT_EQ(thrown_error([&] { convert_pt2e(module, convert); }).code(), ErrorCode::kBackendUnavailable);
+}
+
+TEST(TwoStepOptions, NothingToQuantizeIsAnErrorUnlessItIsAllowed) {
+  const auto nothing = [](const PreparePt2eOptions& options) {
+    X86InductorQuantizer quantizer;
+    return prepare_pt2e(model(), quantizer, {{images()[0]}, {}}, options);
+  };
+  EXPECT_EQ(thrown_error([&] { nothing({}); }).code(), ErrorCode::kUnsupportedModel);
+  PreparePt2eOptions options;
+  options.allow_empty = true;
+  const auto result = convert_pt2e(nothing(options));
+  EXPECT_EQ(result.report.quantized_count(), 0);
 }
 
 TEST(TwoStepModel, ThePreparedOneIsNotChangedByConversion) {

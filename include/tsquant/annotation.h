@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -105,6 +106,12 @@ class GraphView;
 /// @throws Error kInvalidArgument when the node, the port or the root of a shared spec does not exist
 void annotate_node(Annotations& annotations, const GraphView& view, const std::string& node,
                    const QuantizationAnnotation& annotation);
+
+/// Takes points away, from unified groups too.
+void remove_points(Annotations& annotations, const std::set<int64_t>& ids);
+
+/// Operators no longer ask for quantizers: points that nobody else asked for disappear.
+void remove_operators(Annotations& annotations, const std::set<std::string>& names);
 
 /// The annotations in PT2E's form, by stable node name. In a unified group the quantizer that stands earliest in the
 /// graph is the root; the others are shared specs that name it.

@@ -56,25 +56,16 @@ std::vector<std::string> drop_other_float_types(const GraphView& view, Annotatio
     }
   }
   if (dropped.empty()) return {};
-  const auto is_refused = [&](const std::string& name) { return refused.count(name) > 0; };
   // The other arguments of these operators need no quantizer either.
-  for (auto& point : annotations.points) {
-    auto& nodes = point.quantized_nodes;
-    const auto kept = std::remove_if(nodes.begin(), nodes.end(), is_refused);
-    if (kept == nodes.begin() && !nodes.empty()) dropped.insert(point.id);
-    nodes.erase(kept, nodes.end());
-  }
-  const auto is_dropped = [&](int64_t id) { return dropped.count(id) > 0; };
-  auto& points = annotations.points;
-  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_dropped(point.id); }),
-               points.end());
-  for (auto& group : annotations.unified_scale_groups) {
-    group.erase(std::remove_if(group.begin(), group.end(), is_dropped), group.end());
-  }
+  std::set<std::string> operators;
+  for (const auto& entry : refused) operators.insert(entry.first);
+  remove_operators(annotations, operators);
+  remove_points(annotations, dropped);
   // This reason is more precise than what the quantizer may have said about the same operator.
   auto& refusals = annotations.refusals;
-  refusals.erase(std::remove_if(refusals.begin(), refusals.end(), [&](const auto& r) { return is_refused(r.node); }),
-                 refusals.end());
+  refusals.erase(
+      std::remove_if(refusals.begin(), refusals.end(), [&](const auto& r) { return operators.count(r.node) > 0; }),
+      refusals.end());
   for (const auto& entry : refused) refusals.push_back(entry.second);
   return {types.begin(), types.end()};
 }

@@ -84,13 +84,7 @@ void convert_form(RewriteRunner& runner, const QuantizePt2eOptions& options, con
 Annotations without_points(const Annotations& annotations, const std::set<int64_t>& removed,
                            const std::set<std::string>& reverted) {
   Annotations rest = annotations;
-  const auto is_removed = [&](int64_t id) { return removed.count(id) > 0; };
-  auto& points = rest.points;
-  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_removed(point.id); }),
-               points.end());
-  for (auto& group : rest.unified_scale_groups) {
-    group.erase(std::remove_if(group.begin(), group.end(), is_removed), group.end());
-  }
+  remove_points(rest, removed);
   for (const auto& name : reverted) {
     rest.refusals.push_back({name, "reverted", "accuracy control returned it to float"});
   }

@@ -110,25 +110,12 @@ class Inserter {
   }
 
   bool may_quantize(const QuantizationPoint& point, const QParams& qparams, Value* value) {
-    const ViewNode* producer = view_.producer(value);
-    const auto parameter = param_of(model_, value);
-    const bool integer = parameter ? !parameter->tensor.is_floating_point()
-                                   : producer && producer->info.known && !producer->info.is_floating();
-    if (integer) return refuse(point, "not_floating", "the tensor does not hold floating-point numbers");
-    if (!parameter && mutation_.is_written_later(value)) {
-      return refuse(point, "written_in_place", "the tensor is changed in place after it was produced");
+    auto fault = fault_of(model_, view_, mutation_, value);
+    if (!fault && !can_insert_quantize(qparams, rank_of(value))) {
+      fault = Refusal{"", "unknown_shape", "fewer levels per channel need a tensor of known rank"};
     }
-    if (!can_insert_quantize(qparams, rank_of(value))) {
-      return refuse(point, "unknown_shape", "fewer levels per channel need a tensor of known rank");
-    }
-    return true;
-  }
-
-  bool refuse(const QuantizationPoint& point, const std::string& code, const std::string& reason) {
-    // The operators that wanted the tensor quantized lose by it, not the one that it stands behind.
-    for (const auto& name : point.quantized_nodes) refusals_.push_back({name, code, reason});
-    if (point.quantized_nodes.empty()) refusals_.push_back({point.node, code, reason});
-    return false;
+    if (fault) refuse_point(point, *fault, refusals_);
+    return !fault;
   }
 
   // %w = prim::GetAttr[name="weight"](%conv)      (float)

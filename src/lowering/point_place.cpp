@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "graph/params.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -33,6 +34,24 @@ PointPlace place_in_graph(const GraphView& view, const QuantizationPoint& point)
   // One of several results of an operator has no use of its own in the graph: its quantizer stands after it.
   if (!edge->use.user) return {edge->value, {}};
   return {edge->value, {edge->use}};
+}
+
+c10::optional<Refusal> fault_of(const Model& model, const GraphView& view, const MutationAnalysis& mutation,
+                                Value* value) {
+  const ViewNode* producer = view.producer(value);
+  const auto parameter = param_of(model, value);
+  const bool integer = parameter ? !parameter->tensor.is_floating_point()
+                                 : producer && producer->info.known && !producer->info.is_floating();
+  if (integer) return Refusal{"", "not_floating", "the tensor does not hold floating-point numbers"};
+  if (!parameter && mutation.is_written_later(value)) {
+    return Refusal{"", "written_in_place", "the tensor is changed in place after it was produced"};
+  }
+  return c10::nullopt;
+}
+
+void refuse_point(const QuantizationPoint& point, const Refusal& fault, std::vector<Refusal>& refusals) {
+  for (const auto& name : point.quantized_nodes) refusals.push_back({name, fault.code, fault.reason});
+  if (point.quantized_nodes.empty()) refusals.push_back({point.node, fault.code, fault.reason});
 }
 
 Node* node_after(const Value* value) {

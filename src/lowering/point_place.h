@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "graph/mutation.h"
 #include "tsquant/annotation.h"
 #include "tsquant/graph_view.h"
 
@@ -18,6 +19,13 @@ struct PointPlace {
 
 /// @throws Error kInvalidArgument when the node or its argument does not exist
 PointPlace place_in_graph(const GraphView& view, const QuantizationPoint& point);
+
+/// Why no quantizer may stand on a tensor, as a refusal without a node; none when one may.
+c10::optional<Refusal> fault_of(const Model& model, const GraphView& view, const MutationAnalysis& mutation,
+                                torch::jit::Value* value);
+
+/// The operators that wanted the tensor quantized lose by a fault, not the one that it stands behind.
+void refuse_point(const QuantizationPoint& point, const Refusal& fault, std::vector<Refusal>& refusals);
 
 /// The node before which something stands that takes `value` when it is produced.
 torch::jit::Node* node_after(const torch::jit::Value* value);

@@ -15,6 +15,17 @@ using torch::jit::Value;
 
 namespace {
 
+/// Gives what reads the dequantized codes of `quantize` the value `result`.
+void replace_pair(Node* quantize, Value* result) {
+  const auto uses = quantize->output()->uses();
+  for (const auto& use : uses) {
+    if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
+    use.user->output()->replaceAllUsesWith(result);
+    use.user->destroy();
+  }
+  if (!quantize->hasUses()) quantize->destroy();
+}
+
 // %q = aten::quantize_per_tensor_dynamic(%x, %qint8, %reduce_range); %y = aten::dequantize(%q)
 //   ->
 // %scale, %zero_point = aten::_choose_qparams_per_tensor(%x, %reduce_range)
@@ -30,13 +41,7 @@ void fake_quantize_dynamic(Graph& graph, Node* node, const DynamicNode& dynamic)
   Value* result = insert_op(graph, "aten::fake_quantize_per_tensor_affine",
                             {dynamic.input, choose->output(0), choose->output(1), graph.insertConstant(int64_t{0}),
                              graph.insertConstant(dynamic.quant_max - dynamic.quant_min)});
-  const auto uses = node->output()->uses();
-  for (const auto& use : uses) {
-    if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
-    use.user->output()->replaceAllUsesWith(result);
-    use.user->destroy();
-  }
-  if (!node->hasUses()) node->destroy();
+  replace_pair(node, result);
 }
 
 }  // namespace
@@ -69,13 +74,7 @@ bool to_fake_quantize_form(Model& model) {
       result = insert_fake_quantize(*graph, *a, a->input);
     }
     changed = true;
-    const auto uses = node->output()->uses();
-    for (const auto& use : uses) {
-      if (use.user->kind() != c10::Symbol::fromQualString("aten::dequantize")) continue;
-      use.user->output()->replaceAllUsesWith(result);
-      use.user->destroy();
-    }
-    if (!node->hasUses()) node->destroy();
+    replace_pair(node, result);
   }
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor_dynamic"})) {
     const auto dynamic = read_dynamic_quantize(model, node);

@@ -7,6 +7,7 @@
 #include "graph/attribute_slots.h"
 #include "graph/dead_code.h"
 #include "graph/insert_op.h"
+#include "graph/module_calls.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
@@ -147,17 +148,14 @@ class TrainableMaker {
 
     auto graph = model_.graph();
     torch::jit::WithInsertPoint guard(norm);
-    std::vector<Value*> inputs{graph->insertGetAttr(graph->inputs().at(0), name), layer->input(0), call->input(1)};
+    std::vector<Value*> inputs{layer->input(0), call->input(1)};
     inputs.insert(inputs.end(), layer->inputs().begin() + WeightedLayer::kBias, layer->inputs().end());
     inputs.insert(inputs.end(), norm->inputs().begin() + 1, norm->inputs().end());
-    Value* result = insert_op(*graph, "prim::CallMethod", inputs);
-    result->node()->s_(c10::attr::name, "forward");
+    Value* result = insert_module_call(*graph, name, inputs);
     norm->output()->replaceAllUsesWith(result);
     norm->destroy();
     layer->destroy();
-    Node* object = call->input(0)->node();
-    if (!call->hasUses()) call->destroy();
-    if (!object->hasUses()) object->destroy();
+    if (!call->hasUses()) remove_module_call(call);
     for (auto& [id, known] : names_) {
       if (known == observer) known = name;
     }
@@ -201,7 +199,7 @@ void unmake_block(Graph& graph, Node* call, const std::string& kind) {
   arguments = {result};
   arguments.insert(arguments.end(), inputs.begin() + static_cast<std::ptrdiff_t>(of_layer), inputs.end());
   call->output()->replaceAllUsesWith(insert_op(graph, "aten::batch_norm", arguments));
-  call->destroy();
+  remove_module_call(call);
 }
 
 /// By the block's class: the only thing that says so after loading.
@@ -247,16 +245,12 @@ bool make_trainable(Model& model, const NormPairs& pairs, const Annotations& ann
 std::map<std::string, Module> remove_trainable(Module& module) {
   auto graph = module.get_method("forward").graph();
   std::map<std::string, Module> weights;
-  for (Node* call : nodes_of_kind(graph->block(), {"prim::CallMethod"})) {
-    Node* object = call->input(0)->node();
-    if (object->kind() != c10::prim::GetAttr || object->s(c10::attr::name).rfind(kPrefix, 0) != 0) continue;
-    const std::string name = object->s(c10::attr::name);
+  for (const auto& [call, name] : module_calls(*graph, kPrefix)) {
     const Module block = module.attr(name).toModule();
     const std::string kind = layer_kind_of(block);
     if (kind.empty() || !block.hasattr(kWeightModule)) continue;
     weights.emplace(name, block.attr(kWeightModule).toModule());
     unmake_block(*graph, call, kind);
-    if (!object->hasUses()) object->destroy();
   }
   for (const auto& block : weights) remove_attribute(module, block.first);
   for (Node* node : all_nodes(graph->block())) {

@@ -6,13 +6,14 @@
 #include <cmath>
 #include <mutex>
 
+#include "observers/range_search.h"
+
 namespace tsquant {
 
 namespace {
 
 constexpr int64_t kCellsPerBin = 16;
 constexpr int64_t kTargetLevels = 256;
-constexpr double kSearchStep = 1e-5;
 constexpr int64_t kGrain = 1 << 16;
 
 /// torch.histc's rule: index = trunc((x - low) * bins / (high - low)); x == high belongs to the last bin.
@@ -164,28 +165,7 @@ std::pair<float, float> Histogram::search() const {
 
   const double width = (static_cast<double>(max_) - min_) / static_cast<double>(bins);
   const QuantizationError error_of(counts, width);
-  double alpha = 0, beta = 1, best = INFINITY;
-  int64_t start = 0, end = bins - 1;
-  while (alpha < beta) {
-    const double next_alpha = alpha + kSearchStep, next_beta = beta - kSearchStep;
-    int64_t left = start, right = end;
-    while (left < end && cumulated[static_cast<size_t>(left)] < next_alpha * total) ++left;
-    while (right > start && cumulated[static_cast<size_t>(right)] > next_beta * total) --right;
-    int64_t next_start = start, next_end = end;
-    if (left - start > end - right) {
-      next_start = left;
-      alpha = next_alpha;
-    } else {
-      next_end = right;
-      beta = next_beta;
-    }
-    if (next_start == start && next_end == end) continue;
-    const double error = error_of(next_start, next_end);
-    if (error > best) break;
-    best = error;
-    start = next_start;
-    end = next_end;
-  }
+  const auto [start, end] = search_bins(cumulated.data(), bins, total, error_of);
   return {static_cast<float>(min_ + width * static_cast<double>(start)),
           static_cast<float>(min_ + width * static_cast<double>(end + 1))};
 }

@@ -129,4 +129,26 @@ void annotate_node(Annotations& annotations, const GraphView& view, const std::s
   }
 }
 
+void remove_points(Annotations& annotations, const std::set<int64_t>& ids) {
+  const auto is_removed = [&](int64_t id) { return ids.count(id) > 0; };
+  auto& points = annotations.points;
+  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_removed(point.id); }),
+               points.end());
+  for (auto& group : annotations.unified_scale_groups) {
+    group.erase(std::remove_if(group.begin(), group.end(), is_removed), group.end());
+  }
+}
+
+void remove_operators(Annotations& annotations, const std::set<std::string>& names) {
+  std::set<int64_t> unasked;
+  for (auto& point : annotations.points) {
+    auto& nodes = point.quantized_nodes;
+    const auto kept =
+        std::remove_if(nodes.begin(), nodes.end(), [&](const std::string& name) { return names.count(name) > 0; });
+    if (kept == nodes.begin() && !nodes.empty()) unasked.insert(point.id);
+    nodes.erase(kept, nodes.end());
+  }
+  remove_points(annotations, unasked);
+}
+
 }  // namespace tsquant

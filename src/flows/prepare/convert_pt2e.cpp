@@ -15,7 +15,7 @@
 #include "lowering/trainable_norms.h"
 #include "options/option_text.h"
 #include "options/tables.h"
-#include "passes/rewrite_registry.h"
+#include "passes/graph_dumps.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 #include "tsquant/observer_module.h"
@@ -33,7 +33,6 @@ void check(const ConvertPt2eOptions& options) {
                 "use_reference_representation",
                 "leave it false and choose the form: the lowered one computes with integers");
   }
-  check_skipped(options.skip_passes);
   if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
 }
 
@@ -103,23 +102,8 @@ void observe_trained_weights(const PreparedModel& prepared, const PreparedRecord
   }
 }
 
-/// Points that only these operators asked for disappear.
 void leave_in_float(Annotations& annotations, const std::set<std::string>& operators) {
-  const auto is_float = [&](const std::string& name) { return operators.count(name) > 0; };
-  std::set<int64_t> removed;
-  for (auto& point : annotations.points) {
-    auto& nodes = point.quantized_nodes;
-    const bool had_nodes = !nodes.empty();
-    nodes.erase(std::remove_if(nodes.begin(), nodes.end(), is_float), nodes.end());
-    if (had_nodes && nodes.empty()) removed.insert(point.id);
-  }
-  const auto is_removed = [&](int64_t id) { return removed.count(id) > 0; };
-  auto& points = annotations.points;
-  points.erase(std::remove_if(points.begin(), points.end(), [&](const auto& point) { return is_removed(point.id); }),
-               points.end());
-  for (auto& group : annotations.unified_scale_groups) {
-    group.erase(std::remove_if(group.begin(), group.end(), is_removed), group.end());
-  }
+  remove_operators(annotations, operators);
   for (const auto& name : operators) {
     annotations.refusals.push_back({name, "no_qconfig", "the configuration of the conversion leaves it in float"});
   }
@@ -147,6 +131,7 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;
   prepared.first = record.example;
+  if (!road.dump_dir.empty()) start_dumps(road.dump_dir, *prepared.model);
   prepared.io = record.io;
   restore_graph(prepared, road, record.is_qat);
   Report& report = prepared.report;

@@ -1,7 +1,6 @@
 #include "tsquant/prepare_pt2e.h"
 
 #include "flows/annotated_model.h"
-#include "flows/check_options.h"
 #include "flows/check_supported.h"
 #include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
@@ -10,9 +9,9 @@
 #include "lowering/lowering.h"
 #include "lowering/trainable_norms.h"
 #include "passes/graph_dumps.h"
-#include "passes/rewrite_registry.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
+#include "tsquant/observer_module.h"
 
 namespace tsquant {
 
@@ -26,35 +25,18 @@ QuantizePt2eOptions road_options(const PreparePt2eOptions& options) {
   return road;
 }
 
-void check(const PreparePt2eOptions& options) {
-  check_skipped(options.skip_passes);
-  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
-}
-
 }  // namespace
 
 namespace {
 
-/// What stands in a model that is trained: a spec that does not say gets torch.ao's FakeQuantize, with the codes and
-/// the formula of torch.ao.
+/// What stands in a model that is trained: a spec that does not say gets torch.ao's FakeQuantize, and one of another
+/// formula the codes and the formula that the module trains with.
 QuantizationSpec trained_spec(QuantizationSpec spec, PointKind kind) {
   if (spec.fake_quantize != FakeQuantizeType::kNone || !needs_statistics(spec)) return spec;
   spec.fake_quantize = FakeQuantizeType::kFakeQuantize;
   spec.observer = spec.per_channel ? ObserverKind::kMovingAveragePerChannelMinMax : ObserverKind::kMovingAverageMinMax;
   if (kind == PointKind::kWeight) spec.averaging_constant = 1;
-  if (spec.formula == QParamsFormula::kTorchAo) return spec;
-  const bool is_signed = spec.signedness_to_force.value_or(spec.mode == QuantizationScheme::kSymmetric);
-  const int64_t levels = int64_t{1} << format_info(spec.format).bits, half = levels / 2;
-  if (!spec.dtype) spec.dtype = is_signed ? c10::kChar : c10::kByte;
-  if (!spec.quant_min) {
-    spec.quant_min = is_signed ? -half : 0;
-    spec.quant_max = *spec.quant_min + levels - 1;
-    if (spec.half_range) *spec.quant_min /= 2, *spec.quant_max /= 2;
-    if (spec.narrow_range) *spec.quant_min += 1;
-  }
-  spec.half_range = spec.narrow_range = false;
-  spec.formula = QParamsFormula::kTorchAo;
-  return spec;
+  return spec.formula == QParamsFormula::kTorchAo ? spec : spec_of(observer_config_of(spec, kind));
 }
 
 void train_points(Annotations& annotations) {
@@ -67,9 +49,6 @@ void train_points(Annotations& annotations) {
     point.spec = trained_spec(point.spec, point.kind);
   }
 }
-
-/// Training changes parameters and statistics in place.
-void own_tensors(torch::jit::Module& module) { module = module.deepcopy(); }
 
 void require_gradients(torch::jit::Module& module) {
   for (at::Tensor parameter : module.parameters()) {
@@ -94,39 +73,37 @@ class Preparation {
   }
 
   torch::jit::Module run() {
-    if (record_.is_qat) {
-      insert_for_training();
-    } else {
-      insert_for_calibration();
-    }
-    torch::jit::Module module = prepared_.model->finished_module();
+    const Model observed = record_.is_qat ? insert_for_training() : insert_for_calibration();
+    torch::jit::Module module = observed.finished_module();
     record_.options = prepared_.report.options;
-    record_.warnings = prepared_.model->warnings();
+    record_.warnings = observed.warnings();
     attach_record(module, record_);
     if (!record_.is_qat) return module;
-    own_tensors(module);
+    module = module.deepcopy();  // training changes parameters and statistics in place
     require_gradients(module);
     module.train();
     return module;
   }
 
  private:
-  void insert_for_calibration() {
-    RewriteRunner runner(*prepared_.model, rewrite_options(road_, prepared_.first));
+  Model insert_for_calibration() {
+    Model& model = *prepared_.model;
+    RewriteRunner runner(model, rewrite_options(road_, prepared_.first));
     normalise(runner, quantizer_);
     annotate_model(prepared_, quantizer_, road_);
     record_.annotations = prepared_.annotations;
-    record_.names = operator_names(*prepared_.model);
+    record_.names = operator_names(model);
     runner.run("insert_observers", [&](RewriteContext& ctx) {
       return insert_observers(ctx.model, *prepared_.view, record_.annotations, record_.observers);
     });
+    return model;
   }
 
   /// The quantizer decides about the model with folded batch norms; the one that is trained keeps them.
-  void insert_for_training() {
+  Model insert_for_training() {
     QuantizePt2eOptions unfolded_road = road_;
     unfolded_road.skip_passes.push_back("fold_batch_norm");
-    Model trained = *prepared_.model;
+    Model trained = prepared_.model->clone();
     RewriteRunner runner(trained, rewrite_options(unfolded_road, prepared_.first));
     normalise(runner, quantizer_);
     *prepared_.model = trained.clone();
@@ -136,15 +113,15 @@ class Preparation {
     train_points(prepared_.annotations);
 
     record_.names = operator_names(trained);
+    record_.annotations = prepared_.annotations;
     const NormPairs pairs = folded_norms(trained, *prepared_.model);
     Annotations annotations = unfolded(prepared_.annotations, pairs);
     const GraphView view(trained, record_shapes(trained, prepared_.first));
     runner.run("insert_observers",
                [&](RewriteContext& ctx) { return insert_observers(ctx.model, view, annotations, record_.observers); });
-    record_.annotations = prepared_.annotations;
     runner.run("make_trainable",
                [&](RewriteContext& ctx) { return make_trainable(ctx.model, pairs, annotations, record_.observers); });
-    *prepared_.model = trained;
+    return trained;
   }
 
   Quantizer& quantizer_;
@@ -165,7 +142,7 @@ void set_norm_update(torch::jit::Module& module, bool on) {
 
 torch::jit::Module prepare_for_observers(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
                                          const PreparePt2eOptions& options, bool is_qat, const QuantizedIo& io) {
-  check(options);
+  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
   require_float(model);
   const SingleThreadGuard deterministic;
   return Preparation(model, quantizer, example_inputs, options, is_qat, io).run();

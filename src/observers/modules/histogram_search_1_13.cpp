@@ -2,13 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
+#include "observers/range_search.h"
 
 namespace tsquant {
 
 namespace {
 
-constexpr double kStep = 1e-5;
 constexpr int64_t kLevels = 256;
 
 /// HistogramObserver._compute_quantization_error. Every operation is one of torch.ao's on float32 tensors, because the
@@ -54,29 +53,7 @@ std::pair<float, float> search_histogram_1_13(const at::Tensor& counts, float mi
   const auto total = static_cast<double>(histogram.sum().item<float>());
   const ErrorOfRange error_of(histogram, min, max);
   const int64_t bins = histogram.numel();
-  double alpha = 0, beta = 1, best = INFINITY;
-  int64_t start = 0, end = bins - 1;
-  while (alpha < beta) {
-    const double next_alpha = alpha + kStep, next_beta = beta - kStep;
-    const auto low = static_cast<float>(next_alpha * total), high = static_cast<float>(next_beta * total);
-    int64_t left = start, right = end;
-    while (left < end && below[left] < low) ++left;
-    while (right > start && below[right] > high) --right;
-    int64_t next_start = start, next_end = end;
-    if (left - start > end - right) {
-      next_start = left;
-      alpha = next_alpha;
-    } else {
-      next_end = right;
-      beta = next_beta;
-    }
-    if (next_start == start && next_end == end) continue;
-    const double error = error_of(next_start, next_end);
-    if (error > best) break;
-    best = error;
-    start = next_start;
-    end = next_end;
-  }
+  const auto [start, end] = search_bins(below, bins, total, error_of);
   const float width = (max - min) / static_cast<float>(bins);
   return {min + width * static_cast<float>(start), min + width * static_cast<float>(end + 1)};
 }

@@ -19,11 +19,11 @@ std::string observer_source(const ObserverConfig& config) {
     case ObserverType::kMinMax:
       return kMinMaxSource;
     case ObserverType::kPerChannelMinMax:
-      return kPerChannelMinMaxSource;
+      return per_channel_min_max_source();
     case ObserverType::kMovingAverageMinMax:
       return kMovingAverageMinMaxSource;
     case ObserverType::kMovingAveragePerChannelMinMax:
-      return kMovingAveragePerChannelMinMaxSource;
+      return moving_average_per_channel_min_max_source();
     case ObserverType::kHistogram:
       return config.histogram_rule == HistogramRule::kTorch2 ? kHistogramSource : kHistogram1_13Source;
     case ObserverType::kRecording:

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 namespace tsquant {
 
 /// TorchScript of the modules: what is written into a saved model. Statistics are written into the buffers in place, so
@@ -11,8 +13,8 @@ extern const char* const kIdentitySource;
 extern const char* const kRecordingSource;
 extern const char* const kMinMaxSource;
 extern const char* const kMovingAverageMinMaxSource;
-extern const char* const kPerChannelMinMaxSource;
-extern const char* const kMovingAveragePerChannelMinMaxSource;
+std::string per_channel_min_max_source();
+std::string moving_average_per_channel_min_max_source();
 /// The extrema of the finite values of every batch: float32 `sample_min`, `sample_max` [batches], and int64 `unusable`
 /// [2], how many values were not finite and how many of them NaN.
 extern const char* const kSampleExtremaSource;

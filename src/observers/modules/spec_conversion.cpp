@@ -104,7 +104,11 @@ ObserverType default_type(const QuantizationSpec& spec, PointKind kind) {
 
 /// make_observer decides between one range and a range per channel by `per_channel`, and so does this.
 ObserverType observer_type(const QuantizationSpec& spec, PointKind kind) {
-  if (spec.is_dynamic) return ObserverType::kPlaceholder;
+  // While training, what is computed from each tensor at run time is fake-quantized by the range of each batch.
+  if (spec.is_dynamic) {
+    return spec.fake_quantize == FakeQuantizeType::kNone ? ObserverType::kPlaceholder
+                                                         : ObserverType::kMovingAverageMinMax;
+  }
   if (spec.fixed_scale) return ObserverType::kFixedQParams;
   switch (spec.observer) {
     case ObserverKind::kDefault:
@@ -174,7 +178,8 @@ ObserverConfig observer_config_of(const QuantizationSpec& spec, PointKind kind) 
   config.qscheme = scheme_of(spec, spec.per_channel && !spec.fixed_scale);
   set_code_limits(spec, is_signed, config);
   config.eps = spec.eps;
-  config.averaging_constant = spec.averaging_constant;
+  const bool follows_batches = spec.is_dynamic && spec.fake_quantize != FakeQuantizeType::kNone;
+  config.averaging_constant = follows_batches ? 1 : spec.averaging_constant;
   config.ch_axis = spec.ch_axis;
   config.histogram_rule = spec.histogram_rule;
   config.is_dynamic = spec.is_dynamic;

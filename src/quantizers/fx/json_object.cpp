@@ -5,14 +5,15 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "io/json_text.h"
 #include "tsquant/error.h"
 
 namespace tsquant::fx {
 
 Json parse_json(const std::string& text, const std::string& place) {
   try {
-    return Json::parse(text);
-  } catch (const Json::exception& error) {
+    return tsquant::parse_json<Json>(text);
+  } catch (const JsonFault& error) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("this is no JSON: {}", error.what()), place);
   }
 }

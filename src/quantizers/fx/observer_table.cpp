@@ -17,16 +17,6 @@ bool is_fixed(const ObserverConfig& config) { return config.type == ObserverType
 
 }  // namespace
 
-QuantizationSpec activation_spec(const ObserverConfig& config) {
-  if (config.type != ObserverType::kPlaceholder) return spec_of(config);
-  ObserverConfig with_statistics = config;  // a placeholder has a type of codes, but no spec
-  with_statistics.type = ObserverType::kMinMax;
-  with_statistics.is_dynamic = false;
-  QuantizationSpec spec = spec_of(with_statistics);
-  spec.is_dynamic = config.is_dynamic;
-  return spec;
-}
-
 ObserverTable::ObserverTable(const GraphView& view)
     : view_(view),
       outputs_(view.nodes().size(), kNone),
@@ -133,7 +123,7 @@ class PointWriter {
     const ObserverConfig& config = table_.config(observer);
     QuantizationPoint point;
     point.id = static_cast<int64_t>(annotations_.points.size()) + 1;
-    point.spec = activation_spec(config);
+    point.spec = spec_of(config);
     point.reason = reason;
     if (!config.is_dynamic) places_[table_.root(observer)].push_back(point.id);
     annotations_.points.push_back(std::move(point));

@@ -48,7 +48,4 @@ class ObserverTable {
   std::vector<std::vector<int64_t>> of_readers_;         ///< by producer: the observers on its edges, each once
 };
 
-/// The spec of an activation's observer, a dynamic one too.
-QuantizationSpec activation_spec(const ObserverConfig& config);
-
 }  // namespace tsquant::fx

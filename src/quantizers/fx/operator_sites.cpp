@@ -33,11 +33,6 @@ bool fits(const OperatorSite& site, const ObjectType& type) {
   return is_class(site.module_class, type.name);
 }
 
-bool is_below(const std::string& path, const std::string& module) {
-  if (module.empty() || path == module) return true;
-  return path.size() > module.size() && path.compare(0, module.size(), module) == 0 && path[module.size()] == '.';
-}
-
 std::vector<Submodule> submodules_of(const Model& model) {
   std::vector<Submodule> found;
   collect(model.module(), "", found);

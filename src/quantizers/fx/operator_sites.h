@@ -21,8 +21,6 @@ struct OperatorSite {
 
 /// Whether an operator is what a user names.
 bool fits(const OperatorSite& site, const ObjectType& type);
-/// Whether a path is a module or lies in it.
-bool is_below(const std::string& path, const std::string& module);
 
 /// Path and class of every submodule of a model, from the root on.
 struct Submodule {

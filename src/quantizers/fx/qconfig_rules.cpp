@@ -34,7 +34,7 @@ OptionalQConfig QConfigRules::by_name(const std::string& path, OptionalQConfig q
   size_t longest = 0;
   bool found = false;
   for (const auto& [name, value] : names_) {
-    if (!is_below(path, name) || (found && name.size() <= longest)) continue;
+    if (!pt2e::is_inside(path, name) || (found && name.size() <= longest)) continue;
     qconfig = value;
     longest = name.size();
     found = true;

@@ -55,7 +55,7 @@ int64_t standalone_around(const std::vector<StandaloneModule>& standalone, const
   for (size_t i = 0; i < standalone.size(); ++i) {
     const std::string& candidate = standalone[i].module.path;
     const bool is_outer = around < 0 || candidate.size() < standalone[around].module.path.size();
-    if (is_below(path, candidate) && is_outer) around = static_cast<int64_t>(i);
+    if (pt2e::is_inside(path, candidate) && is_outer) around = static_cast<int64_t>(i);
   }
   return around;
 }
@@ -85,7 +85,7 @@ SiteTable::SiteTable(const GraphView& view, const PrepareCustomConfig& custom) :
     site.module_path = paths.caller_path(node);
     site.in_layer = is_layer_class(site.module_class);
     site.non_traceable = std::any_of(in_float.begin(), in_float.end(),
-                                     [&](const std::string& path) { return is_below(site.module_path, path); });
+                                     [&](const std::string& path) { return pt2e::is_inside(site.module_path, path); });
     site.standalone = standalone_around(standalone, site.module_path);
   }
 }

@@ -29,6 +29,11 @@ std::string join(const std::string& path, const std::string& name) { return path
 
 }  // namespace
 
+bool is_inside(const std::string& path, const std::string& module) {
+  if (module.empty()) return true;
+  return path.compare(0, module.size(), module) == 0 && (path.size() == module.size() || path[module.size()] == '.');
+}
+
 /// LibTorch's name without its prefix and without the parts that make it unique:
 /// "__torch__.torch.nn.modules.conv.___torch_mangle_3.Conv2d" -> "torch.nn.modules.conv.Conv2d".
 std::string class_name(const Module& module) {
@@ -41,11 +46,6 @@ std::string class_name(const Module& module) {
 }
 
 namespace {
-
-bool is_inside(const std::string& path, const std::string& module) {
-  if (module.empty()) return true;
-  return path.compare(0, module.size(), module) == 0 && (path.size() == module.size() || path[module.size()] == '.');
-}
 
 size_t common_length(const std::string& a, const std::string& b) {
   const size_t size = std::min(a.size(), b.size());

@@ -12,6 +12,9 @@ namespace tsquant::pt2e {
 /// The class of a module as Python has it: "torch.nn.modules.conv.Conv2d".
 std::string class_name(const torch::jit::Module& module);
 
+/// Whether a path is a module's, or that of something in it; "" is the root.
+bool is_inside(const std::string& path, const std::string& module);
+
 /// The submodule that each operator of a view stands in, by its path in the state dict ("layer1.0").
 ///
 /// Calls name the attribute that is called, not the containers around it (`0` for `self.blocks[0](x)`), so the path is

@@ -93,6 +93,21 @@ TEST_P(Dynamic, LayersRunOnTheIntegerKernel) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, Dynamic, ::testing::Values("x86_inductor", "xnnpack", "fx"),
                          [](const auto& info) { return info.param; });
 
+TEST(DynamicTraining, FakeQuantizesByTheRangeOfEachBatch) {
+  X86InductorQuantizer quantizer;
+  quantizer.set_global(get_default_x86_inductor_quantization_config(/*is_qat=*/true, /*is_dynamic=*/true));
+  auto prepared = prepare_qat_pt2e(model(), quantizer, sample());
+  for (const double factor : {1.0, 1000.0, 1.0}) {
+    const auto expected = model().run(sample(factor)).toTensor();
+    const auto actual = prepared.forward(sample(factor).args).toTensor().detach();
+    EXPECT_LT(((actual - expected).norm() / expected.norm()).item<double>(), 0.03) << factor;
+    EXPECT_FALSE(at::equal(actual, expected));
+  }
+  ConvertPt2eOptions options;
+  options.form = OutputForm::kReference;
+  EXPECT_EQ(count(convert_pt2e(prepared, options), "aten::quantize_per_tensor_dynamic"), 2U);
+}
+
 TEST(DynamicSpecs, WhatCannotBeComputedAtRunTimeIsRefused) {
   QuantizationSpec spec;
   spec.is_dynamic = true;

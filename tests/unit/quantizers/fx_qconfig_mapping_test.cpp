@@ -214,6 +214,9 @@ TEST(FxQConfigMapping, wrong_json_is_refused_with_its_place) {
   EXPECT_EQ(refused(R"({"module_name": [[1, null]]})").message(), "1 stands where a name belongs");
   EXPECT_EQ(refused(R"({"module_name": {"a": null}})").message(), R"({"a":null} stands where a list belongs)");
   EXPECT_EQ(refused("{").message().rfind("this is no JSON", 0), 0u);
+  // Copies of it would overflow the stack.
+  const std::string deep = R"({"": )" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  EXPECT_NE(refused(deep.c_str()).message().find("nested too deeply"), std::string::npos);
 }
 
 TEST(FxQConfigMapping, defaults_know_what_is_special) {

@@ -3,32 +3,15 @@
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>
 
+#include "e2e/with_kit.h"
 #include "evaluation/evaluate.h"
 #include "support/support.h"
-#include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {
 
-class KitFx : public ::testing::Test {
+class KitFx : public testing::WithKit {
  protected:
-  void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
-  }
-
-  DataFile images(const std::string& file, int64_t batch_size, int64_t limit) const {
-    DataOptions options;
-    options.inputs = {"images"};
-    options.labels = "labels";
-    options.scale = 255;
-    options.mean = {0.485, 0.456, 0.406};
-    options.stddev = {0.229, 0.224, 0.225};
-    options.batch_size = batch_size;
-    options.limit = limit;
-    return load_data(kit_ + "/data/" + file + ".pt", options);
-  }
-
   /// Percentage of images for which the lowered model gives the float model's class.
   double agreement(const std::string& name) const {
     const Model model = Model::load(kit_ + "/models/" + name + ".pt");
@@ -43,8 +26,6 @@ class KitFx : public ::testing::Test {
     return evaluate(runner(quantized), images("cifar10_test_dev", 100, 1000), Metric::kTop1, runner(original))
         .agreement.value();
   }
-
-  std::string kit_;
 };
 
 TEST_F(KitFx, ResNetAgreesWithTheFloatModel) { EXPECT_GE(agreement("cifar10_resnet20"), 98.4); }

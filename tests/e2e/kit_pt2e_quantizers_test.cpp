@@ -4,32 +4,14 @@
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
 
+#include "e2e/with_kit.h"
 #include "evaluation/evaluate.h"
-#include "support/support.h"
-#include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {
 
-class KitPt2eQuantizers : public ::testing::Test {
+class KitPt2eQuantizers : public testing::WithKit {
  protected:
-  void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
-  }
-
-  DataFile images(const std::string& file, int64_t batch_size, int64_t limit) const {
-    DataOptions options;
-    options.inputs = {"images"};
-    options.labels = "labels";
-    options.scale = 255;
-    options.mean = {0.485, 0.456, 0.406};
-    options.stddev = {0.229, 0.224, 0.225};
-    options.batch_size = batch_size;
-    options.limit = limit;
-    return load_data(kit_ + "/data/" + file + ".pt", options);
-  }
-
   /// Percentage of images for which the quantized model gives the float model's class.
   double agreement(Quantizer& quantizer) const {
     Model model = Model::load(kit_ + "/models/cifar10_resnet20.pt");
@@ -46,8 +28,6 @@ class KitPt2eQuantizers : public ::testing::Test {
     const auto data = images("cifar10_test_dev", 100, 1000);
     return evaluate(runner(quantized), data, Metric::kTop1, runner(original)).agreement.value();
   }
-
-  std::string kit_;
 };
 
 TEST_F(KitPt2eQuantizers, X86AgreesWithTheFloatModel) {

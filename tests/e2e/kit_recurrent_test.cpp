@@ -3,18 +3,14 @@
 #include <torch/script.h>
 #include <tsquant/tsquant.h>
 
+#include "e2e/with_kit.h"
 #include "support/support.h"
 
 namespace tsquant {
 namespace {
 
-class KitRecurrent : public ::testing::Test {
+class KitRecurrent : public testing::WithKit {
  protected:
-  void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
-  }
-
   at::Tensor buffer(const std::string& file, const std::string& name) const {
     return torch::jit::load(kit_ + "/data/" + file + ".pt").attr(name).toTensor();
   }
@@ -41,8 +37,6 @@ class KitRecurrent : public ::testing::Test {
     }
     return nodes;
   }
-
-  std::string kit_;
 };
 
 TEST_F(KitRecurrent, ByteLstmKeepsItsClasses) {

@@ -2,20 +2,15 @@
 #include <gtest/gtest.h>
 #include <tsquant/tsquant.h>
 
+#include "e2e/with_kit.h"
 #include "evaluation/evaluate.h"
-#include "support/support.h"
 #include "tsquant/data_files.h"
 
 namespace tsquant {
 namespace {
 
-class KitTransformers : public ::testing::Test {
+class KitTransformers : public testing::WithKit {
  protected:
-  void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
-  }
-
   Model load(const std::string& name) const { return Model::load(kit_ + "/models/" + name + ".pt"); }
 
   /// Windows of 128 characters.
@@ -25,17 +20,6 @@ class KitTransformers : public ::testing::Test {
     options.window = 128;
     options.batch_size = batch_size;
     options.limit = limit;
-    return load_data(kit_ + "/data/" + file + ".pt", options);
-  }
-
-  DataFile images(const std::string& file, int64_t batch_size) const {
-    DataOptions options;
-    options.inputs = {"images"};
-    options.labels = "labels";
-    options.scale = 255;
-    options.mean = {0.485, 0.456, 0.406};
-    options.stddev = {0.229, 0.224, 0.225};
-    options.batch_size = batch_size;
     return load_data(kit_ + "/data/" + file + ".pt", options);
   }
 
@@ -72,8 +56,6 @@ class KitTransformers : public ::testing::Test {
     return measure(result.model, data, Metric::kPerplexity, model).value /
            measure(model, data, Metric::kPerplexity, model).value;
   }
-
-  std::string kit_;
 };
 
 TEST_F(KitTransformers, CharacterModelKeepsItsPerplexity) {

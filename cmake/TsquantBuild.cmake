@@ -62,14 +62,17 @@ function(tsquant_add_pch name)
 endfunction()
 tsquant_add_pch(tsquant_pch ${TSQUANT_SANITIZE_OPTIONS})
 
-# Compiles the files of a target in batches: most of what a file costs are the templates of the LibTorch headers, which
-# a batch pays once.
+# Files per batch. Most of what a batch costs are the templates of the LibTorch headers, which it pays once, in GCC even
+# where it uses none of them; small batches are for those who change a file and compile again (preset dev).
+set(TSQUANT_BATCH_SIZE 32 CACHE STRING "Files that are compiled together")
+
+# Compiles the files of a target in batches.
 function(tsquant_compile_with_pch name pch)
   target_link_libraries(${name} PRIVATE tsquant_compile)
   target_precompile_headers(${name} REUSE_FROM ${pch})
   # Executables would be compiled with -fPIE, which does not match the precompiled header.
   target_compile_options(${name} PRIVATE -fPIC ${ARGN})
-  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${TSQUANT_BATCH_SIZE})
 endfunction()
 
 # tsquant_target(<name>): gives a target the shared flags and the precompiled header.

@@ -87,8 +87,9 @@ class Model {
   const std::map<std::string, std::string>& extra_files() const { return *extra_files_; }
   void set_extra_files(std::map<std::string, std::string> files);
 
-  /// State-dict names of tensors that neither `forward` nor another method read when the model was captured. They are
-  /// kept as they are, because the program around the model may read them.
+  /// State-dict names of tensors, and of containers of tensors, that neither `forward` nor another method read when the
+  /// model was captured. They are kept as they are, because the program around the model may read them. A container
+  /// that only lists tensors which are attributes, too (`_flat_weights` of recurrent layers), is not among them.
   const std::set<std::string>& unread_at_capture() const { return *unread_; }
 
   /// Names of the arguments of `forward`, without self.

@@ -343,7 +343,45 @@ bool is_read_by_other_methods(const Model& model, const AttributeSlot& slot) {
   return other_methods(model)->read.count(key_of(slot)) != 0;
 }
 
-std::vector<AttributeSlot> unread_tensors(const Model& model) {
+namespace {
+
+/// Calls `act` with every attribute of all submodules, those of a module with several names once.
+template <typename Act>
+void for_each_attribute(const Model& model, Act act) {
+  std::set<const c10::ivalue::Object*> seen;
+  for (const auto& child : model.module().named_modules()) {
+    const auto object = child.value._ivalue();
+    if (!seen.insert(object.get()).second) continue;
+    for (size_t i = 0; i < object->type()->numAttributes(); ++i) {
+      const auto& name = object->type()->getAttributeName(i);
+      act(AttributeSlot{object, name, child.name.empty() ? name : child.name + "." + name, i});
+    }
+  }
+}
+
+/// Deeper nesting than this is not followed: a list can hold itself.
+constexpr int kMaxNesting = 8;
+
+void add_tensors(const c10::IValue& value, int nesting, std::vector<at::Tensor>& tensors) {
+  if (value.isTensor()) {
+    tensors.push_back(value.toTensor());
+  } else if (nesting == kMaxNesting) {
+    return;
+  } else if (value.isList()) {
+    for (const c10::IValue& part : value.toListRef()) add_tensors(part, nesting + 1, tensors);
+  } else if (value.isGenericDict()) {
+    for (const auto& entry : value.toGenericDict()) add_tensors(entry.value(), nesting + 1, tensors);
+  }
+}
+
+std::vector<at::Tensor> tensors_in(const c10::IValue& value) {
+  std::vector<at::Tensor> tensors;
+  add_tensors(value, 0, tensors);
+  return tensors;
+}
+
+template <typename IsWanted>
+std::vector<AttributeSlot> unread_attributes(const Model& model, IsWanted is_wanted) {
   const AccessIndex forward(model.module()._ivalue(), self_of(model), model.graph()->block());
   const auto others = other_methods(model);
   const auto is_read = [&](const AttributeSlot& slot) {
@@ -353,18 +391,39 @@ std::vector<AttributeSlot> unread_tensors(const Model& model) {
     return reads || others->read.count(key_of(slot)) != 0;
   };
   std::vector<AttributeSlot> unread;
-  std::set<const c10::ivalue::Object*> seen;
-  for (const auto& child : model.module().named_modules()) {
-    const auto object = child.value._ivalue();
-    if (!seen.insert(object.get()).second) continue;
-    for (size_t i = 0; i < object->type()->numAttributes(); ++i) {
-      if (!object->getSlot(i).isTensor()) continue;
-      const auto& name = object->type()->getAttributeName(i);
-      AttributeSlot slot{object, name, child.name.empty() ? name : child.name + "." + name, i};
-      if (!is_read(slot)) unread.push_back(std::move(slot));
-    }
-  }
+  for_each_attribute(model, [&](AttributeSlot slot) {
+    if (is_wanted(slot.value()) && !is_read(slot)) unread.push_back(std::move(slot));
+  });
   return unread;
+}
+
+}  // namespace
+
+std::vector<AttributeSlot> unread_tensors(const Model& model) {
+  return unread_attributes(model, [](const c10::IValue& value) { return value.isTensor(); });
+}
+
+std::vector<AttributeSlot> unread_containers(const Model& model) {
+  return unread_attributes(model,
+                           [](const c10::IValue& value) { return !value.isTensor() && !tensors_in(value).empty(); });
+}
+
+std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model) {
+  std::unordered_set<const c10::StorageImpl*> storages;
+  for_each_attribute(model, [&](const AttributeSlot& slot) {
+    const auto value = slot.value();
+    if (value.isTensor() && value.toTensor().has_storage()) {
+      storages.insert(value.toTensor().storage().unsafeGetStorageImpl());
+    }
+  });
+  return storages;
+}
+
+bool all_stored_in(const std::unordered_set<const c10::StorageImpl*>& storages, const c10::IValue& value) {
+  const auto tensors = tensors_in(value);
+  return std::all_of(tensors.begin(), tensors.end(), [&](const at::Tensor& tensor) {
+    return tensor.has_storage() && storages.count(tensor.storage().unsafeGetStorageImpl()) != 0;
+  });
 }
 
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "tsquant/model.h"
@@ -71,6 +72,15 @@ void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Ten
 
 /// Tensor attributes of all submodules that neither forward nor another method of the root module reads.
 std::vector<AttributeSlot> unread_tensors(const Model& model);
+
+/// The same for lists and dictionaries that hold tensors.
+std::vector<AttributeSlot> unread_containers(const Model& model);
+
+/// The storages of all tensor attributes, those inside of containers not counted.
+std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model);
+
+/// Whether every tensor in a value is (a view of) one of these.
+bool all_stored_in(const std::unordered_set<const c10::StorageImpl*>& storages, const c10::IValue& value);
 
 /// The constant value behind a graph value: prim::Constant, a constant list, or a non-tensor attribute that no method
 /// writes. nullopt when it is computed.

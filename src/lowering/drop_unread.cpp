@@ -32,6 +32,26 @@ bool drop_dead_methods(const Model& model) {
   return changed;
 }
 
+/// A container of the same type without elements.
+c10::IValue emptied(const c10::IValue& value) {
+  if (value.isList()) return c10::impl::GenericList(value.toList().elementType());
+  const auto dict = value.toGenericDict();
+  return c10::impl::GenericDict(dict.keyType(), dict.valueType());
+}
+
+/// Lists of weights keep the tensors alive that are gone everywhere else.
+bool drop_aliases(const Model& model) {
+  bool changed = false;
+  const auto storages = attribute_storages(model);
+  for (const auto& slot : unread_containers(model)) {
+    const auto value = slot.value();
+    if (model.unread_at_capture().count(slot.path) || all_stored_in(storages, value)) continue;
+    slot.owner->setSlot(slot.index, emptied(value));
+    changed = true;
+  }
+  return changed;
+}
+
 }  // namespace
 
 bool drop_unread(Model& model) {
@@ -43,7 +63,7 @@ bool drop_unread(Model& model) {
     changed = changed || slot.value().toTensor().numel() > 0;
     slot.owner->setSlot(slot.index, nothing);
   }
-  return changed;
+  return drop_aliases(model) || changed;
 }
 
 }  // namespace tsquant

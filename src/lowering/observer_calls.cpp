@@ -21,7 +21,7 @@ using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
 
-const std::string kPrefix = "activation_post_process_";
+const std::string kObserverPrefix = "activation_post_process_";
 
 bool is_observed(const QuantizationPoint& point) {
   return point.kind == PointKind::kActivation || point.spec.fake_quantize != FakeQuantizeType::kNone;
@@ -80,7 +80,7 @@ class ObserverInserter {
     auto& name = leader == leader_.end() ? names_[point.id] : of_group_[leader->second];
     if (name.empty() && leader == leader_.end()) name = known_module(point, value);
     if (name.empty()) {
-      name = kPrefix + std::to_string(count_++);
+      name = kObserverPrefix + std::to_string(count_++);
       model_.module().register_module(name, make_observer_module(observer_config_of(point.spec, point.kind), unit()));
       if (leader == leader_.end()) of_tensor_[value].emplace_back(point.spec, name);
     }
@@ -144,7 +144,7 @@ bool insert_observers(Model& model, const GraphView& view, Annotations& annotati
 std::map<std::string, Module> remove_observers(Module& module) {
   std::map<std::string, Module> observers;
   auto graph = module.get_method("forward").graph();
-  for (const auto& [call, name] : module_calls(*graph, kPrefix)) {
+  for (const auto& [call, name] : module_calls(*graph, kObserverPrefix)) {
     observers.emplace(name, module.attr(name).toModule());
     call->output()->replaceAllUsesWith(call->input(1));
     remove_module_call(call);

@@ -22,7 +22,7 @@ using torch::jit::Module;
 using torch::jit::Node;
 using torch::jit::Value;
 
-const std::string kPrefix = "conv_bn_";
+const std::string kBlockPrefix = "conv_bn_";
 constexpr const char* kWeightModule = "weight_fake_quant";
 constexpr size_t kNormTraining = 5;
 
@@ -143,7 +143,7 @@ class TrainableMaker {
     Node* call = layer->input(WeightedLayer::kWeight)->node();
     if (!row || call->kind() != c10::prim::CallMethod || norm->input(0) != layer->output()) return false;
     auto& module = model_.module();
-    const std::string name = kPrefix + std::to_string(count_++);
+    const std::string name = kBlockPrefix + std::to_string(count_++);
     module.register_module(name, make_module(*row, module.attr(observer).toModule()));
 
     auto graph = model_.graph();
@@ -245,7 +245,7 @@ bool make_trainable(Model& model, const NormPairs& pairs, const Annotations& ann
 std::map<std::string, Module> remove_trainable(Module& module) {
   auto graph = module.get_method("forward").graph();
   std::map<std::string, Module> weights;
-  for (const auto& [call, name] : module_calls(*graph, kPrefix)) {
+  for (const auto& [call, name] : module_calls(*graph, kBlockPrefix)) {
     const Module block = module.attr(name).toModule();
     const std::string kind = layer_kind_of(block);
     if (kind.empty() || !block.hasattr(kWeightModule)) continue;

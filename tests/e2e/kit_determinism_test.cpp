@@ -8,7 +8,7 @@
 #include "support/support.h"
 #include "tsquant/data_files.h"
 
-namespace tsquant {
+namespace tsquant::kit_determinism_test {
 namespace {
 
 constexpr const char* kNormalize = "0.485,0.456,0.406:0.229,0.224,0.225";
@@ -135,4 +135,4 @@ TEST_F(KitDeterminism, BatchesDoNotChangeStatisticsPerItem) {
 }
 
 }  // namespace
-}  // namespace tsquant
+}  // namespace tsquant::kit_determinism_test

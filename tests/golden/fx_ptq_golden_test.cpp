@@ -12,7 +12,7 @@
 
 #include "support/support.h"
 
-namespace tsquant {
+namespace tsquant::fx_ptq_golden_test {
 namespace {
 
 using nlohmann::json;
@@ -153,4 +153,4 @@ std::vector<std::string> all_models() {
 INSTANTIATE_TEST_SUITE_P(All, FxPtqGolden, ::testing::ValuesIn(all_models()));
 
 }  // namespace
-}  // namespace tsquant
+}  // namespace tsquant::fx_ptq_golden_test

@@ -14,7 +14,7 @@
 #include "support/support.h"
 #include "tsquant/tsquant.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::placement_test {
 namespace {
 
 using nlohmann::json;
@@ -208,4 +208,4 @@ INSTANTIATE_TEST_SUITE_P(Traces, TracePlacement, ::testing::ValuesIn(traced_mode
                          [](const auto& info) { return info.param; });
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::placement_test

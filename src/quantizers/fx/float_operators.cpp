@@ -17,7 +17,7 @@ std::string text_of(const QConfigMapping::Position& position) {
   return fmt::format("(\"{}\", \"{}\", {})", position.module_name, position.object_type, position.index);
 }
 
-[[noreturn]] void refuse(const std::string& kind, const std::string& key, const char* why) {
+[[noreturn]] void refuse_mapping(const std::string& kind, const std::string& key, const char* why) {
   throw Error(ErrorCode::kInvalidArgument, fmt::format("{} {}{}{}", kind, key, key.empty() ? "" : " ", why),
               "qconfig_mapping", "give convert_fx the mapping of prepare_fx, with null for what stays in float");
 }
@@ -34,11 +34,11 @@ void check_entries(const char* kind, const QConfigMapping::Entries<Key>& prepare
                    const QConfigMapping::Entries<Key>& conversion) {
   for (const auto& [key, value] : prepared) {
     const OptionalQConfig* now = find(conversion, key);
-    if (!now) refuse(kind, text_of(key), "is missing, but was there when the model was prepared");
-    if (*now && *now != value) refuse(kind, text_of(key), "has another value than when the model was prepared");
+    if (!now) refuse_mapping(kind, text_of(key), "is missing, but was there when the model was prepared");
+    if (*now && *now != value) refuse_mapping(kind, text_of(key), "has another value than when the model was prepared");
   }
   for (const auto& [key, value] : conversion) {
-    if (value && !find(prepared, key)) refuse(kind, text_of(key), "was not there when the model was prepared");
+    if (value && !find(prepared, key)) refuse_mapping(kind, text_of(key), "was not there when the model was prepared");
   }
 }
 
@@ -56,7 +56,7 @@ std::set<std::string> float_operators(const GraphView& view, const QConfigMappin
 
 void check_conversion_mapping(const QConfigMapping& prepared, const QConfigMapping& conversion) {
   if (conversion.global_qconfig() && conversion.global_qconfig() != prepared.global_qconfig()) {
-    refuse("the global qconfig", "", "has another value than when the model was prepared");
+    refuse_mapping("the global qconfig", "", "has another value than when the model was prepared");
   }
   check_entries("object_type", prepared.object_type_qconfigs(), conversion.object_type_qconfigs());
   check_entries("module_name_regex", prepared.module_name_regex_qconfigs(), conversion.module_name_regex_qconfigs());

@@ -11,7 +11,7 @@
 #include "passes/rewrite_runner.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::smooth_quant_golden_test {
 namespace {
 
 using nlohmann::json;
@@ -132,4 +132,4 @@ TEST(SmoothQuantGolden, EqualsTheMultipliersOfNncfQuantize) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::smooth_quant_golden_test

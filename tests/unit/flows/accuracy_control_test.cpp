@@ -13,7 +13,7 @@
 #include "support/thrown_error.h"
 #include "unit/flows/damaged_net.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::accuracy_control_test {
 namespace {
 
 using Strings = std::vector<std::string>;
@@ -386,4 +386,4 @@ def forward(self, x):
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::accuracy_control_test

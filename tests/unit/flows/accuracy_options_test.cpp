@@ -17,7 +17,7 @@
 #include "tsquant/xnnpack_quantizer.h"
 #include "unit/flows/damaged_net.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::accuracy_options_test {
 namespace {
 
 using Strings = std::vector<std::string>;
@@ -367,4 +367,4 @@ TEST(Ranker, DefaultNumberOfWorkers) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::accuracy_options_test

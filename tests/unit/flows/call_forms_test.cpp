@@ -9,7 +9,7 @@
 
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::call_forms_test {
 namespace {
 
 /// One computation behind four signatures.
@@ -129,4 +129,4 @@ TEST(CallForms, ShuffledLoadersAreRefused) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::call_forms_test

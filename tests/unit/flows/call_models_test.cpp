@@ -4,7 +4,7 @@
 
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::call_models_test {
 namespace {
 
 std::string model_file(const std::string& name) { return data_file("traces/calls/" + name + ".pt"); }
@@ -50,4 +50,4 @@ INSTANTIATE_TEST_SUITE_P(Flows, CallModels,
                          });
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::call_models_test

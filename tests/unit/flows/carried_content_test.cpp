@@ -4,7 +4,7 @@
 
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::carried_content_test {
 namespace {
 
 torch::jit::Module net() {
@@ -62,6 +62,34 @@ INSTANTIATE_TEST_SUITE_P(Flows, CarriedContent,
                                            OutputForm::kLowered),
                          [](const auto& info) { return std::to_string(static_cast<int>(info.param)); });
 
+/// A list that names the weights a second time, as old recurrent layers have it, would keep them as floats.
+TEST(CarriedContent, ListsOfQuantizedWeightsAreEmptied) {
+  auto module = net();
+  c10::List<at::Tensor> weights, first, own;
+  weights.push_back(module.attr("w").toTensor());
+  weights.push_back(module.attr("v").toTensor());
+  first.push_back(module.attr("w").toTensor());
+  own.push_back(at::full({2}, 7.f));
+  module.register_attribute("all_weights", c10::ListType::create(c10::ListType::ofTensors()),
+                            c10::List<c10::List<at::Tensor>>({weights}));
+  module.register_attribute("first", c10::ListType::ofTensors(), first);
+  module.register_attribute("own", c10::ListType::ofTensors(), own);
+  const std::string dir = temp_dir();
+  module.save(dir + "/model.pt");
+  quantized(Model::load(dir + "/model.pt"), OutputForm::kReference).save(dir + "/quantized.pt");
+  const auto loaded = torch::jit::load(dir + "/quantized.pt");
+  EXPECT_EQ(loaded.attr("all_weights").toListRef().size(), 0U);
+  EXPECT_EQ(loaded.attr("first").toListRef().size(), 0U);
+  EXPECT_TRUE(loaded.attr("own").toTensorVector().at(0).equal(at::full({2}, 7.f)));
+  // What stays in float keeps its list.
+  OpenVINOQuantizer second;
+  second.set_ignored_scope({{"/conv2d/0"}, {}, {}, {}});
+  Model model = Model::load(dir + "/model.pt");
+  quantize_pt2e(model, second, Dataset::from_tensors(images())).save(dir + "/half.pt");
+  EXPECT_EQ(torch::jit::load(dir + "/half.pt").attr("first").toListRef().size(), 1U);
+  EXPECT_EQ(torch::jit::load(dir + "/half.pt").attr("all_weights").toListRef().size(), 0U);
+}
+
 TEST(CarriedContent, OurOwnFilesAreWrittenAnew) {
   const std::string dir = temp_dir();
   net().save(dir + "/model.pt", {{"tsquant_form", "stale"}, {"mine", "kept"}});
@@ -83,4 +111,4 @@ TEST(CarriedContent, ClonesAndStrippedModelsCarryThemToo) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::carried_content_test

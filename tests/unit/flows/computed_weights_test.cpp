@@ -9,7 +9,7 @@
 #include "support/rewrite.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::computed_weights_test {
 namespace {
 
 struct Case {
@@ -156,4 +156,4 @@ TEST(ComputedWeights, RotaryFrequenciesStayFloat) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::computed_weights_test

@@ -5,7 +5,7 @@
 #include "numerics/qparams.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::fp8_test {
 namespace {
 
 torch::jit::Module net() {
@@ -137,4 +137,4 @@ TEST(Fp8Mode, OtherFormsAreRefused) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::fp8_test

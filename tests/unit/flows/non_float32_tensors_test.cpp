@@ -8,7 +8,7 @@
 #include "tsquant/openvino_quantizer.h"
 #include "tsquant/quantize_pt2e.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::non_float32_tensors_test {
 namespace {
 
 const char* kTwoLayers = R"(
@@ -105,4 +105,4 @@ TEST(FloatTypes, AModelThatDoesNotRunIsNotTheSamplesFault) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::non_float32_tensors_test

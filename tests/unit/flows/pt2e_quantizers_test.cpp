@@ -9,7 +9,7 @@
 #include "graph/node_lists.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::pt2e_quantizers_test {
 namespace {
 
 torch::jit::Module residual_net() {
@@ -157,4 +157,4 @@ TEST(Pt2eQuantizers, CallersModelIsNotChanged) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::pt2e_quantizers_test

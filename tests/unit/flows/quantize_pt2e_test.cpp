@@ -9,7 +9,7 @@
 #include "support/support.h"
 #include "support/thrown_error.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::quantize_pt2e_test {
 namespace {
 
 const char* kNet = R"(
@@ -377,4 +377,4 @@ TEST(QuantizePt2e, TrainingModeIsSwitchedWithAWarningOrRefused) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::quantize_pt2e_test

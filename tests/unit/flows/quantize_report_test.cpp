@@ -2,7 +2,7 @@
 
 #include "unit/flows/small_net.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::quantize_report_test {
 namespace {
 
 TEST(QuantizeReport, TheReportSaysHowTheFileWasMade) {
@@ -101,4 +101,4 @@ TEST(QuantizeReport, TheReportSaysWhatBecameOfEachBias) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::quantize_report_test

@@ -8,7 +8,7 @@
 
 #include "unit/flows/small_net.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::quantize_test {
 namespace {
 
 TEST(Quantize, DefaultsAreThoseOfQuantizePt2e) {
@@ -375,4 +375,4 @@ TEST(Quantize, WithAccuracyControl) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::quantize_test

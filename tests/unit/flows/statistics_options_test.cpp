@@ -10,7 +10,7 @@
 #include "support/files.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::statistics_options_test {
 namespace {
 
 const char* kNet = R"(
@@ -360,4 +360,4 @@ TEST(StatisticsOptions, TheBatchSizeDoesNotChangeRangesThatAreTakenPerItem) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::statistics_options_test

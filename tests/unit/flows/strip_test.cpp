@@ -7,7 +7,7 @@
 #include "support/support.h"
 #include "support/thrown_error.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::strip_test {
 namespace {
 
 using Kinds = std::vector<std::string>;
@@ -295,4 +295,4 @@ def forward(self, x):
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::strip_test

@@ -9,7 +9,7 @@
 #include "support/support.h"
 #include "tsquant/error.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::flatten_calls_test {
 namespace {
 
 std::string model_file(const std::string& name) { return data_file("traces/calls/" + name + ".pt"); }
@@ -106,4 +106,4 @@ TEST(FlattenCalls, WhatAnotherMethodReadsInAForkKeepsItsValue) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::flatten_calls_test

@@ -66,6 +66,18 @@ TEST(Model, TensorsThatNoMethodReadsAreKnown) {
   EXPECT_EQ(Model::from(module).unread_at_capture(), std::set<std::string>{"classes"});
 }
 
+/// Old recurrent layers list their weights twice more. Such lists are no content of their own; others are.
+TEST(Model, ListsOfWeightsAreNotTakenForContent) {
+  auto module = scaled();
+  const auto weight = module.attr("weight").toTensor();
+  c10::List<at::Tensor> weights, anchors;
+  weights.push_back(weight);
+  anchors.push_back(at::ones({3}));
+  module.register_attribute("weights", c10::ListType::ofTensors(), weights);
+  module.register_attribute("anchors", c10::ListType::ofTensors(), anchors);
+  EXPECT_EQ(Model::from(module).unread_at_capture(), std::set<std::string>{"anchors"});
+}
+
 TEST(Model, PropertiesAndConstantsSurviveCopying) {
   auto module = scaled();
   module.type()->addConstant("version", 3);

@@ -5,7 +5,7 @@
 #include "io/named_tensors.h"
 #include "support/support.h"
 
-namespace tsquant {
+namespace tsquant::pickle_rewrite_test {
 namespace {
 
 using namespace std::string_literals;
@@ -102,4 +102,4 @@ TEST(PickleRewrite, EveryTruncatedStreamIsReturnedWhole) {
 }
 
 }  // namespace
-}  // namespace tsquant
+}  // namespace tsquant::pickle_rewrite_test

@@ -25,7 +25,7 @@ at::Tensor image() { return at::ones({1, 4, 8, 8}); }
 std::pair<std::string, at::Tensor> conv_weight(const std::string& name = "w") { return {name, at::ones({4, 4, 3, 3})}; }
 std::pair<std::string, at::Tensor> square_weight(const std::string& name = "w") { return {name, at::ones({4, 4})}; }
 
-std::string refusal(const AnnotatedModel& model, const std::string& alias) {
+std::string refusal_of_alias(const AnnotatedModel& model, const std::string& alias) {
   for (const auto& refusal : model.annotations().refusals) {
     if (refusal.node == model.view().find(alias)->name) return refusal.code + ": " + refusal.reason;
   }
@@ -60,7 +60,7 @@ TEST(X86InductorQuantizer, pooling_of_float_values_stays_in_float) {
       quantizer, {image()});
   const Lines expected{"conv2d:1 int8[-128,127] w ch0", "max_pool2d uint8[0,255]"};
   EXPECT_EQ(model.points(), expected);
-  EXPECT_EQ(refusal(model, "max_pool2d"), "not_quantizable: X86InductorQuantizer has no pattern for it here");
+  EXPECT_EQ(refusal_of_alias(model, "max_pool2d"), "not_quantizable: X86InductorQuantizer has no pattern for it here");
 }
 
 TEST(X86InductorQuantizer, without_a_global_configuration_the_rest_says_so) {
@@ -69,7 +69,7 @@ TEST(X86InductorQuantizer, without_a_global_configuration_the_rest_says_so) {
   const AnnotatedModel model(define("def forward(self, x):\n    return torch.conv2d(x, self.w)\n", {conv_weight()}),
                              quantizer, {image()});
   EXPECT_TRUE(model.points().empty());
-  EXPECT_EQ(refusal(model, "conv2d"),
+  EXPECT_EQ(refusal_of_alias(model, "conv2d"),
             "not_configured: no configuration was set for it: X86InductorQuantizer has no global one (set_global)");
 }
 
@@ -194,7 +194,7 @@ TEST(X86InductorQuantizer, configuration_by_module_wins_over_both) {
   const AnnotatedModel model(net, quantizer, {at::ones({2, 4})});
   const Lines expected{"linear:1 int8[-128,127] w ch0", "x uint8[0,127]"};
   EXPECT_EQ(model.points(), expected);
-  EXPECT_EQ(refusal(model, "linear_1"), "ignored: left in float by a configuration");
+  EXPECT_EQ(refusal_of_alias(model, "linear_1"), "ignored: left in float by a configuration");
 
   X86InductorQuantizer only_a;
   only_a.set_module_name_qconfig("a", get_default_x86_inductor_quantization_config());

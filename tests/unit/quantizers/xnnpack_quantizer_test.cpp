@@ -7,7 +7,7 @@
 #include "annotated_model.h"
 #include "support/support.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::xnnpack_quantizer_test {
 namespace {
 
 XNNPACKQuantizer by_default() {
@@ -270,4 +270,4 @@ TEST(XNNPACKQuantizer, wrong_values_are_refused) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::xnnpack_quantizer_test

@@ -5,7 +5,7 @@
 
 #include "call_op.h"
 
-namespace tsquant::testing {
+namespace tsquant::testing::per_channel_test {
 namespace {
 
 struct Code {
@@ -170,4 +170,4 @@ TEST(FakeQuantPerChannel, ValueAndStraightThroughGradient) {
 }
 
 }  // namespace
-}  // namespace tsquant::testing
+}  // namespace tsquant::testing::per_channel_test

@@ -1,6 +1,7 @@
 #include "graph/verify.h"
 
 #include "base/error_text.h"
+#include "graph/check_blocks.h"
 #include "graph/node_lists.h"
 #include "tsquant/error.h"
 
@@ -23,7 +24,7 @@ void check_attribute(const torch::jit::Node* node, const std::string& stage) {
 void verify_graph(const Model& model, const std::string& stage) {
   const auto graph = model.graph();
   try {
-    graph->lint();
+    check_blocks(*graph);
   } catch (const std::exception& error) {
     throw Error(ErrorCode::kInternal, "the graph is not well formed after " + stage + ": " + short_message(error),
                 stage, "please report this");

@@ -34,14 +34,23 @@ int registers_for(int64_t channels) {
   return static_cast<int>(HWY_MIN((channels + kN - 1) / kN, int64_t{kMostRegisters}));
 }
 
-/// sums[p][c] over all taps and steps for P pixels and U registers of channels. Without `sums` the results are written
-/// from the registers.
+/// Goes on to the next pixels of a tile.
+HWY_INLINE void advance(Tile& t, int64_t pixels) {
+  t.offsets += pixels * t.taps;
+  if (t.places == nullptr) {
+    t.first_pixel += pixels;
+  } else {
+    t.places += pixels;
+  }
+}
+
+/// acc[p][u] = sums over all taps and steps for P pixels and U registers of channels.
 template <int P, int U>
-HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, const Epilogue& e, int32_t* sums) {
+HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
   const D32 d;
   const D16 d16;
   const hn::Rebind<int8_t, D16> d8;
-  V32 acc[P][U], unused = hn::Zero(d);
+  V32 unused = hn::Zero(d);
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
@@ -70,61 +79,81 @@ HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, const Epilogue& e, int32_t*
       }
     }
   }
+}
+
+/// `count` times P pixels, one after the other.
+template <int P, int U>
+HWY_ATTR HWY_NOINLINE void run_pixels(Tile t, int64_t count, const Epilogue& e) {
+  V32 acc[P][U];
 #if HWY_TARGET == HWY_AVX2
   if constexpr (U == 2) {
-    if (sums == nullptr) {
-      const Sixteen sixteen(t, e);
+    if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) {
+      for (; count > 0; --count, advance(t, P)) {
+        accumulate(t, acc);
+        // Only now: its constants would take registers from the sums.
+        const Sixteen sixteen(t, e);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) sixteen.write<Kind::kCodes>(acc[p][0], acc[p][1], t, e, p);
+        for (int p = 0; p < P; ++p) sixteen.write<Kind::kCodes>(acc[p][0], acc[p][1], t, e, p);
+      }
       return;
     }
   }
 #endif
+  const D32 d;
+  HWY_ALIGN int32_t sums[P * U * kN];
+  t.pixels = P;
+  for (; count > 0; --count, advance(t, P)) {
+    accumulate(t, acc);
 #pragma GCC unroll 16
-  for (int p = 0; p < P; ++p) {
+    for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
-    for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+      for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+    }
+    finish(sums, U * kN, t, e);
   }
 }
 
-using Accumulate = void (*)(const Tile&, const Epilogue&, int32_t*);
+using RunPixels = void (*)(Tile, int64_t, const Epilogue&);
 
 template <int U, size_t... P>
-constexpr std::array<Accumulate, sizeof...(P)> accumulators(std::index_sequence<P...>) {
-  return {accumulate<static_cast<int>(P) + 1, U>...};
+constexpr std::array<RunPixels, sizeof...(P)> pixel_runs(std::index_sequence<P...>) {
+  return {run_pixels<static_cast<int>(P) + 1, U>...};
 }
 
+/// All pixels in parts of nearly equal size: a short one at the end would take as long as a full one.
 template <int U>
-void accumulate_pixels(const Tile& t, const Epilogue& e, int32_t* sums) {
-  static constexpr auto kTable = accumulators<U>(std::make_index_sequence<most_pixels(U)>());
-  kTable[static_cast<size_t>(t.pixels - 1)](t, e, sums);
+void run_registers(const Tile& t, const Epilogue& e) {
+  constexpr int64_t kMost = most_pixels(U);
+  static constexpr auto kTable = pixel_runs<U>(std::make_index_sequence<kMost>());
+  const int64_t parts = (t.pixels + kMost - 1) / kMost, least = t.pixels / parts, longer = t.pixels % parts;
+  Tile rest = t;
+  if (longer > 0) {
+    kTable[static_cast<size_t>(least)](t, longer, e);
+    advance(rest, longer * (least + 1));
+  }
+  kTable[static_cast<size_t>(least - 1)](rest, parts - longer, e);
 }
 
 void run(const Tile& t, const Epilogue& e) {
-  HWY_ALIGN int32_t sums[12 * kMostRegisters * kN];
-#if HWY_TARGET == HWY_AVX2
-  if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) return accumulate_pixels<2>(t, e, nullptr);
-#endif
-  const int registers = registers_for(t.channels);
-  switch (registers) {
+  switch (registers_for(t.channels)) {
     case 1:
-      accumulate_pixels<1>(t, e, sums);
-      break;
+      return run_registers<1>(t, e);
     case 2:
-      accumulate_pixels<2>(t, e, sums);
-      break;
+      return run_registers<2>(t, e);
 #if HWY_TARGET != HWY_AVX2
     case 3:
-      accumulate_pixels<3>(t, e, sums);
-      break;
+      return run_registers<3>(t, e);
     default:
-      accumulate_pixels<4>(t, e, sums);
+      return run_registers<4>(t, e);
 #endif
   }
-  finish(sums, registers * kN, t, e);
 }
 
-int64_t tile_pixels(int64_t channels) { return most_pixels(registers_for(channels)); }
+/// Several groups of pixels per call, which costs as much as some steps.
+int64_t tile_pixels(int64_t channels) {
+  constexpr int64_t kGroups = 8;
+  return kGroups * most_pixels(registers_for(channels));
+}
 
 HWY_ATTR void widen(const uint8_t* codes, int64_t n, void* elements) {
   const D16 d16;

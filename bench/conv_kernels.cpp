@@ -1,6 +1,6 @@
-// How close the rows of the kernel table come to the arithmetic of the processor, and how they compare with LibTorch's
-// float convolution (oneDNN, weights and input in its own layout). One thread. Every number is a ratio of times taken
-// turn by turn in one run, so a busy machine disturbs both sides alike.
+// How close the integer convolutions (rows of the kernel table, Winograd, depthwise) come to the arithmetic of the
+// processor, and how they compare with LibTorch's float convolution (oneDNN, weights and input in its own layout). One
+// thread. Every number is a ratio of times taken turn by turn in one run, so a busy machine disturbs both sides alike.
 //   bench_conv_kernels [NAME-PART]   e.g. "first" or "3x3"
 // For float LibTorch on a smaller instruction set: ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 // ONEDNN_MAX_CPU_ISA=AVX2; TSQUANT_MAX_ISA=avx2 leaves out our own rows above it.
@@ -19,15 +19,19 @@
 #include <string>
 #include <vector>
 
+#include "kernels/depthwise_hwy.h"
 #include "kernels/gemm_table.h"
 #include "kernels/packed_conv.h"
+#include "kernels/winograd.h"
 
 namespace {
 
 using tsquant::kernels::ConvGeometry;
+using tsquant::kernels::DepthwiseConv;
 using tsquant::kernels::Epilogue;
 using tsquant::kernels::GemmRow;
 using tsquant::kernels::Isa;
+using tsquant::kernels::WinogradConv;
 
 struct Shape {
   const char* name;
@@ -56,6 +60,11 @@ const Shape kShapes[] = {
     {"1x1 576->96 14", 576, 14, 96, 1, 1, 0},
     {"1x1 160->960 7", 160, 7, 960, 1, 1, 0},
     {"1x1 960->320 7", 960, 7, 320, 1, 1, 0},
+    {"depthwise 3x3 144 56", 144, 56, 144, 3, 1, 1, 144},
+    {"depthwise 3x3/2 96 112", 96, 112, 96, 3, 2, 1, 96},
+    {"depthwise 3x3 384 14", 384, 14, 384, 3, 1, 1, 384},
+    {"depthwise 5x5 240 14", 240, 14, 240, 5, 1, 2, 240},
+    {"depthwise 5x5 960 7", 960, 7, 960, 5, 1, 2, 960},
     {"groups 32x4 3x3 56", 128, 56, 128, 3, 1, 1, 32},
     {"linear 1x4096x4096", 4096, 1, 4096, 1, 1, 0},
     {"linear 1x512x1000", 512, 1, 1000, 1, 1, 0},
@@ -149,21 +158,48 @@ struct Times {
   double row = 1e9, floats = 1e9, peak = 0;
 };
 
-Times measure(const GemmRow& row, Problem& p) {
+Times measure(Isa isa, const Problem& p, const std::function<void()>& integers) {
+  const auto floats = [&] { p.run_float(); };
+  Times best;
+  const int64_t repeats = std::max<int64_t>(1, static_cast<int64_t>(1e-3 / std::max(seconds(integers, 1), 1e-7)));
+  for (int round = 0; round < 25; ++round) {
+    best.row = std::min(best.row, seconds(integers, repeats));
+    best.floats = std::min(best.floats, seconds(floats, repeats));
+    best.peak = std::max(best.peak, measure_peak(isa));
+  }
+  return best;
+}
+
+void print(const Problem& p, const std::string& kernel, const Times& t) {
+  fmt::print("{:24} {:16} {:10.1f} {:16.2f} {:16.2f}\n", p.shape.name, kernel, t.row * 1e6,
+             t.peak > 0 ? p.products() / t.row / t.peak : 0.0, t.floats / t.row);
+}
+
+void bench_row(const GemmRow& row, Problem& p) {
   const auto phases = tsquant::kernels::phases_of(p.geometry);
   const tsquant::kernels::PackedConv packed(row, p.weight.data_ptr<int8_t>(), p.geometry, phases);
   const auto shape = packed.shape(p.geometry);
   const auto epilogues = p.epilogues();
-  const auto integers = [&] { packed.run(shape, p.source.data_ptr<uint8_t>(), 3, epilogues); };
-  const auto floats = [&] { p.run_float(); };
-  Times best;
-  const int64_t repeats = std::max<int64_t>(1, static_cast<int64_t>(1e-3 / std::max(seconds(integers, 1), 1e-7)));
-  for (int round = 0; round < 15; ++round) {
-    best.row = std::min(best.row, seconds(integers, repeats));
-    best.floats = std::min(best.floats, seconds(floats, repeats));
-    best.peak = std::max(best.peak, measure_peak(row.isa));
+  print(p, row.name, measure(row.isa, p, [&] { packed.run(shape, p.source.data_ptr<uint8_t>(), 3, epilogues); }));
+}
+
+void bench_winograd(Problem& p) {
+  if (!WinogradConv::supports(p.geometry, p.weight.data_ptr<int8_t>())) return;
+  const auto epilogue = p.epilogues().front();
+  for (const auto& kernel : tsquant::kernels::winograd_table()) {
+    if (!kernel.supports()) continue;
+    const WinogradConv conv(kernel, p.weight.data_ptr<int8_t>(), p.geometry);
+    const std::string name = std::string("winograd ") + kernel.name;
+    print(p, name, measure(kernel.isa, p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
   }
-  return best;
+}
+
+/// As wide as the processor and TSQUANT_MAX_ISA allow.
+void bench_depthwise(Problem& p) {
+  const DepthwiseConv conv(p.weight.data_ptr<int8_t>(), p.geometry);
+  const auto epilogue = p.epilogues().front();
+  const Isa isa = tsquant::kernels::best_gemm_row().isa;
+  print(p, "depthwise", measure(isa, p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
 }
 
 }  // namespace
@@ -171,15 +207,17 @@ Times measure(const GemmRow& row, Problem& p) {
 int main(int argc, char** argv) {
   const c10::InferenceMode guard;
   at::set_num_threads(1);
-  fmt::print("{:24} {:11} {:>10} {:>16} {:>16}\n", "shape", "row", "us", "x fp32 FMA peak", "x float LibTorch");
+  fmt::print("{:24} {:16} {:>10} {:>16} {:>16}\n", "shape", "kernel", "us", "x fp32 FMA peak", "x float LibTorch");
   for (const Shape& shape : kShapes) {
     if (argc > 1 && std::string(shape.name).find(argv[1]) == std::string::npos) continue;
     Problem problem(shape);
-    for (const GemmRow& row : tsquant::kernels::gemm_table()) {
-      if (!row.supports() || row.isa == Isa::kScalar) continue;
-      const Times t = measure(row, problem);
-      fmt::print("{:24} {:11} {:10.1f} {:16.2f} {:16.2f}\n", shape.name, row.name, t.row * 1e6,
-                 t.peak > 0 ? problem.products() / t.row / t.peak : 0.0, t.floats / t.row);
+    if (shape.groups == shape.channels) {
+      bench_depthwise(problem);
+      continue;
     }
+    for (const GemmRow& row : tsquant::kernels::gemm_table()) {
+      if (row.supports() && row.isa != Isa::kScalar) bench_row(row, problem);
+    }
+    bench_winograd(problem);
   }
 }

@@ -211,13 +211,11 @@ std::string RandomConv::describe() const {
   return out.str();
 }
 
-RandomConv random_conv(uint32_t seed, int64_t most_products) {
-  Draw draw(seed);
+namespace {
+
+RandomConv draw_data(Draw& draw, const ConvGeometry& g) {
   RandomConv c;
-  do {
-    c.geometry = draw_geometry(draw);
-  } while (products(c.geometry) > static_cast<double>(most_products));
-  const ConvGeometry& g = c.geometry;
+  c.geometry = g;
   c.phases = kernels::phases_of(g);
   c.zero_point = static_cast<uint8_t>(draw.from(0, 255));
   draw_codes(draw, c.source, static_cast<size_t>(g.batch * g.in_pixels() * g.channels));
@@ -227,8 +225,23 @@ RandomConv random_conv(uint32_t seed, int64_t most_products) {
   return c;
 }
 
-std::vector<uint8_t> run_row(const kernels::GemmRow& row, const RandomConv& c) {
-  const kernels::PackedConv packed(row, c.weight.data(), c.geometry, c.phases);
+}  // namespace
+
+RandomConv random_conv(uint32_t seed, int64_t most_products) {
+  Draw draw(seed);
+  ConvGeometry g;
+  do {
+    g = draw_geometry(draw);
+  } while (products(g) > static_cast<double>(most_products));
+  return draw_data(draw, g);
+}
+
+RandomConv random_conv_of(const ConvGeometry& geometry, uint32_t seed) {
+  Draw draw(seed);
+  return draw_data(draw, geometry);
+}
+
+std::vector<uint8_t> run_kernel(const ConvKernel& kernel, const RandomConv& c) {
   const bool at_end = c.source.size() % 3 != 0;
   const GuardedBuffer source(c.source.size(), at_end), other(c.other.size(), at_end), result(c.result_bytes(), at_end);
   std::memcpy(source.as<>(), c.source.data(), c.source.size());
@@ -244,8 +257,15 @@ std::vector<uint8_t> run_row(const kernels::GemmRow& row, const RandomConv& c) {
     e.other = c.residual() ? other.as<>() : nullptr;
     epilogues.push_back(e);
   }
-  packed.run(packed.shape(c.geometry), source.as<>(), c.zero_point, epilogues);
+  kernel(source.as<>(), epilogues);
   return {result.as<>(), result.as<>() + c.result_bytes()};
+}
+
+std::vector<uint8_t> run_row(const kernels::GemmRow& row, const RandomConv& c) {
+  const kernels::PackedConv packed(row, c.weight.data(), c.geometry, c.phases);
+  const auto shape = packed.shape(c.geometry);
+  return run_kernel(
+      [&](const uint8_t* source, const auto& epilogues) { packed.run(shape, source, c.zero_point, epilogues); }, c);
 }
 
 std::vector<uint8_t> run_naively(const RandomConv& c) {

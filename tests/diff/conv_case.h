@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <string>
 #include <vector>
@@ -35,7 +36,15 @@ struct RandomConv {
 /// @param most_products limits the work, so that many cases take little time
 RandomConv random_conv(uint32_t seed, int64_t most_products);
 
-/// The bytes that a row of the kernel table computes, on memory between guard pages.
+/// The same for a kernel that computes only some geometries.
+RandomConv random_conv_of(const kernels::ConvGeometry& geometry, uint32_t seed);
+
+/// The bytes that a kernel writes into the result when it is given the codes and one epilogue per phase. All memory
+/// lies between guard pages.
+using ConvKernel = std::function<void(const uint8_t* source, const std::vector<kernels::Epilogue>& epilogues)>;
+std::vector<uint8_t> run_kernel(const ConvKernel& kernel, const RandomConv& conv);
+
+/// The bytes that a row of the kernel table computes.
 std::vector<uint8_t> run_row(const kernels::GemmRow& row, const RandomConv& conv);
 
 /// The same from the definition: plain loops over outputs and taps, long double arithmetic.

@@ -7,6 +7,7 @@
 
 #include "kernels/depthwise_hwy.h"
 #include "kernels/requantize.h"
+#include "kernels/winograd.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -63,13 +64,45 @@ bool ConvCall::operator==(const ConvCall& o) const {
          middle_zero_point == o.middle_zero_point;
 }
 
-/// What does not depend on the call, made at the first one.
+/// What does not depend on the call, made at the first one. Of the packed forms each is made when a call first needs
+/// it.
 struct ConvCore::Weights {
+  Weights(const ConvSpec& spec, const ConvGeometry& g)
+      : codes(spec.weight.data_ptr<int8_t>()), geometry(g), phases(phases_of(g)), row(best_gemm_row()) {
+    for (const Phase& phase : phases) sums.push_back(weight_sums(codes, g, phase));
+    // The choice holds for later inputs too, and those of a three-dimensional convolution may be deeper.
+    if (spec.spatial_dims() > 2) return;
+    if (is_depthwise(g)) {
+      depthwise = std::make_unique<DepthwiseConv>(codes, g);
+    } else if (WinogradConv::supports(g, codes)) {
+      winograd_kernel_ = winograd_kernel(row.isa);
+    }
+  }
+
+  const PackedConv& direct() const {
+    std::call_once(direct_once_, [&] { direct_ = std::make_unique<PackedConv>(row, codes, geometry, phases); });
+    return *direct_;
+  }
+  /// Null where the direct form is the better or the only one.
+  const WinogradConv* winograd(const ConvGeometry& g) const {
+    if (winograd_kernel_ == nullptr || !WinogradConv::pays(g)) return nullptr;
+    std::call_once(winograd_once_,
+                   [&] { winograd_ = std::make_unique<WinogradConv>(*winograd_kernel_, codes, geometry); });
+    return winograd_.get();
+  }
+
+  const int8_t* codes;
+  ConvGeometry geometry;
   std::vector<Phase> phases;
+  const GemmRow& row;
   std::vector<WeightSums> sums;
-  /// One of them is set: the kernel family that computes this convolution.
   std::unique_ptr<DepthwiseConv> depthwise;
-  std::unique_ptr<PackedConv> packed;
+
+ private:
+  const WinogradKernel* winograd_kernel_ = nullptr;
+  mutable std::once_flag direct_once_, winograd_once_;
+  mutable std::unique_ptr<const PackedConv> direct_;
+  mutable std::unique_ptr<const WinogradConv> winograd_;
 };
 
 struct ConvCore::Plan {
@@ -77,6 +110,10 @@ struct ConvCore::Plan {
   bool integers = false;  ///< false: through floats
   ConvShape shape;
   std::vector<Requantize> requantize;  ///< per phase
+  /// The kernel family that computes this call: one of them is set.
+  const DepthwiseConv* depthwise = nullptr;
+  const WinogradConv* winograd = nullptr;
+  const PackedConv* direct = nullptr;
 };
 
 ConvCore::ConvCore(const ConvSpec& spec) : spec_(spec.checked()) {}
@@ -93,19 +130,7 @@ std::vector<int64_t> ConvCore::output_sizes(at::IntArrayRef input) const {
 }
 
 const ConvCore::Weights& ConvCore::weights(const ConvGeometry& g) const {
-  std::call_once(packed_once_, [&] {
-    auto made = std::make_unique<Weights>();
-    made->phases = phases_of(g);
-    const int8_t* codes = spec_.weight.data_ptr<int8_t>();
-    for (const Phase& phase : made->phases) made->sums.push_back(weight_sums(codes, g, phase));
-    // The choice holds for later inputs too, and those of a three-dimensional convolution may be deeper.
-    if (spec_.spatial_dims() <= 2 && is_depthwise(g)) {
-      made->depthwise = std::make_unique<DepthwiseConv>(codes, g);
-    } else {
-      made->packed = std::make_unique<PackedConv>(best_gemm_row(), codes, g, made->phases);
-    }
-    weights_ = std::move(made);
-  });
+  std::call_once(packed_once_, [&] { weights_ = std::make_unique<Weights>(spec_, g); });
   return *weights_;
 }
 
@@ -126,10 +151,12 @@ std::unique_ptr<ConvCore::Plan> ConvCore::make_plan(const ConvCall& call) const 
     g.width = g.batch * g.in_pixels();
     g.batch = g.depth = g.height = 1;
   }
-  if (w.packed != nullptr) {
-    plan->shape = w.packed->shape(g);
-  } else {
-    plan->shape.geometry = g;
+  plan->shape.geometry = g;
+  if (w.depthwise != nullptr) {
+    plan->depthwise = w.depthwise.get();
+  } else if ((plan->winograd = w.winograd(g)) == nullptr) {
+    plan->direct = &w.direct();
+    plan->shape = plan->direct->shape(g);
   }
   plan->integers = true;
   return plan;
@@ -201,10 +228,12 @@ bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, co
     epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result));
   }
   const auto zero_point = static_cast<uint8_t>(call.in_zero_point);
-  if (weights_->packed != nullptr) {
-    weights_->packed->run(plan->shape, source, zero_point, epilogues);
+  if (plan->direct != nullptr) {
+    plan->direct->run(plan->shape, source, zero_point, epilogues);
+  } else if (plan->winograd != nullptr) {
+    plan->winograd->run(plan->shape.geometry, source, zero_point, epilogues.front());
   } else {
-    weights_->depthwise->run(plan->shape.geometry, source, zero_point, epilogues.front());
+    plan->depthwise->run(plan->shape.geometry, source, zero_point, epilogues.front());
   }
   return true;
 }

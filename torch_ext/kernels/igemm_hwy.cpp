@@ -12,6 +12,8 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
+#include "kernels/epilogue-inl.h"
+
 #if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 
 HWY_BEFORE_NAMESPACE();
@@ -19,13 +21,6 @@ namespace tsquant::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D32 = hn::ScalableTag<int32_t>;
-using DF = hn::ScalableTag<float>;
-using D16 = hn::Repartition<int16_t, D32>;
-using V32 = hn::Vec<D32>;
-using VF = hn::Vec<DF>;
-
-constexpr int kN = HWY_LANES(int32_t);  // lanes of a register
 constexpr int kMostVectors = kN == kLanes ? 4 : 1;
 constexpr int kMostRegisters = kMostVectors * static_cast<int>(kLanes) / kN;  // that hold the sums of one pixel
 
@@ -39,182 +34,23 @@ int registers_for(int64_t channels) {
   return static_cast<int>(HWY_MIN((channels + kN - 1) / kN, int64_t{kMostRegisters}));
 }
 
-#if HWY_TARGET == HWY_SSE4
-/// a * b + c with one rounding, where no instruction does it. The product is exact in double; the sum is rounded to odd
-/// there (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums"), so that the second rounding, to float,
-/// is right. Infinities and NaN stay what they are.
-template <class DD, class H>
-HWY_ATTR HWY_INLINE auto fused_half(DD dd, H a, H b, H c) {
-  const hn::RebindToSigned<DD> di;
-  const hn::Rebind<float, DD> df;
-  const auto product = hn::Mul(hn::PromoteTo(dd, a), hn::PromoteTo(dd, b)), addend = hn::PromoteTo(dd, c);
-  const auto sum = hn::Add(product, addend), rest = hn::Sub(sum, product);
-  const auto error = hn::Add(hn::Sub(product, hn::Sub(sum, rest)), hn::Sub(addend, rest));
-  const auto bits = hn::BitCast(di, sum), one = hn::Set(di, 1);
-  const auto inexact = hn::And(hn::Ne(error, hn::Zero(dd)), hn::Eq(error, error));
-  const auto even = hn::Eq(hn::And(bits, one), hn::Zero(di));
-  const auto away = hn::Or(hn::BroadcastSignBit(hn::Xor(hn::BitCast(di, error), bits)), one);
-  const auto step = hn::IfThenElseZero(hn::And(hn::RebindMask(di, inexact), even), away);
-  return hn::DemoteTo(df, hn::BitCast(dd, hn::Add(bits, step)));
-}
-#endif
-
-HWY_ATTR HWY_INLINE VF fused(VF a, VF b, VF c) {
-#if HWY_TARGET == HWY_SSE4
-  const DF d;
-  const hn::Half<DF> half;
-  const hn::Rebind<double, decltype(half)> dd;
-  const auto low = fused_half(dd, hn::LowerHalf(half, a), hn::LowerHalf(half, b), hn::LowerHalf(half, c));
-  const auto high = fused_half(dd, hn::UpperHalf(half, a), hn::UpperHalf(half, b), hn::UpperHalf(half, c));
-  return hn::Combine(d, high, low);
-#else
-  return hn::MulAdd(a, b, c);
-#endif
-}
-
-/// Rounds to the nearest integer. hn::NearestInt also saturates, which no value here needs.
-HWY_ATTR HWY_INLINE V32 nearest(VF f) {
-#if HWY_TARGET == HWY_SSE4
-  return V32{_mm_cvtps_epi32(f.raw)};
-#elif HWY_TARGET == HWY_AVX2
-  return V32{_mm256_cvtps_epi32(f.raw)};
-#else
-  return V32{_mm512_cvtps_epi32(f.raw)};
-#endif
-}
-
-/// What the sums become.
-enum class Kind { kCodes, kResidual, kMiddle, kFloats };
-
-/// The rounded result of one register of channels before the zero point; `n` of them are wanted.
-template <Kind K>
-HWY_ATTR HWY_INLINE V32 rounded(VF f, const uint8_t* other, int64_t n, const Epilogue& e) {
-  if constexpr (K != Kind::kCodes) {
-    const D32 d;
-    const DF df;
-    const hn::Rebind<uint8_t, D32> d8;
-    if constexpr (K == Kind::kMiddle) {
-      f = hn::Min(hn::Set(df, e.middle_high), hn::Max(hn::Set(df, e.middle_low), hn::Round(f)));
-      f = hn::Mul(f, hn::Set(df, e.middle_multiplier));
-    }
-    uint8_t bytes[kN] = {};
-    if (n < kN) {
-      std::memcpy(bytes, other, static_cast<size_t>(n));
-      other = bytes;
-    }
-    const VF o = hn::ConvertTo(df, hn::PromoteTo(d, hn::LoadU(d8, other)));
-    f = fused(hn::Sub(o, hn::Set(df, e.other_zero_point)), hn::Set(df, e.other_multiplier), f);
-  }
-  return nearest(f);
-}
-
-HWY_ATTR HWY_INLINE void write_floats(VF f, int64_t n, const Epilogue& e, float* out) {
-  const DF df;
-  // In this order a NaN of the bias stays: both return their second operand then.
-  f = hn::Min(hn::Set(df, e.float_high), hn::Max(hn::Set(df, e.float_low), f));
-  if (n == kN) return hn::StoreU(f, df, out);
-  HWY_ALIGN float lanes[kN];
-  hn::Store(f, df, lanes);
-  std::memcpy(out, lanes, static_cast<size_t>(n) * sizeof(float));
-}
-
-HWY_ATTR HWY_INLINE void write_codes(V32 r, int64_t n, const Epilogue& e, uint8_t* out) {
-  const D32 d;
-  const hn::Rebind<uint8_t, D32> d8;
-  r = hn::Min(hn::Set(d, e.high), hn::Max(hn::Set(d, e.low), hn::Add(r, hn::Set(d, e.zero_point))));
-  const auto bytes = hn::DemoteTo(d8, r);
-  if (n == kN) return hn::StoreU(bytes, d8, out);
-  uint8_t lanes[kN];
-  hn::StoreU(bytes, d8, lanes);
-  std::memcpy(out, lanes, static_cast<size_t>(n));
-}
-
-/// One register of channels of all pixels of the tile.
-template <Kind K>
-HWY_ATTR HWY_INLINE void finish_register(const int32_t* sums, int64_t stride, int64_t c, const Tile& t,
-                                         const Epilogue& e) {
-  const D32 d;
-  const DF df;
-  const int64_t n = HWY_MIN(int64_t{kN}, t.channels - c), channel = t.first_channel + c;
-  const VF m = hn::LoadU(df, e.multiplier + channel), b = hn::LoadU(df, e.bias + channel);
-  for (int64_t p = 0; p < t.pixels; ++p) {
-    const int64_t at = t.out_pixel(p) * e.pixel_stride + channel;
-    const VF f = fused(hn::ConvertTo(df, hn::LoadU(d, sums + p * stride + c)), m, b);
-    if constexpr (K == Kind::kFloats) {
-      write_floats(f, n, e, e.floats + at);
-    } else {
-      write_codes(rounded<K>(f, K == Kind::kCodes ? nullptr : e.other + at, n, e), n, e, e.codes + at);
-    }
+/// Goes on to the next pixels of a tile.
+HWY_INLINE void advance(Tile& t, int64_t pixels) {
+  t.offsets += pixels * t.taps;
+  if (t.places == nullptr) {
+    t.first_pixel += pixels;
+  } else {
+    t.places += pixels;
   }
 }
 
-#if HWY_TARGET == HWY_AVX2
-/// The codes of a full panel, sixteen channels at once: half the shuffles. Saturating to 16 bits on the way changes
-/// nothing, as what follows clamps to 8.
-struct Sixteen {
-  VF m0, m1, b0, b1;
-  __m256i zero_point;
-  __m128i low, high;
-
-  HWY_ATTR HWY_INLINE Sixteen(const Tile& t, const Epilogue& e) {
-    const DF df;
-    m0 = hn::LoadU(df, e.multiplier + t.first_channel);
-    m1 = hn::LoadU(df, e.multiplier + t.first_channel + kN);
-    b0 = hn::LoadU(df, e.bias + t.first_channel);
-    b1 = hn::LoadU(df, e.bias + t.first_channel + kN);
-    zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-    low = _mm_set1_epi8(static_cast<char>(e.low));
-    high = _mm_set1_epi8(static_cast<char>(e.high));
-  }
-
-  template <Kind K>
-  HWY_ATTR HWY_INLINE void write(V32 sum0, V32 sum1, const Tile& t, const Epilogue& e, int64_t p) const {
-    const DF df;
-    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
-    const uint8_t* other = K == Kind::kCodes ? nullptr : e.other + at;
-    const VF f0 = fused(hn::ConvertTo(df, sum0), m0, b0), f1 = fused(hn::ConvertTo(df, sum1), m1, b1);
-    const V32 r0 = rounded<K>(f0, other, kN, e), r1 = rounded<K>(f1, K == Kind::kCodes ? nullptr : other + kN, kN, e);
-    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
-    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    codes = _mm_min_epu8(_mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), low), high);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(e.codes + at), codes);
-  }
-};
-#endif
-
-template <Kind K>
-HWY_ATTR HWY_NOINLINE void finish_kind(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
-#if HWY_TARGET == HWY_AVX2
-  if constexpr (K != Kind::kFloats) {
-    if (t.channels == kLanes) {
-      const D32 d;
-      const Sixteen sixteen(t, e);
-      for (int64_t p = 0; p < t.pixels; ++p, sums += stride) {
-        sixteen.write<K>(hn::LoadU(d, sums), hn::LoadU(d, sums + kN), t, e, p);
-      }
-      return;
-    }
-  }
-#endif
-  for (int64_t c = 0; c < t.channels; c += kN) finish_register<K>(sums, stride, c, t, e);
-}
-
-/// Codes or floats from [pixel][stride] sums.
-void finish(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
-  if (e.floats != nullptr) return finish_kind<Kind::kFloats>(sums, stride, t, e);
-  if (e.other == nullptr) return finish_kind<Kind::kCodes>(sums, stride, t, e);
-  if (e.middle) return finish_kind<Kind::kMiddle>(sums, stride, t, e);
-  finish_kind<Kind::kResidual>(sums, stride, t, e);
-}
-
-/// sums[p][c] over all taps and steps for P pixels and U registers of channels. Without `sums` the results are written
-/// from the registers.
+/// acc[p][u] = sums over all taps and steps for P pixels and U registers of channels.
 template <int P, int U>
-HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, const Epilogue& e, int32_t* sums) {
+HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
   const D32 d;
   const D16 d16;
   const hn::Rebind<int8_t, D16> d8;
-  V32 acc[P][U], unused = hn::Zero(d);
+  V32 unused = hn::Zero(d);
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
@@ -243,61 +79,81 @@ HWY_ATTR HWY_NOINLINE void accumulate(const Tile& t, const Epilogue& e, int32_t*
       }
     }
   }
+}
+
+/// `count` times P pixels, one after the other.
+template <int P, int U>
+HWY_ATTR HWY_NOINLINE void run_pixels(Tile t, int64_t count, const Epilogue& e) {
+  V32 acc[P][U];
 #if HWY_TARGET == HWY_AVX2
   if constexpr (U == 2) {
-    if (sums == nullptr) {
-      const Sixteen sixteen(t, e);
+    if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) {
+      for (; count > 0; --count, advance(t, P)) {
+        accumulate(t, acc);
+        // Only now: its constants would take registers from the sums.
+        const Sixteen sixteen(t, e);
 #pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) sixteen.write<Kind::kCodes>(acc[p][0], acc[p][1], t, e, p);
+        for (int p = 0; p < P; ++p) sixteen.write<Kind::kCodes>(acc[p][0], acc[p][1], t, e, p);
+      }
       return;
     }
   }
 #endif
+  const D32 d;
+  HWY_ALIGN int32_t sums[P * U * kN];
+  t.pixels = P;
+  for (; count > 0; --count, advance(t, P)) {
+    accumulate(t, acc);
 #pragma GCC unroll 16
-  for (int p = 0; p < P; ++p) {
+    for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
-    for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+      for (int u = 0; u < U; ++u) hn::Store(acc[p][u], d, sums + (p * U + u) * kN);
+    }
+    finish(sums, U * kN, t, e);
   }
 }
 
-using Accumulate = void (*)(const Tile&, const Epilogue&, int32_t*);
+using RunPixels = void (*)(Tile, int64_t, const Epilogue&);
 
 template <int U, size_t... P>
-constexpr std::array<Accumulate, sizeof...(P)> accumulators(std::index_sequence<P...>) {
-  return {accumulate<static_cast<int>(P) + 1, U>...};
+constexpr std::array<RunPixels, sizeof...(P)> pixel_runs(std::index_sequence<P...>) {
+  return {run_pixels<static_cast<int>(P) + 1, U>...};
 }
 
+/// All pixels in parts of nearly equal size: a short one at the end would take as long as a full one.
 template <int U>
-void accumulate_pixels(const Tile& t, const Epilogue& e, int32_t* sums) {
-  static constexpr auto kTable = accumulators<U>(std::make_index_sequence<most_pixels(U)>());
-  kTable[static_cast<size_t>(t.pixels - 1)](t, e, sums);
+void run_registers(const Tile& t, const Epilogue& e) {
+  constexpr int64_t kMost = most_pixels(U);
+  static constexpr auto kTable = pixel_runs<U>(std::make_index_sequence<kMost>());
+  const int64_t parts = (t.pixels + kMost - 1) / kMost, least = t.pixels / parts, longer = t.pixels % parts;
+  Tile rest = t;
+  if (longer > 0) {
+    kTable[static_cast<size_t>(least)](t, longer, e);
+    advance(rest, longer * (least + 1));
+  }
+  kTable[static_cast<size_t>(least - 1)](rest, parts - longer, e);
 }
 
 void run(const Tile& t, const Epilogue& e) {
-  HWY_ALIGN int32_t sums[12 * kMostRegisters * kN];
-#if HWY_TARGET == HWY_AVX2
-  if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) return accumulate_pixels<2>(t, e, nullptr);
-#endif
-  const int registers = registers_for(t.channels);
-  switch (registers) {
+  switch (registers_for(t.channels)) {
     case 1:
-      accumulate_pixels<1>(t, e, sums);
-      break;
+      return run_registers<1>(t, e);
     case 2:
-      accumulate_pixels<2>(t, e, sums);
-      break;
+      return run_registers<2>(t, e);
 #if HWY_TARGET != HWY_AVX2
     case 3:
-      accumulate_pixels<3>(t, e, sums);
-      break;
+      return run_registers<3>(t, e);
     default:
-      accumulate_pixels<4>(t, e, sums);
+      return run_registers<4>(t, e);
 #endif
   }
-  finish(sums, registers * kN, t, e);
 }
 
-int64_t tile_pixels(int64_t channels) { return most_pixels(registers_for(channels)); }
+/// Several groups of pixels per call, which costs as much as some steps.
+int64_t tile_pixels(int64_t channels) {
+  constexpr int64_t kGroups = 8;
+  return kGroups * most_pixels(registers_for(channels));
+}
 
 HWY_ATTR void widen(const uint8_t* codes, int64_t n, void* elements) {
   const D16 d16;

@@ -10,6 +10,8 @@ namespace {
 
 /// Input that is read again for every panel of channels should stay in the second-level cache.
 constexpr int64_t kUnitBytes = 192 * 1024;
+/// Weights that stay in the first-level cache leave the rest of it to the input and the results of a unit.
+constexpr int64_t kSmallWeights = 8 * 1024, kSmallUnitBytes = 24 * 1024;
 constexpr int64_t kCacheLine = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -132,8 +134,13 @@ ConvShape PackedConv::shape(const ConvGeometry& g) const {
   ConvShape shape;
   shape.geometry = g;
   shape.image_elements = image_elements(g);
-  const int64_t image_bytes = std::max<int64_t>(shape.image_elements * element_bytes(), 1);
-  const int64_t unit_bytes = std::max<int64_t>(kUnitBytes, static_cast<int64_t>(weights_.capacity()) / 4);
+  const auto weight_bytes = static_cast<int64_t>(weights_.capacity());
+  int64_t image_bytes = std::max<int64_t>(shape.image_elements * element_bytes(), 1);
+  int64_t unit_bytes = std::max<int64_t>(kUnitBytes, weight_bytes / 4);
+  if (row_.wide && weight_bytes <= kSmallWeights) {
+    image_bytes += g.out_pixels() * g.out_channels;
+    unit_bytes = kSmallUnitBytes;
+  }
   const int64_t blocks = divide_up(image_bytes, unit_bytes), images = std::max<int64_t>(1, unit_bytes / image_bytes);
   for (const PackedPhase& packed : phases_) {
     ConvShape::PhaseShape phase;

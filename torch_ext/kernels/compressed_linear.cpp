@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/compressed_dot.h"
 #include "kernels/compressed_gemm.h"
@@ -35,28 +36,44 @@ class GroupValues {
   GroupValues(const CompressedMatrix& m, int64_t blocks)
       : groups_(m.groups()),
         times_(m.groups() == 1 ? 4 : m.group_size() / kCodeBlock),
-        stride_(m.groups() == 1 ? 4 : blocks),
-        of_groups_(static_cast<size_t>(kStripRows * groups_)) {
-    const auto floats = static_cast<size_t>(kStripRows * stride_);
+        stride_(m.groups() == 1 ? 4 : blocks) {
+    const auto floats = static_cast<size_t>(kStripRows * stride_) + kFour;
+    of_groups_.resize(floats * sizeof(float));
     floats_.resize(floats * sizeof(float));
     std::fill_n(floats_.as<float>(), floats, 0.0F);
   }
 
-  float* of_groups() { return of_groups_.data(); }
-  /// of_groups(), written for this many rows, go to their blocks.
-  BlockValues repeat(int64_t rows) {
-    for (int64_t row = 0; row < rows; ++row) {
-      const float* from = of_groups_.data() + row * groups_;
-      float* to = floats_.as<float>() + row * stride_;
-      for (int64_t group = 0; group < groups_; ++group, to += times_) std::fill_n(to, times_, from[group]);
+  /// @param read writes the numbers of the groups of all rows
+  template <typename Read>
+  BlockValues take(int64_t rows, const Read& read) {
+    if (groups_ == stride_) {
+      read(floats_.as<float>());
+    } else {
+      read(of_groups_.as<float>());
+      for (int64_t row = 0; row < rows; ++row) repeat(row);
     }
     return {floats_.as<float>(), stride_, groups_ == 1};
   }
 
  private:
+  static constexpr int64_t kFour = 4;
+
+  /// Stores four at once; what is too much is overwritten by the next group, and behind the last one set to zero.
+  void repeat(int64_t row) {
+    const float* from = of_groups_.as<float>() + row * groups_;
+    float* to = floats_.as<float>() + row * stride_;
+    for (int64_t group = 0; group < groups_; ++group, to += times_) {
+      const float value = from[group];
+      for (int64_t i = 0; i < times_; i += kFour) {
+        const float four[kFour] = {value, value, value, value};
+        std::memcpy(to + i, four, sizeof(four));
+      }
+    }
+    std::memset(to, 0, kFour * sizeof(float));
+  }
+
   int64_t groups_, times_, stride_;
-  std::vector<float> of_groups_;
-  AlignedBuffer floats_;
+  AlignedBuffer of_groups_, floats_;
 };
 
 /// The products of strips of rows of weights with a few inputs. One object per thread.
@@ -138,11 +155,9 @@ class FewInputs {
   }
 
   void read_parameters(int64_t row, int64_t rows, DotRows& r) {
-    matrix_.read_scales(row, rows, scales_.of_groups());
-    r.scales = scales_.repeat(rows);
+    r.scales = scales_.take(rows, [&](float* to) { matrix_.read_scales(row, rows, to); });
     if (matrix_.kind() != LevelKind::kUnsigned) return;
-    matrix_.read_zeros(row, rows, zeros_.of_groups());
-    r.zeros = zeros_.repeat(rows);
+    r.zeros = zeros_.take(rows, [&](float* to) { matrix_.read_zeros(row, rows, to); });
   }
 
   const CompressedMatrix& matrix_;

@@ -114,22 +114,37 @@ void CompressedMatrix::take_codebook(const CompressedArguments& a) {
   }
 }
 
-void CompressedMatrix::read_scales(int64_t row, float* scales) const {
-  const int64_t first = row * groups_;
+void CompressedMatrix::read_scales(int64_t row, int64_t rows, float* scales) const {
+  const int64_t first = row * groups_, count = rows * groups_;
   if (scale_.scalar_type() == at::kHalf) {
-    halves_to_floats(reinterpret_cast<const uint16_t*>(scale_.data_ptr<at::Half>()) + first, groups_, scales);
+    halves_to_floats(reinterpret_cast<const uint16_t*>(scale_.data_ptr<at::Half>()) + first, count, scales);
   } else if (scale_.scalar_type() == at::kFloat) {
-    std::copy_n(scale_.data_ptr<float>() + first, groups_, scales);
+    std::copy_n(scale_.data_ptr<float>() + first, count, scales);
   } else {
     const uint8_t* bytes = scale_.data_ptr<uint8_t>() + first;
-    for (int64_t i = 0; i < groups_; ++i) scales[i] = level_of_byte_[bytes[i]];
+    for (int64_t i = 0; i < count; ++i) scales[i] = level_of_byte_[bytes[i]];
   }
   if (tensor_scale_ == 1) return;
-  for (int64_t i = 0; i < groups_; ++i) scales[i] *= tensor_scale_;
+  for (int64_t i = 0; i < count; ++i) scales[i] *= tensor_scale_;
 }
 
 void CompressedMatrix::read_zeros(int64_t row, uint8_t* zeros) const {
   unpack_codes(zeros_ + row * zero_bytes_, groups_, format_.bits, 0, groups_, 0, zeros);
+}
+
+void CompressedMatrix::read_zeros(int64_t row, int64_t rows, float* zeros) const {
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * groups_));
+  // Rows without a gap between them are one long row, if all bits of a code are in one plane.
+  const bool one_plane = format_.bits == 8 || format_.bits == 4 || format_.bits == 2;
+  const int64_t at_once = one_plane && 8 * zero_bytes_ == groups_ * format_.bits ? rows : 1;
+  for (int64_t i = 0; i < rows; i += at_once) {
+    const int64_t count = at_once * groups_;
+    unpack_codes(zeros_ + (row + i) * zero_bytes_, count, format_.bits, 0, count, 0, codes.data() + i * groups_);
+  }
+  const float one = 1;
+  const uint8_t zero = 0;
+  const RowLevels levels = {LevelKind::kUnsigned, nullptr, &one, &zero, rows * groups_};
+  dequantize_codes(levels, codes.data(), 0, rows * groups_, zeros);
 }
 
 RowReader::RowReader(const CompressedMatrix& matrix) : matrix_(matrix) {
@@ -139,7 +154,7 @@ RowReader::RowReader(const CompressedMatrix& matrix) : matrix_(matrix) {
 
 void RowReader::start(int64_t row) {
   row_ = row;
-  matrix_.read_scales(row, scales_.data());
+  matrix_.read_scales(row, 1, scales_.data());
   if (matrix_.kind() == LevelKind::kUnsigned) matrix_.read_zeros(row, zeros_.data());
 }
 

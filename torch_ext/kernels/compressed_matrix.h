@@ -46,9 +46,10 @@ class CompressedMatrix {
   }
 
   const uint8_t* codes(int64_t row) const { return codes_ + row * row_bytes_; }
-  /// One per group, as they are multiplied with levels.
-  void read_scales(int64_t row, float* scales) const;
-  /// One per group; only where kind() is kUnsigned.
+  /// One per group of each row, as they are multiplied with levels.
+  void read_scales(int64_t row, int64_t rows, float* scales) const;
+  /// One per group of each row; only where kind() is kUnsigned.
+  void read_zeros(int64_t row, int64_t rows, float* zeros) const;
   void read_zeros(int64_t row, uint8_t* zeros) const;
   /// What unpack_codes subtracts.
   int offset() const { return kind_ == LevelKind::kSigned && format_.bits < 8 ? 1 << (format_.bits - 1) : 0; }

@@ -54,34 +54,60 @@ TEST_P(CompressedLoops, HalvesAreThoseOfLibTorch) {
 TEST_P(CompressedLoops, InputsAreArrangedAsCodesAppear) {
   for (const int bits : {2, 3, 4, 8}) {
     const kernels::DotFormat format(bits, kernels::LevelKind::kSigned, nullptr);
-    std::vector<bool> seen(static_cast<size_t>(format.step()), false);
-    for (int p = 0; p < format.step(); ++p) seen.at(static_cast<size_t>(format.element_at(p))) = true;
+    const int64_t step = format.step(), stride = format.arranged_step();
+    std::vector<bool> seen(static_cast<size_t>(step), false);
+    for (int p = 0; p < step; ++p) seen.at(static_cast<size_t>(format.element_at(p))) = true;
     EXPECT_EQ(std::count(seen.begin(), seen.end(), false), 0) << bits << " bits";
-    const auto x = at::randn({format.step() + 5});
-    auto arranged = at::full({2 * format.step()}, NAN);
+    const auto x = at::randn({step + 5});
+    auto arranged = at::full({format.arranged(step + 5)}, NAN);
     kernels::arrange_inputs(format, x.data_ptr<float>(), x.numel(), arranged.data_ptr<float>());
-    EXPECT_EQ((arranged != 0).sum().item<int64_t>(), x.numel());
-    for (int p = 0; p < format.step(); ++p) EXPECT_TRUE(arranged[p].equal(x[format.element_at(p)]));
+    const auto inputs = arranged.view({2, stride}).slice(1, 0, step);
+    EXPECT_EQ((inputs != 0).sum().item<int64_t>(), x.numel());
+    for (int p = 0; p < step; ++p) {
+      const float factor = format.factor_at(p);
+      EXPECT_EQ(arranged[p].item<float>(), x[format.element_at(p)].item<float>() * factor) << bits << " bits, " << p;
+    }
+    const auto sums = arranged.view({2, stride}).slice(1, step);
+    EXPECT_TRUE(at::allclose(sums.sum(), -x.sum(), 1e-4, 1e-4)) << bits << " bits";
   }
 }
 
+TEST_P(CompressedLoops, LevelsOfTablesAreIntegersWhereTheyCanBe) {
+  using kernels::DotForm;
+  const auto form = [](const std::vector<float>& levels) {
+    return kernels::DotFormat(4, kernels::LevelKind::kTable16, levels.data()).form();
+  };
+  std::vector<float> levels(16);
+  for (int i = 0; i < 16; ++i) levels[static_cast<size_t>(i)] = static_cast<float>(i * i - 40) / 8;
+  EXPECT_EQ(form(levels), DotForm::kIntegerTable);
+  levels[15] = 1000;
+  EXPECT_EQ(form(levels), DotForm::kShortTable);
+  levels[3] = 0.1F;
+  EXPECT_EQ(form(levels), DotForm::kLongTable);
+  levels[9] = NAN;
+  EXPECT_EQ(form(levels), DotForm::kLongTable);
+}
+
 TEST_P(CompressedLoops, RowsAreReadToTheirEndsOnly) {
-  alignas(64) uint8_t scratch[1024];
   for (const int bits : {2, 3, 4, 8}) {
     const kernels::DotFormat format(bits, kernels::LevelKind::kSigned, nullptr);
-    for (const int64_t n : {int64_t{1}, int64_t{100}, format.step(), 3 * format.step()}) {
-      const auto codes = random_bytes(packed_size(n, integer_format(bits)), random);
-      std::vector<float> x(static_cast<size_t>(format.padded(n)), 0.0F), sums(2);
-      alignas(16) float scales[64];
-      std::fill_n(scales, 64, 1.0F);
-      std::fill_n(x.begin(), n, 1.0F);
+    for (const int64_t n : {format.step(), 3 * format.step()}) {
+      const auto codes = random_bytes(2 * format.row_bytes(n), random);
+      const std::vector<float> ones(static_cast<size_t>(n), 1.0F), zeros(4, format.zero());
+      std::vector<float> x(static_cast<size_t>(format.arranged(n)));
+      kernels::arrange_inputs(format, ones.data(), n, x.data());
+      std::vector<float> sums[2];
       for (const bool at_end : {false, true}) {
         const GuardedBytes guarded(codes, at_end);
-        kernels::DotRow row;
-        row.codes = guarded.data();
-        row.n = n;
-        row.scales = scales;
-        kernels::dot_row(format, row, x.data(), 0, 1, scratch, sums.data() + (at_end ? 1 : 0));
+        kernels::DotRows rows;
+        rows.codes = guarded.data();
+        rows.stride = format.row_bytes(n);
+        rows.count = 2;
+        rows.n = n;
+        rows.scales = {ones.data(), 0, true};
+        rows.zeros = {zeros.data(), 0, true};
+        sums[at_end ? 1 : 0].resize(2);
+        kernels::dot_rows(format, rows, x.data(), 0, 1, sums[at_end ? 1 : 0].data());
       }
       EXPECT_EQ(sums[0], sums[1]);
     }

@@ -15,8 +15,6 @@ constexpr int64_t kSmallWeights = 8 * 1024, kSmallUnitBytes = 24 * 1024;
 constexpr int64_t kCacheLine = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
 /// Memory of one thread; it keeps its size between calls, not its content.
 struct Scratch {
   AlignedBuffer copy;
@@ -35,8 +33,8 @@ void fill(bool wide, std::byte* out, int64_t n, uint8_t value) {
 /// Whether kernel rows as runs take fewer steps than single pixels.
 bool rows_pay(const ConvGeometry& g, int64_t step) {
   if (g.transposed || g.groups != 1 || g.dilation_w != 1 || g.kernel_w == 1) return false;
-  const int64_t by_rows = divide_up(g.kernel_w * g.channels, step),
-                by_pixels = g.kernel_w * divide_up(g.channels, step);
+  const int64_t by_rows = at::divup(g.kernel_w * g.channels, step),
+                by_pixels = g.kernel_w * at::divup(g.channels, step);
   return g.channels <= 16 || by_rows * 10 < by_pixels * 9;
 }
 
@@ -84,8 +82,8 @@ void PackedConv::make_panels(const ConvGeometry& g) {
     const int64_t end = (group + count) * out_group;
     for (int64_t first = group * out_group; first < end; first += row_.most_vectors * kLanes) {
       const int64_t channels = std::min(row_.most_vectors * kLanes, end - first);
-      panels_.push_back({first, channels, group * in_group, run, divide_up(run, row_.step),
-                         static_cast<int>(divide_up(channels, kLanes))});
+      panels_.push_back({first, channels, group * in_group, run, at::divup(run, row_.step),
+                         static_cast<int>(at::divup(channels, kLanes))});
     }
     longest_run_ = std::max(longest_run_, round_up(run, row_.step));
     // Reading a few elements past a run costs nothing, but it must not leave the caller's memory.
@@ -127,7 +125,7 @@ int64_t PackedConv::image_elements(const ConvGeometry& g) const {
 }
 
 int64_t PackedConv::tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const {
-  return divide_up(unit.pixels, row_.tile_pixels(panel.channels));
+  return at::divup(unit.pixels, row_.tile_pixels(panel.channels));
 }
 
 ConvShape PackedConv::shape(const ConvGeometry& g) const {
@@ -141,7 +139,7 @@ ConvShape PackedConv::shape(const ConvGeometry& g) const {
     image_bytes += g.out_pixels() * g.out_channels;
     unit_bytes = kSmallUnitBytes;
   }
-  const int64_t blocks = divide_up(image_bytes, unit_bytes), images = std::max<int64_t>(1, unit_bytes / image_bytes);
+  const int64_t blocks = at::divup(image_bytes, unit_bytes), images = std::max<int64_t>(1, unit_bytes / image_bytes);
   for (const PackedPhase& packed : phases_) {
     ConvShape::PhaseShape phase;
     phase.grid = grid_of(g, packed.phase);
@@ -149,7 +147,7 @@ ConvShape PackedConv::shape(const ConvGeometry& g) const {
     if (pixels > 0) {
       phase.offsets = shared_offsets(g, layout_, packed.phase, phase.grid);
       phase.places = places_of(g, phase.grid);
-      const int64_t per_block = divide_up(pixels, std::min(blocks, pixels));
+      const int64_t per_block = at::divup(pixels, std::min(blocks, pixels));
       for (int64_t image = 0; image < g.batch; image += images) {
         const int64_t count = std::min(images, g.batch - image);
         for (int64_t pixel = 0; pixel < pixels; pixel += per_block) {
@@ -193,7 +191,7 @@ const void* PackedConv::copy_unit(const Job& job, const ConvShape::Unit& unit, i
   const ConvGeometry& g = job.shape.geometry;
   const int64_t line = layout_.by_rows ? (g.width + 2 * g.pad_w) * g.channels : g.channels;
   low = low / line * line;
-  high = divide_up(high, line) * line;
+  high = at::divup(high, line) * line;
   const int64_t elements = unit.images > 1 ? unit.images * job.shape.image_elements : high - low;
   scratch.copy.resize(static_cast<size_t>(elements * element_bytes()),
                       static_cast<size_t>(longest_run_ * element_bytes()));
@@ -228,7 +226,7 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
   const bool last = index + 1 == panels_.size();
   const int64_t next_bytes = last ? 0 : packed.bytes[index + 1];
   const int64_t all_steps = std::max<int64_t>(per_image * unit.images * packed.taps * panel.steps, 1);
-  const int64_t fetch_bytes = divide_up(next_bytes / kCacheLine, all_steps) * kCacheLine;
+  const int64_t fetch_bytes = at::divup(next_bytes / kCacheLine, all_steps) * kCacheLine;
   // Tiles of nearly equal size: a short one at the end would take as long as a full one.
   const int64_t least = unit.pixels / per_image, longer = unit.pixels % per_image;
   int64_t image = begin / per_image, part = begin % per_image;

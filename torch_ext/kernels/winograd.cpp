@@ -19,8 +19,6 @@ constexpr int64_t kSpread = 16;
 /// Products below which another thread costs more than it gives.
 constexpr int64_t kParallelProducts = 1 << 20;
 
-int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
-
 /// Memory of one thread; it keeps its size between calls, not its content.
 struct Memory {
   AlignedBuffer input, products, sums;
@@ -40,8 +38,8 @@ int16_t transformed_weight(const int8_t* g, size_t row, size_t column) {
   return static_cast<int16_t>(sum);
 }
 
-int64_t tile_rows(const ConvGeometry& g) { return divide_up(g.out_height(), 2); }
-int64_t tile_columns(const ConvGeometry& g) { return divide_up(g.out_width(), 2); }
+int64_t tile_rows(const ConvGeometry& g) { return at::divup(g.out_height(), 2); }
+int64_t tile_columns(const ConvGeometry& g) { return at::divup(g.out_width(), 2); }
 int64_t count_tiles(const ConvGeometry& g) { return g.batch * tile_rows(g) * tile_columns(g); }
 
 }  // namespace
@@ -96,7 +94,7 @@ WinogradConv::WinogradConv(const WinogradKernel& kernel, const int8_t* weight, c
     : kernel_(kernel),
       channels_(g.channels),
       out_channels_(g.out_channels),
-      panels_(divide_up(g.out_channels, kLanes)) {
+      panels_(at::divup(g.out_channels, kLanes)) {
   const int64_t plane = channels_ * kLanes, panel = kWinogradPlanes * plane;
   weights_.resize(static_cast<size_t>(panels_ * panel) * sizeof(int16_t));
   auto* packed = weights_.as<int16_t>();
@@ -188,7 +186,7 @@ void WinogradConv::run(const ConvGeometry& g, const uint8_t* source, uint8_t inp
   const int64_t tiles = count_tiles(g), tile_bytes = kWinogradPlanes * (channels_ + kSpread) * 2;
   if (tiles == 0) return;
   const int64_t most = std::max(kLeastTiles, kBlockBytes / tile_bytes);
-  const Job job{g, e, source, padding.data(), tiles, divide_up(tiles, most)};
+  const Job job{g, e, source, padding.data(), tiles, at::divup(tiles, most)};
   const int64_t products = tiles / job.blocks * kWinogradPlanes * channels_ * kLanes;
   at::parallel_for(0, job.blocks * panels_, std::max<int64_t>(1, kParallelProducts / std::max<int64_t>(products, 1)),
                    [&](int64_t begin, int64_t end) { run_range(job, begin, end); });

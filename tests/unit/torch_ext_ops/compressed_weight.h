@@ -104,7 +104,10 @@ inline at::Tensor embedding(const at::Tensor& indices, const StoredWeight& w, at
 /// last place, so the bound follows the sum of magnitudes.
 inline bool is_product(const at::Tensor& y, const at::Tensor& x, const StoredWeight& w) {
   const auto exact = at::matmul(x.to(at::kDouble), w.values.t());
-  const auto magnitude = at::matmul(x.to(at::kDouble).abs(), w.values.t().abs());
+  // Codes are multiplied as they are stored and the zero point is subtracted from the sum: rounding goes with the
+  // largest weights, however small those at hand are.
+  const auto largest = w.values.numel() == 0 ? at::zeros({}, at::kDouble) : w.values.abs().amax();
+  const auto magnitude = x.to(at::kDouble).abs().sum(-1, true) * largest;
   return ((y.to(at::kDouble) - exact).abs() <= 1e-6 * magnitude + 1e-30).all().item<bool>();
 }
 

@@ -18,18 +18,14 @@ ENGINE = "onednn"
 
 
 def make(name, folder):
-    import torchvision
+    from make_torchvision_trace import model_of
     from torch.ao.quantization import get_default_qconfig_mapping
     from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-    torch.manual_seed(0)
     torch.backends.quantized.engine = ENGINE
-    model = getattr(torchvision.models, name)(weights=None)
+    model = model_of(name, 224)
     images = torch.randn(8, 3, 224, 224)
     with torch.no_grad():
-        for _ in range(3):  # batch norms that have seen data
-            model(images)
-        model.eval()
         torch.jit.trace(model, images[:1], check_trace=False).save(f"{folder}/float.pt")
         data = torch.jit.script(Holder(images))
         data.save(f"{folder}/calibration.pt")

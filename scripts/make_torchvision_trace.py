@@ -13,23 +13,29 @@ import torchvision
 warnings.filterwarnings("ignore")
 
 
-def main():
-    skeleton = "--skeleton" in sys.argv
-    arguments = [word for word in sys.argv[1:] if word != "--skeleton"]
-    name, path = arguments[:2]
-    size = int(arguments[2]) if len(arguments) > 2 else 224
+def model_of(name, size, skeleton=False):
+    """In evaluation mode, always with the same weights."""
     torch.manual_seed(0)
     kwargs = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
     model = getattr(torchvision.models, name)(weights=None, **kwargs).eval()
     if skeleton:
         for tensor in [*model.parameters(), *model.buffers()]:
             tensor.data = torch.full([], 0.5).to(tensor.dtype).expand(tensor.shape)
+        return model
+    model.train()  # batch norms that have seen data, or activations shrink to nothing from layer to layer
     with torch.no_grad():
-        if not skeleton:  # batch norms that have seen data, or activations shrink to nothing from layer to layer
-            model.train()
-            for _ in range(3):
-                model(torch.randn(4, 3, size, size))
-            model.eval()
+        for _ in range(3):
+            model(torch.randn(4, 3, size, size))
+    return model.eval()
+
+
+def main():
+    skeleton = "--skeleton" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--skeleton"]
+    name, path = arguments[:2]
+    size = int(arguments[2]) if len(arguments) > 2 else 224
+    model = model_of(name, size, skeleton)
+    with torch.no_grad():
         torch.jit.trace(model, torch.randn(1, 3, size, size), check_trace=False).save(path)
 
 

@@ -87,11 +87,10 @@ Model Model::from(const Module& module, const CaptureOptions& options) {
   flatten_calls(model);
   assign_names(model);
   std::set<std::string> unread;
-  for (const auto& slot : unread_tensors(model)) unread.insert(slot.path);
-  // Old recurrent layers list their weights a second time: such a list says nothing that the weights do not.
   const auto storages = attribute_storages(model);
-  for (const auto& slot : unread_containers(model)) {
-    if (!all_stored_in(storages, slot.value())) unread.insert(slot.path);
+  for (const auto& slot : unread_attributes(model)) {
+    // Old recurrent layers list their weights a second time: such a list says nothing that the weights do not.
+    if (slot.value().isTensor() || !all_stored_in(storages, slot.value())) unread.insert(slot.path);
   }
   model.unread_ = std::make_shared<const std::set<std::string>>(std::move(unread));
   return model;

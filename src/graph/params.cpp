@@ -380,8 +380,9 @@ std::vector<at::Tensor> tensors_in(const c10::IValue& value) {
   return tensors;
 }
 
-template <typename IsWanted>
-std::vector<AttributeSlot> unread_attributes(const Model& model, IsWanted is_wanted) {
+}  // namespace
+
+std::vector<AttributeSlot> unread_attributes(const Model& model) {
   const AccessIndex forward(model.module()._ivalue(), self_of(model), model.graph()->block());
   const auto others = other_methods(model);
   const auto is_read = [&](const AttributeSlot& slot) {
@@ -392,20 +393,9 @@ std::vector<AttributeSlot> unread_attributes(const Model& model, IsWanted is_wan
   };
   std::vector<AttributeSlot> unread;
   for_each_attribute(model, [&](AttributeSlot slot) {
-    if (is_wanted(slot.value()) && !is_read(slot)) unread.push_back(std::move(slot));
+    if (!tensors_in(slot.value()).empty() && !is_read(slot)) unread.push_back(std::move(slot));
   });
   return unread;
-}
-
-}  // namespace
-
-std::vector<AttributeSlot> unread_tensors(const Model& model) {
-  return unread_attributes(model, [](const c10::IValue& value) { return value.isTensor(); });
-}
-
-std::vector<AttributeSlot> unread_containers(const Model& model) {
-  return unread_attributes(model,
-                           [](const c10::IValue& value) { return !value.isTensor() && !tensors_in(value).empty(); });
 }
 
 std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model) {

@@ -70,11 +70,9 @@ void forget_access(const torch::jit::Node* node);
 /// constant and other readers keep the old tensor.
 void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Tensor& tensor);
 
-/// Tensor attributes of all submodules that neither forward nor another method of the root module reads.
-std::vector<AttributeSlot> unread_tensors(const Model& model);
-
-/// The same for lists and dictionaries that hold tensors.
-std::vector<AttributeSlot> unread_containers(const Model& model);
+/// Attributes of all submodules that neither forward nor another method of the root module reads: tensors, and lists
+/// and dictionaries that hold tensors.
+std::vector<AttributeSlot> unread_attributes(const Model& model);
 
 /// The storages of all tensor attributes, those inside of containers not counted.
 std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model);

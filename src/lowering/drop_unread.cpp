@@ -39,31 +39,30 @@ c10::IValue emptied(const c10::IValue& value) {
   return c10::impl::GenericDict(dict.keyType(), dict.valueType());
 }
 
-/// Lists of weights keep the tensors alive that are gone everywhere else.
-bool drop_aliases(const Model& model) {
-  bool changed = false;
-  const auto storages = attribute_storages(model);
-  for (const auto& slot : unread_containers(model)) {
-    const auto value = slot.value();
-    if (model.unread_at_capture().count(slot.path) || all_stored_in(storages, value)) continue;
-    slot.owner->setSlot(slot.index, emptied(value));
-    changed = true;
-  }
-  return changed;
-}
-
 }  // namespace
 
 bool drop_unread(Model& model) {
   bool changed = drop_dead_methods(model);
   // One empty tensor for all slots: its storage is written once.
   const at::Tensor nothing = at::empty({0});
-  for (const auto& slot : unread_tensors(model)) {
+  std::vector<AttributeSlot> containers;
+  for (auto& slot : unread_attributes(model)) {
     if (model.unread_at_capture().count(slot.path)) continue;
+    if (!slot.value().isTensor()) {
+      containers.push_back(std::move(slot));
+      continue;
+    }
     changed = changed || slot.value().toTensor().numel() > 0;
     slot.owner->setSlot(slot.index, nothing);
   }
-  return drop_aliases(model) || changed;
+  // Lists of weights would keep the tensors alive that are gone everywhere else.
+  const auto storages = attribute_storages(model);
+  for (const auto& slot : containers) {
+    if (all_stored_in(storages, slot.value())) continue;
+    slot.owner->setSlot(slot.index, emptied(slot.value()));
+    changed = true;
+  }
+  return changed;
 }
 
 }  // namespace tsquant

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "e2e/program.h"
+#include "e2e/with_kit.h"
 #include "support/support.h"
 
 namespace tsquant {
@@ -16,11 +17,10 @@ struct Bar {
   double float_top1, agreement;
 };
 
-class KitBias : public ::testing::Test {
+class KitBias : public testing::WithKit {
  protected:
   void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
+    WithKit::SetUp();
     folder_ = testing::temp_dir();
   }
 
@@ -45,7 +45,7 @@ class KitBias : public ::testing::Test {
     EXPECT_GE(result.at("value").get<double>(), bar.float_top1 - 0.3 - 1e-6) << bar.model;
   }
 
-  std::string kit_, folder_;
+  std::string folder_;
 };
 
 TEST_F(KitBias, DefaultsMeetTheBars) {

@@ -5,6 +5,7 @@
 #include <tsquant/tsquant.h>
 
 #include "e2e/program.h"
+#include "e2e/with_kit.h"
 #include "support/support.h"
 #include "tsquant/data_files.h"
 
@@ -19,11 +20,10 @@ struct Case {
   std::vector<std::string> options = {};
 };
 
-class KitDeterminism : public ::testing::Test {
+class KitDeterminism : public testing::WithKit {
  protected:
   void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
+    WithKit::SetUp();
     folder_ = testing::temp_dir();
   }
 
@@ -61,7 +61,7 @@ class KitDeterminism : public ::testing::Test {
     return load_data(kit_ + "/data/tinyshakespeare_calib.pt", options).dataset;
   }
 
-  std::string kit_, folder_;
+  std::string folder_;
 };
 
 TEST_F(KitDeterminism, ThreadsDoNotChangeTheFile) {

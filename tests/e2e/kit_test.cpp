@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "e2e/program.h"
+#include "e2e/with_kit.h"
 #include "support/support.h"
 
 namespace tsquant {
@@ -10,11 +11,10 @@ namespace {
 
 using testing::Outcome;
 
-class Kit : public ::testing::Test {
+class Kit : public testing::WithKit {
  protected:
   void SetUp() override {
-    kit_ = testing::kit_dir();
-    if (kit_.empty()) GTEST_SKIP() << "the kit is not here (set TSQUANT_KIT)";
+    WithKit::SetUp();
     folder_ = testing::temp_dir();
   }
   std::string model(const std::string& name) const { return kit_ + "/models/" + name + ".pt"; }
@@ -34,7 +34,7 @@ class Kit : public ::testing::Test {
     return result.json();
   }
   static constexpr const char* kNormalize = "0.485,0.456,0.406:0.229,0.224,0.225";
-  std::string kit_, folder_;
+  std::string folder_;
 };
 
 TEST_F(Kit, FormsOfResNetAgree) {

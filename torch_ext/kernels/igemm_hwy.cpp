@@ -173,29 +173,19 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace tsquant::kernels {
-namespace {
-
-/// What Highway itself requires of a target is more than has_isa() asks for.
-template <int64_t target, Isa isa>
-bool supports() {
-  return has_isa(isa) && (hwy::SupportedTargets() & target) != 0;
-}
-
-}  // namespace
-
 // Everything above is compiled for its target: until supports() only addresses may be taken.
 std::vector<PairKernel> pair_kernels() {
   std::vector<PairKernel> kernels;
 #if HWY_TARGETS & HWY_SSE4
-  kernels.push_back({"sse4", Isa::kSse4, N_SSE4::kMostVectors, supports<HWY_SSE4, Isa::kSse4>, N_SSE4::tile_pixels,
-                     N_SSE4::run, N_SSE4::widen});
+  kernels.push_back({"sse4", Isa::kSse4, N_SSE4::kMostVectors, supports_target<HWY_SSE4, Isa::kSse4>,
+                     N_SSE4::tile_pixels, N_SSE4::run, N_SSE4::widen});
 #endif
 #if HWY_TARGETS & HWY_AVX2
-  kernels.push_back({"avx2", Isa::kAvx2, N_AVX2::kMostVectors, supports<HWY_AVX2, Isa::kAvx2>, N_AVX2::tile_pixels,
-                     N_AVX2::run, N_AVX2::widen});
+  kernels.push_back({"avx2", Isa::kAvx2, N_AVX2::kMostVectors, supports_target<HWY_AVX2, Isa::kAvx2>,
+                     N_AVX2::tile_pixels, N_AVX2::run, N_AVX2::widen});
 #endif
 #if HWY_TARGETS & HWY_AVX3
-  kernels.push_back({"avx512", Isa::kAvx512, N_AVX3::kMostVectors, supports<HWY_AVX3, Isa::kAvx512>,
+  kernels.push_back({"avx512", Isa::kAvx512, N_AVX3::kMostVectors, supports_target<HWY_AVX3, Isa::kAvx512>,
                      N_AVX3::tile_pixels, N_AVX3::run, N_AVX3::widen});
 #endif
   return kernels;

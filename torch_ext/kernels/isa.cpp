@@ -134,6 +134,10 @@ bool has_isa(Isa isa) {
   return false;
 }
 
+bool has_isa(Isa isa, int64_t highway_target) {
+  return has_isa(isa) && (hwy::SupportedTargets() & highway_target) != 0;
+}
+
 std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
   for (const IsaRow& row : rows()) {

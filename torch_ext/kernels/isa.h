@@ -2,6 +2,7 @@
 
 #include <c10/util/Optional.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,14 @@ const char* isa_name(Isa isa);
 /// Whether kernels for `isa` may run now: the processor has it, and neither the environment variable TSQUANT_MAX_ISA
 /// (one of the names, read once) nor limit_isa() forbids it.
 bool has_isa(Isa isa);
+
+/// has_isa() for code that Highway compiled for one of its targets (HWY_AVX2 ...): what Highway itself requires of a
+/// target is more.
+bool has_isa(Isa isa, int64_t highway_target);
+template <int64_t highway_target, Isa isa>
+bool supports_target() {
+  return has_isa(isa, highway_target);
+}
 
 /// All that has_isa(), worst first; always holds kScalar.
 std::vector<Isa> available_isas();

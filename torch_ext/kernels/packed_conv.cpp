@@ -15,6 +15,7 @@ constexpr int64_t kSmallWeights = 8 * 1024, kSmallUnitBytes = 24 * 1024;
 constexpr int64_t kCacheLine = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 /// Memory of one thread; it keeps its size between calls, not its content.
 struct Scratch {
   AlignedBuffer copy;

@@ -163,30 +163,20 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace tsquant::kernels {
-namespace {
-
-/// What Highway itself requires of a target is more than has_isa() asks for.
-template <int64_t target, Isa isa>
-bool supported() {
-  return has_isa(isa) && (hwy::SupportedTargets() & target) != 0;
-}
-
-}  // namespace
-
 // Everything above is compiled for its target: until supports() only addresses may be taken.
 const std::vector<WinogradKernel>& winograd_table() {
   static const std::vector<WinogradKernel> table = {
 #if HWY_TARGETS & HWY_SSE4
-    {"sse4", Isa::kSse4, supported<HWY_SSE4, Isa::kSse4>, N_SSE4::winograd_transform, N_SSE4::winograd_multiply,
+    {"sse4", Isa::kSse4, supports_target<HWY_SSE4, Isa::kSse4>, N_SSE4::winograd_transform, N_SSE4::winograd_multiply,
      N_SSE4::winograd_finish},
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    {"avx2", Isa::kAvx2, supported<HWY_AVX2, Isa::kAvx2>, N_AVX2::winograd_transform, N_AVX2::winograd_multiply,
+    {"avx2", Isa::kAvx2, supports_target<HWY_AVX2, Isa::kAvx2>, N_AVX2::winograd_transform, N_AVX2::winograd_multiply,
      N_AVX2::winograd_finish},
 #endif
 #if HWY_TARGETS & HWY_AVX3
-    {"avx512", Isa::kAvx512, supported<HWY_AVX3, Isa::kAvx512>, N_AVX3::winograd_transform, N_AVX3::winograd_multiply,
-     N_AVX3::winograd_finish},
+    {"avx512", Isa::kAvx512, supports_target<HWY_AVX3, Isa::kAvx512>, N_AVX3::winograd_transform,
+     N_AVX3::winograd_multiply, N_AVX3::winograd_finish},
 #endif
   };
   return table;

@@ -5,6 +5,8 @@
 
 #include <stdexcept>
 
+#include "graph/node_lists.h"
+
 namespace tsquant::testing::check_blocks_test {
 namespace {
 
@@ -29,15 +31,7 @@ graph(%x : Tensor, %c : bool):
 }
 
 Node* find(const std::shared_ptr<Graph>& graph, const char* kind) {
-  for (Node* node : graph->nodes()) {
-    if (node->kind() == c10::Symbol::fromQualString(kind)) return node;
-    for (auto* block : node->blocks()) {
-      for (Node* inner : block->nodes()) {
-        if (inner->kind() == c10::Symbol::fromQualString(kind)) return inner;
-      }
-    }
-  }
-  return nullptr;
+  return nodes_of_kind(graph->block(), {kind}).at(0);
 }
 
 std::string fault_of(const std::shared_ptr<Graph>& graph) {

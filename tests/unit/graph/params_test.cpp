@@ -110,7 +110,7 @@ TEST(Params, CallsOfForwardAreNoReaders) {
   module.define("def helper(self, x):\n  return self.forward(x) + self.shift\n");
   module.define("def twice(self, x):\n  for i in range(2):\n    x = self.helper(x)\n  return x\n");
   Model model = Model::from(module);
-  EXPECT_TRUE(unread_tensors(model).empty()) << "helper reads the shift";
+  EXPECT_TRUE(unread_attributes(model).empty()) << "helper reads the shift";
   set_param(model, first(model, "aten::mul"), 1, at::full({2}, 8.f));
   EXPECT_TRUE(model.module().attr("scale").toTensor().equal(at::full({2}, 8.f))) << "stored in its slot";
   EXPECT_TRUE(model.finished_module().get_method("twice")({at::ones({2})}).toTensor().equal(at::full({2}, 73.f)));

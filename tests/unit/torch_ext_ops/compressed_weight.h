@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct StoredWeight {
   std::string format;
   int64_t rows = 0, size = 0, group_size = -1;
   at::Tensor weight, scale, values;  ///< values: float64 [rows, size]
+  at::Tensor zeros;                  ///< how far each value was moved by its zero point, the same shape
   c10::IValue zero_point, codebook, tensor_scale;
 };
 
@@ -69,12 +71,21 @@ inline StoredWeight store(const FormatRow& row, int64_t rows, int64_t size, cons
     scale = w.scale.to(at::kDouble);
   }
   auto levels = decode(codes, row.format, options).to(at::kDouble).reshape({rows, groups, -1});
+  // Symmetric integers are stored with half of their codes as the zero point; tables may be stored from their least
+  // level.
+  double zero = row.info.integer ? std::ldexp(1.0, row.info.bits - 1) : 0;
+  if (!row.info.integer && row.info.bits == 4) {
+    zero = -decode(finite_codes(row.format, options), row.format, options).min().item<double>();
+  }
+  auto moved = at::full({rows, groups, 1}, zero, at::kDouble);
   if (o.asymmetric) {
     const auto zeros = at::randint(0, int64_t{1} << row.info.bits, {rows, groups}, at::kByte);
     w.zero_point = pack(zeros, row.format);
-    levels = levels - zeros.to(at::kDouble).unsqueeze(-1);
+    moved = zeros.to(at::kDouble).unsqueeze(-1);
+    levels = levels - moved;
   }
   w.values = (levels * scale).reshape({rows, size});
+  w.zeros = (moved * scale).abs().expand_as(levels).reshape({rows, size});
   return w;
 }
 
@@ -104,11 +115,10 @@ inline at::Tensor embedding(const at::Tensor& indices, const StoredWeight& w, at
 /// last place, so the bound follows the sum of magnitudes.
 inline bool is_product(const at::Tensor& y, const at::Tensor& x, const StoredWeight& w) {
   const auto exact = at::matmul(x.to(at::kDouble), w.values.t());
-  // Codes are multiplied as they are stored and the zero point is subtracted from the sum: rounding goes with the
-  // largest weights, however small those at hand are.
-  const auto largest = w.values.numel() == 0 ? at::zeros({}, at::kDouble) : w.values.abs().amax();
-  const auto magnitude = x.to(at::kDouble).abs().sum(-1, true) * largest;
-  return ((y.to(at::kDouble) - exact).abs() <= 1e-6 * magnitude + 1e-30).all().item<bool>();
+  const auto magnitude = at::matmul(x.to(at::kDouble).abs(), w.values.t().abs());
+  // Codes are multiplied as they are stored, and zero points are subtracted from the sums: these are rounded, too.
+  const auto zeros = at::matmul(x.to(at::kDouble).abs(), w.zeros.t());
+  return ((y.to(at::kDouble) - exact).abs() <= 1e-6 * magnitude + 0x1p-23 * zeros + 1e-30).all().item<bool>();
 }
 
 }  // namespace tsquant::testing

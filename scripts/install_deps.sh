@@ -5,7 +5,7 @@ packages=(
   g++ clang-14 libclang-rt-14-dev cmake ninja-build ccache mold pkg-config
   libtorch-dev libgloo-dev libhwy-dev libopenblas0-pthread
   zlib1g-dev libjemalloc-dev libfmt-dev libgtest-dev libbenchmark-dev
-  libcli11-dev nlohmann-json3-dev libvalijson-dev libopencv-dev
+  libcli11-dev nlohmann-json3-dev libvalijson-dev libopencv-imgcodecs-dev libopencv-imgproc-dev
   clang-format clang-tidy-14 graphviz python3-minimal
 )
 missing=()

@@ -19,7 +19,7 @@ struct FastBiasCorrection::Collected {
 
 namespace {
 
-constexpr double kThreshold = 2;  // nncf: FAST_BIAS_CORRECTION_THRESHOLD
+constexpr double kFastThreshold = 2;  // nncf: FAST_BIAS_CORRECTION_THRESHOLD
 
 /// Sizes of `shape` filled with one value per channel.
 at::Tensor filled(const std::vector<int64_t>& shape, const at::Tensor& means, int64_t axis) {
@@ -47,7 +47,7 @@ at::Tensor run_alone(const Model& model, const torch::jit::Node* node,
 }
 
 /// nncf: _get_bias_shift_magnitude
-double largest_relative_shift(const at::Tensor& shift, const at::Tensor& bias) {
+double largest_shift_by_bias(const at::Tensor& shift, const at::Tensor& bias) {
   if (bias.eq(0).any().item<bool>()) return std::numeric_limits<double>::infinity();
   return shift.view_as(bias).div(bias).abs().max().item<double>();
 }
@@ -108,14 +108,14 @@ std::vector<BiasRecord> FastBiasCorrection::apply(Model& model, const QParamTabl
   const ParamScope scope(model);
   std::vector<BiasRecord> records;
   const auto threshold =
-      parameters_.reference == BiasReference::kCollected ? c10::optional<double>(kThreshold) : c10::nullopt;
+      parameters_.reference == BiasReference::kCollected ? c10::optional<double>(kFastThreshold) : c10::nullopt;
   for (const auto& collected : layers_) {
     const BiasLayer& layer = collected->layer;
     const auto found = qparams.find(layer.point);
     if (found == qparams.end()) continue;
     const at::Tensor shift = shift_of(model, *collected, found->second);
     if (!shift.defined()) continue;
-    const double magnitude = largest_relative_shift(shift, bias_of(model, layer, shift.numel()));
+    const double magnitude = largest_shift_by_bias(shift, bias_of(model, layer, shift.numel()));
     records.push_back(correct_bias(model, layer, qparams, parameters_, shift, magnitude, threshold));
   }
   return records;

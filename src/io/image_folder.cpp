@@ -46,7 +46,8 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
 ImageFolder list_images(const std::string& folder) {
 #ifndef TSQUANT_WITH_OPENCV
   throw Error(ErrorCode::kDataset, "this build of tsquant cannot read images", folder,
-              "install libopencv-dev and build again, or convert the images to a .npy or .pt file");
+              "install libopencv-imgcodecs-dev and libopencv-imgproc-dev and build again, or convert the images to a "
+              ".npy or .pt file");
 #endif
   ImageFolder result;
   std::vector<int64_t> labels;

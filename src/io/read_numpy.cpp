@@ -17,7 +17,7 @@ namespace {
 /// NumPy itself reads no more than this unless it is told to trust the file.
 constexpr uint32_t kLongestHeader = 10000;
 
-[[noreturn]] void fail(const std::string& message, const std::string& place) {
+[[noreturn]] void refuse_array(const std::string& message, const std::string& place) {
   throw Error(ErrorCode::kDataset, message, place, "write the array with numpy.save in a numeric dtype");
 }
 
@@ -27,7 +27,7 @@ c10::ScalarType dtype_of(const std::string& descr, const std::string& place) {
       {"i8", c10::kLong}, {"f2", c10::kHalf}, {"f4", c10::kFloat}, {"f8", c10::kDouble}};
   const auto found = known.find(descr.size() == 3 ? descr.substr(1) : "");
   if (found == known.end() || descr[0] == '>')
-    fail(fmt::format("arrays of dtype '{}' are not supported", descr.substr(0, 100)), place);
+    refuse_array(fmt::format("arrays of dtype '{}' are not supported", descr.substr(0, 100)), place);
   return found->second;
 }
 
@@ -74,7 +74,7 @@ class NpyHeader {
   static constexpr size_t kMostDimensions = 64;  // as NumPy
 
   void require(bool fine) const {
-    if (!fine) fail("the array's header is damaged", place_);
+    if (!fine) refuse_array("the array's header is damaged", place_);
   }
 
   size_t after_spaces(size_t at) const { return std::min(text_.find_first_not_of(" \t\r\n", at), text_.size()); }
@@ -108,13 +108,13 @@ class NpyHeader {
 
 /// The format is described in numpy/lib/format.py: magic, version, header length, a Python dict, the data.
 at::Tensor parse_npy(const std::vector<char>& bytes, const std::string& place) {
-  if (bytes.size() < 12 || std::memcmp(bytes.data(), "\x93NUMPY", 6) != 0) fail("this is no .npy array", place);
+  if (bytes.size() < 12 || std::memcmp(bytes.data(), "\x93NUMPY", 6) != 0) refuse_array("this is no .npy array", place);
   const bool short_length = bytes[6] == 1;
   uint32_t length = 0;
   std::memcpy(&length, bytes.data() + 8, short_length ? 2 : 4);
   const size_t start = short_length ? 10 : 12;
-  if (length > bytes.size() - start) fail("the array is truncated", place);
-  if (length > kLongestHeader) fail("the array's header is damaged", place);
+  if (length > bytes.size() - start) refuse_array("the array is truncated", place);
+  if (length > kLongestHeader) refuse_array("the array's header is damaged", place);
   const std::string text(bytes.data() + start, length);
   const NpyHeader header(text, place);
   const auto dtype = dtype_of(header.quoted("descr"), place);
@@ -125,7 +125,7 @@ at::Tensor parse_npy(const std::vector<char>& bytes, const std::string& place) {
   int64_t count = 1;
   for (int64_t size : shape) count *= size;
   const size_t available = bytes.size() - start - length;
-  if (available / c10::elementSize(dtype) < static_cast<size_t>(count)) fail("the array is truncated", place);
+  if (available / c10::elementSize(dtype) < static_cast<size_t>(count)) refuse_array("the array is truncated", place);
   auto tensor = at::empty(shape, dtype);
   if (count > 0) std::memcpy(tensor.data_ptr(), bytes.data() + start + length, tensor.nbytes());
   if (!fortran) return tensor;

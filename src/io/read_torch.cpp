@@ -21,14 +21,14 @@ constexpr const char* kAdvice =
 /// Values that one data file may hold: containers that share others many times would be walked for hours.
 constexpr uint64_t kMostValues = uint64_t{1} << 26;
 
-[[noreturn]] void fail(const std::string& message, const std::string& path, const std::string& advice = "") {
+[[noreturn]] void refuse_file(const std::string& message, const std::string& path, const std::string& advice = "") {
   throw Error(ErrorCode::kDataset, message, path, advice);
 }
 
 /// The first bytes of a file; fewer when it is shorter.
 std::string beginning_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) fail("cannot read the data file", path, "check that it exists and is readable");
+  if (!file) refuse_file("cannot read the data file", path, "check that it exists and is readable");
   char bytes[4] = {};
   file.read(bytes, sizeof(bytes));
   return {bytes, static_cast<size_t>(file.gcount())};
@@ -61,7 +61,7 @@ void collect_samples(const c10::ArrayRef<c10::IValue>& samples, const std::strin
     for (const auto& row : rows) {
       const bool fits = rows.size() == columns.size() && row.dim() == first.dim() && row.dtype() == first.dtype() &&
                         (row.dim() < 2 || row.sizes().slice(1) == first.sizes().slice(1));
-      if (!fits) fail("the samples of a list differ in shape or dtype", name.empty() ? "list" : name);
+      if (!fits) refuse_file("the samples of a list differ in shape or dtype", name.empty() ? "list" : name);
     }
     result.push_back({columns.front()[column].name, first.dim() == 0 ? at::stack(rows) : at::cat(rows)});
   }
@@ -129,18 +129,19 @@ NamedTensors read_archive(const std::string& path) {
 NamedTensors read_torch_file(const std::string& path) {
   const std::string begin = beginning_of(path);
   if (begin.compare(0, 1, "\x80") == 0) {
-    fail("the data file is a pickle outside of an archive, as torch.save wrote before PyTorch 1.6", path, kAdvice);
+    refuse_file("the data file is a pickle outside of an archive, as torch.save wrote before PyTorch 1.6", path,
+                kAdvice);
   }
-  if (begin.compare(0, 2, "PK") != 0) fail("this is no PyTorch data file", path);
+  if (begin.compare(0, 2, "PK") != 0) refuse_file("this is no PyTorch data file", path);
   NamedTensors result;
   try {
     result = read_archive(path);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    fail("cannot read the data file: " + short_message(error), path, kAdvice);
+    refuse_file("cannot read the data file: " + short_message(error), path, kAdvice);
   }
-  if (result.empty()) fail("the data file holds no tensors", path);
+  if (result.empty()) refuse_file("the data file holds no tensors", path);
   return result;
 }
 

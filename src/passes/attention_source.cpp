@@ -83,7 +83,7 @@ def attend(q, k, v, head_size: int, heads: int, mask: Optional[Tensor], need_wei
     return context, weights
 )";
 
-constexpr const char* kMultiHead = R"(
+constexpr const char* kMultiHeadSource = R"(
 def multi_head_attention(query, key, value, embed_dim: int, heads: int, qkv_weight, qkv_bias, proj_weight, proj_bias,
                          mask: Optional[Tensor], need_weights: bool, average_weights: bool, mask_type: Optional[int],
                          {arguments}):
@@ -113,7 +113,7 @@ std::string multi_head_attention_source(const std::string& groups) {
                                     : fmt::format("    {} = torch.chunk({}, {}, -1)", targets, linear, size));
     first += size;
   }
-  return kAttend + fmt::format(kMultiHead, fmt::arg("arguments", fmt::join(arguments, ", ")),
+  return kAttend + fmt::format(kMultiHeadSource, fmt::arg("arguments", fmt::join(arguments, ", ")),
                                fmt::arg("projections", fmt::join(projections, "\n")));
 }
 

@@ -50,7 +50,7 @@ bool makes_new_tensor(const Node* node) {
 }
 
 /// Whether an operator only reads this argument: it keeps no alias of it and writes nothing into it.
-bool only_reads(const Use& use) {
+bool keeps_no_alias(const Use& use) {
   const auto* schema = use.user->maybeSchema();
   return schema && use.user->kind().is_aten() && !is_dropout(use.user) && use.offset < schema->arguments().size() &&
          !schema->arguments()[use.offset].alias_info();
@@ -71,7 +71,7 @@ bool overwrites_own_tensor(const Node* node) {
   const auto& uses = target->uses();
   return std::all_of(uses.begin(), uses.end(), [node](const Use& use) {
     if (use.user == node) return use.offset == 0;
-    return only_reads(use) && use.user->isBefore(node);
+    return keeps_no_alias(use) && use.user->isBefore(node);
   });
 }
 

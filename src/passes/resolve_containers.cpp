@@ -35,7 +35,7 @@ struct Entry {
 bool is_tensor(const c10::TypePtr& type) { return type->isSubtypeOf(*c10::TensorType::get()); }
 
 /// Operators that read an argument and return nothing that is the argument itself.
-bool only_reads(const Use& use) {
+bool reads_argument(const Use& use) {
   const auto* schema = use.user->maybeSchema();
   if (!schema || !use.user->kind().is_aten() || use.offset >= schema->arguments().size()) return false;
   const auto* alias = schema->arguments()[use.offset].alias_info();
@@ -115,7 +115,7 @@ class Container {
     if (constant_key && user->kind() == c10::aten::__getitem__) return Role::kItem;
     if (constant_key && !is_list_ && user->kind() == c10::aten::__contains__) return Role::kContains;
     if (user->kind() == c10::prim::ListUnpack) return Role::kUnpack;
-    if (only_reads(use)) return Role::kRead;
+    if (reads_argument(use)) return Role::kRead;
     return here ? Role::kEscape : Role::kUnknown;
   }
 

@@ -17,9 +17,9 @@ namespace tsquant::openvino {
 namespace {
 
 using Mode = CompressWeightsMode;
-constexpr auto kSym = QuantizationScheme::kSymmetric, kAsym = QuantizationScheme::kAsymmetric;
 
 const std::vector<ModeRow>& mode_table() {
+  constexpr auto kSym = QuantizationScheme::kSymmetric, kAsym = QuantizationScheme::kAsymmetric;
   static const std::vector<ModeRow> rows{
       {Mode::kInt8Asym, Format::kInt8, kAsym, -1, BackupMode::kInt8Asym},
       {Mode::kInt8Sym, Format::kInt8, kSym, -1, BackupMode::kInt8Sym},

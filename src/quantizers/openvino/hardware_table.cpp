@@ -21,9 +21,9 @@ struct Space {
   c10::optional<bool> signedness = c10::nullopt;
 };
 
-Space activations(int bits) { return {bits, {kSym, kAsym}, {false}, {false}}; }
+Space activation_space(int bits) { return {bits, {kSym, kAsym}, {false}, {false}}; }
 Space activations_by_channel(int bits) { return {bits, {kSym, kAsym}, {true, false}, {false}}; }
-Space symmetric_activations(int bits) { return {bits, {kSym}, {false}, {false}}; }
+Space symmetric_activation_space(int bits) { return {bits, {kSym}, {false}, {false}}; }
 Space symmetric_weights(int bits) { return {bits, {kSym}, {true, false}, {true}, true}; }
 Space symmetric_weights_any_range(int bits) { return {bits, {kSym}, {true, false}, {true, false}, true}; }
 Space asymmetric_weights(int bits) { return {bits, {kAsym}, {true, false}, {false}}; }
@@ -44,7 +44,7 @@ Spaces operator+(Spaces a, const Spaces& b) {
   return a;
 }
 
-const std::vector<std::string>& arithmetic_ops() {
+const std::vector<std::string>& arithmetic_operators() {
   static const std::vector<std::string> ops = {"ADD", "MULTIPLY", "MAXIMUM", "MINIMUM", "SUBTRACT"};
   return ops;
 }
@@ -60,9 +60,9 @@ const std::vector<std::string>& comparison_ops() {
 std::vector<Row> rows_of(TargetDevice device) {
   const bool npu = device == TargetDevice::kNpu;
   const bool gpu = device == TargetDevice::kGpu;
-  const Spaces act = {activations(8), activations(16)};
+  const Spaces act = {activation_space(8), activation_space(16)};
   const Spaces act_ch = {activations_by_channel(8), activations_by_channel(16)};
-  const Spaces act_sym = {symmetric_activations(8), symmetric_activations(16)};
+  const Spaces act_sym = {symmetric_activation_space(8), symmetric_activation_space(16)};
   const Spaces weights = {symmetric_weights(8), asymmetric_weights(8), symmetric_weights(16), asymmetric_weights(16)};
   const Spaces rnn_weights = {symmetric_weights(8), symmetric_weights(16)};
   const Spaces table_weights = {symmetric_weights_any_range(8), asymmetric_weights(8), symmetric_weights_any_range(16),
@@ -74,13 +74,13 @@ std::vector<Row> rows_of(TargetDevice device) {
       {{"CONVOLUTION"}, act + tensor4, weights + conv_extra},
       {{"DEPTHWISE_CONVOLUTION"}, act_ch, weights + matmul_extra},
       {{"MAT_MUL"}, act + tensor4, weights + matmul_extra},
-      {arithmetic_ops(), act + tensor4, weights + tensor4, npu},
+      {arithmetic_operators(), act + tensor4, weights + tensor4, npu},
       {comparison_ops(), act, weights, npu},
       {{"LOGICAL_NOT"}, act, weights},
       {{"POWER", "AVG_POOL", "NORMALIZE_L2", "REDUCE_L2", "REDUCE_MEAN", "MVN", "REDUCE_SUM", "GROUP_NORMALIZATION"},
        act,
        {}},
-      {{"INTERPOLATE"}, npu || gpu ? Spaces{} : Spaces{activations(8)}, {}},
+      {{"INTERPOLATE"}, npu || gpu ? Spaces{} : Spaces{activation_space(8)}, {}},
       {{"CONCAT"}, {}, {}, true},
       {{"LSTM_SEQUENCE", "GRU_SEQUENCE"}, act, rnn_weights},
       {{"SCALED_DOT_PRODUCT_ATTENTION"}, act_sym, {}},

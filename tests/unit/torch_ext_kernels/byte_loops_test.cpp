@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "support/cases.h"
 #include "targets.h"
 
 // Every loop against plain C++, for every instruction set, at lengths around the vector sizes, on memory that ends or
@@ -91,7 +92,7 @@ TEST_P(ByteLoops, SumsAndProductsOfAllPairsOfCodes) {
     a[i] = static_cast<uint8_t>(i / 256);
     b[i] = static_cast<uint8_t>(i);
   }
-  for (int repeat = 0; repeat < 40; ++repeat) {
+  for (int repeat = 0; repeat < cases(40); ++repeat) {
     const auto p = random_params(random);
     kernels::BinaryRows r;
     r.a = a.data();
@@ -99,7 +100,9 @@ TEST_P(ByteLoops, SumsAndProductsOfAllPairsOfCodes) {
     r.out = out.data();
     r.n = 65536;
     kernels::binary_codes(r, p);
-    for (size_t i = 0; i < a.size(); ++i) ASSERT_EQ(out[i], binary_one(a[i], b[i], p)) << repeat << " at " << i;
+    size_t i = 0;
+    while (i < a.size() && out[i] == binary_one(a[i], b[i], p)) ++i;
+    ASSERT_EQ(i, a.size()) << repeat;
   }
 }
 

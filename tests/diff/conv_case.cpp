@@ -96,9 +96,45 @@ void draw_weight(Draw& draw, std::vector<int8_t>& weight, size_t n) {
   if (kind == 3) weight[static_cast<size_t>(draw.from(0, static_cast<int64_t>(n) - 1))] = 127;
 }
 
+/// Some channels get a bias that no sum moves: numbers too large for an integer, infinities, NaN, the ends of ranges.
+void draw_activation(Draw& draw, RandomConv& c) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float special[] = {1e30f,         -1e30f, 3e9f, -3e9f, kInfinity, -kInfinity,
+                           std::nanf(""), -3.0f,  3.0f, -0.0f, 1e-40f};
+  Epilogue& e = c.epilogue;
+  e.activation = draw.chance(0.6) ? kernels::Activation::hardswish : kernels::Activation::hardsigmoid;
+  e.low = 0;
+  e.high = 255;
+  e.lowest = static_cast<float>(-e.zero_point);
+  e.highest = static_cast<float>(255 - e.zero_point);
+  e.inverse_scale = draw.real(2.0f, 60.0f);
+  const auto channels = static_cast<size_t>(c.geometry.out_channels);
+  if (draw.chance(0.4)) c.factor.assign(channels + Epilogue::kSlack, 0.0f);
+  for (size_t i = 0; i < channels; ++i) {
+    if (!c.factor.empty()) c.factor[i] = draw.real(-0.5f, 2.0f);
+    c.multiplier[i] *= 0.05f;
+    for (auto& bias : c.bias) bias[i] *= 0.05f;
+    if (!draw.chance(0.1)) continue;
+    c.multiplier[i] = 0.0f;
+    for (auto& bias : c.bias) bias[i] = special[draw.from(0, static_cast<int64_t>(std::size(special)) - 1)];
+  }
+}
+
+/// LibTorch's formulas, and the order of what follows them.
+uint8_t activated_naively(const RandomConv& c, float x, size_t channel) {
+  const Epilogue& e = c.epilogue;
+  const float shifted = x + 3.0f, bounded = shifted < 0.0f ? 0.0f : shifted > 6.0f ? 6.0f : shifted;
+  const bool swish = e.activation == kernels::Activation::hardswish;
+  float y = (swish ? x * bounded : bounded) / 6.0f;
+  if (!c.factor.empty()) y *= c.factor[channel];
+  y *= e.inverse_scale;
+  if (!(y > e.lowest)) return 0;
+  return static_cast<uint8_t>(static_cast<int32_t>(std::rint(std::min(y, e.highest))) + e.zero_point);
+}
+
 void draw_epilogue(Draw& draw, RandomConv& c) {
   const ConvGeometry& g = c.geometry;
-  c.result = static_cast<RandomConv::Result>(draw.from(0, 5));
+  c.result = static_cast<RandomConv::Result>(draw.from(0, 6));
   const auto reach = static_cast<float>(g.taps() * g.channels / g.groups);
   // A third of the cases are full of ties: powers of two and halves.
   const bool ties = draw.chance(0.33);
@@ -123,6 +159,7 @@ void draw_epilogue(Draw& draw, RandomConv& c) {
   const bool bounded = c.result == RandomConv::Result::kClampedFloats;
   e.float_low = bounded ? 0.0f : -std::numeric_limits<float>::infinity();
   e.float_high = bounded ? draw.real(0.0f, 80.0f) : std::numeric_limits<float>::infinity();
+  if (c.result == RandomConv::Result::kActivated) draw_activation(draw, c);
   e.other_multiplier = ties ? 0.5f : draw.real(0.01f, 2.0f);
   e.other_zero_point = static_cast<float>(draw.from(0, 255));
   e.middle = c.result == RandomConv::Result::kMiddle;
@@ -142,6 +179,10 @@ void finish_naively(const RandomConv& c, int64_t sum, size_t phase, int64_t chan
   if (c.floats()) {
     f = std::clamp(f, e.float_low, e.float_high);
     std::memcpy(out.data() + at * sizeof(float), &f, sizeof(float));
+    return;
+  }
+  if (c.result == RandomConv::Result::kActivated) {
+    out[at] = activated_naively(c, f, static_cast<size_t>(channel));
     return;
   }
   if (c.residual()) {
@@ -252,6 +293,7 @@ std::vector<uint8_t> run_kernel(const ConvKernel& kernel, const RandomConv& c) {
     Epilogue e = c.epilogue;
     e.multiplier = c.multiplier.data();
     e.bias = bias.data();
+    e.factor = c.factor.empty() ? nullptr : c.factor.data();
     e.codes = c.floats() ? nullptr : result.as<>();
     e.floats = c.floats() ? result.as<float>() : nullptr;
     e.other = c.residual() ? other.as<>() : nullptr;

@@ -14,7 +14,7 @@ namespace tsquant::testing {
 
 /// A convolution with everything that its kernels read, drawn at random from a seed.
 struct RandomConv {
-  enum class Result { kCodes, kClampedCodes, kResidual, kMiddle, kFloats, kClampedFloats };
+  enum class Result { kCodes, kClampedCodes, kResidual, kMiddle, kFloats, kClampedFloats, kActivated };
 
   kernels::ConvGeometry geometry;
   std::vector<kernels::Phase> phases;
@@ -22,6 +22,7 @@ struct RandomConv {
   std::vector<uint8_t> source, other;
   std::vector<int8_t> weight;
   std::vector<float> multiplier;
+  std::vector<float> factor;             ///< of activated results; empty: none
   std::vector<std::vector<float>> bias;  ///< per phase, as each moves the zero point of other taps
   uint8_t zero_point = 0;
   kernels::Epilogue epilogue;  ///< without pointers

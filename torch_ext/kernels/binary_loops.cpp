@@ -57,8 +57,8 @@ struct BinaryBlock {
 template <typename T, Binary Kind, bool BRepeats>
 void binary_rows(const BinaryRows& r, const BinaryParams& p) {
   for (int64_t row = 0; row < r.rows; ++row) {
-    cover<float>(r.n,
-                 BinaryBlock<T, Kind, BRepeats>{p, r.a + row * r.a_row, r.b + row * r.b_row, r.out + row * r.out_row});
+    cover_pairs(r.n,
+                BinaryBlock<T, Kind, BRepeats>{p, r.a + row * r.a_row, r.b + row * r.b_row, r.out + row * r.out_row});
   }
 }
 

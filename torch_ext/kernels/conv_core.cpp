@@ -3,11 +3,13 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kernels/depthwise_hwy.h"
 #include "kernels/requantize.h"
 #include "kernels/winograd.h"
+#include "ops/quantize_kernels.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -19,7 +21,7 @@ constexpr int64_t kMostPhases = 4096;
 constexpr int64_t kMostElements = std::numeric_limits<int32_t>::max();
 
 Epilogue make_epilogue(const ConvCall& call, const Requantize& r, const Residual* residual, int64_t channels,
-                       void* result) {
+                       void* result, const float* factor) {
   Epilogue e;
   e.multiplier = r.multiplier.data();
   e.bias = r.bias.data();
@@ -31,6 +33,11 @@ Epilogue make_epilogue(const ConvCall& call, const Requantize& r, const Residual
   e.pixel_stride = channels;
   e.floats = call.floats ? static_cast<float*>(result) : nullptr;
   e.codes = call.floats ? nullptr : static_cast<uint8_t*>(result);
+  e.activation = call.activation;
+  e.factor = factor;
+  e.inverse_scale = inverse_scale(call.out_scale);
+  e.lowest = static_cast<float>(-r.zero_point);
+  e.highest = static_cast<float>(255 - r.zero_point);
   if (residual == nullptr) return e;
   e.other = residual->codes;
   e.other_multiplier = static_cast<float>(residual->scale / call.out_scale);
@@ -61,7 +68,7 @@ bool ConvCall::operator==(const ConvCall& o) const {
   return sizes == o.sizes && rank == o.rank && in_scale == o.in_scale && out_scale == o.out_scale &&
          in_zero_point == o.in_zero_point && out_zero_point == o.out_zero_point && floats == o.floats &&
          clamp == o.clamp && middle == o.middle && middle_scale == o.middle_scale &&
-         middle_zero_point == o.middle_zero_point;
+         middle_zero_point == o.middle_zero_point && activation == o.activation;
 }
 
 /// What does not depend on the call, made at the first one. Of the packed forms each is made when a call first needs
@@ -193,7 +200,7 @@ std::shared_ptr<const ConvCore::Plan> ConvCore::find_plan(const ConvCall& call, 
 
 /// A matrix product whose rows do not fit into one image.
 bool ConvCore::run_chunks(const ConvCall& call, int64_t rows, const uint8_t* source, void* result,
-                          const Residual* residual) const {
+                          const Residual* residual, const float* factor) const {
   const int64_t channels = spec_.in_channels(), out = spec_.out_channels();
   const int64_t most = std::max<int64_t>(1, kMostElements / std::max(channels, out));
   for (int64_t row = 0; row < rows; row += most) {
@@ -204,16 +211,17 @@ bool ConvCore::run_chunks(const ConvCall& call, int64_t rows, const uint8_t* sou
     Residual other = residual != nullptr ? *residual : Residual();
     if (residual != nullptr) other.codes += row * out;
     auto* to = static_cast<std::byte*>(result) + row * out * (call.floats ? 4 : 1);
-    if (!run(part, source + row * channels, to, residual != nullptr ? &other : nullptr)) return false;
+    if (!run(part, source + row * channels, to, residual != nullptr ? &other : nullptr, factor)) return false;
   }
   return true;
 }
 
-bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual) const {
+bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual,
+                   const float* factor) const {
   const ConvGeometry g = spec_.geometry(call.input());
   const int64_t rows = g.batch * g.in_pixels();
   if (g.pointwise() && rows > 1 && rows > kMostElements / std::max(g.channels, g.out_channels)) {
-    return run_chunks(call, rows, source, result, residual);
+    return run_chunks(call, rows, source, result, residual, factor);
   }
   if (residual != nullptr) {
     // The sum of both must fit into an integer.
@@ -223,9 +231,13 @@ bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, co
   const Plan* plan = nullptr;
   const auto owner = find_plan(call, &plan);
   if (!plan->integers) return false;
+  // The kernels have no bounds before an activation.
+  if (call.activation != Activation::kNone && (std::isfinite(spec_.clamp_min) || std::isfinite(spec_.clamp_max))) {
+    return false;
+  }
   std::vector<Epilogue> epilogues;
   for (const Requantize& r : plan->requantize) {
-    epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result));
+    epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result, factor));
   }
   const auto zero_point = static_cast<uint8_t>(call.in_zero_point);
   if (plan->direct != nullptr) {

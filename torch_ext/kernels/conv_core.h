@@ -26,6 +26,10 @@ struct ConvCall {
   bool middle = false;
   double middle_scale = 1;
   int64_t middle_zero_point = 0;
+  Activation activation = Activation::kNone;  ///< before the result is quantized; not with floats or a residual
+
+  /// Whether the kernels turn sums into real values first.
+  bool real_results() const { return floats || activation != Activation::kNone; }
 
   at::IntArrayRef input() const { return {sizes.data(), static_cast<size_t>(rank)}; }
   bool operator==(const ConvCall& o) const;
@@ -50,8 +54,10 @@ class ConvCore {
 
   /// Channels-last data, unsigned codes. Returns false, with nothing written, when the call has to be computed through
   /// floats: sums that could leave 32 bits, scales so far apart that the conversion to integers could overflow, or more
-  /// phases of a transposed convolution than are worth packing.
-  bool run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual = nullptr) const;
+  /// phases of a transposed convolution than are worth packing, bounds before an activation.
+  /// @param factor behind call.activation: one per output channel and Epilogue::kSlack more, or null
+  bool run(const ConvCall& call, const uint8_t* source, void* result, const Residual* residual = nullptr,
+           const float* factor = nullptr) const;
 
  private:
   struct Plan;
@@ -61,8 +67,8 @@ class ConvCore {
   std::shared_ptr<const Plan> find_plan(const ConvCall& call, const Plan** found) const;
   std::unique_ptr<Plan> make_plan(const ConvCall& call) const;
   const Weights& weights(const ConvGeometry& geometry) const;
-  bool run_chunks(const ConvCall& call, int64_t rows, const uint8_t* source, void* result,
-                  const Residual* residual) const;
+  bool run_chunks(const ConvCall& call, int64_t rows, const uint8_t* source, void* result, const Residual* residual,
+                  const float* factor) const;
 
   ConvSpec spec_;
   mutable std::once_flag packed_once_;

@@ -117,6 +117,31 @@ at::Tensor ConvParams::through_floats(const at::Tensor& x, const Target& target,
   return quantize_floats(y, target.scale, target.zero_point, type);
 }
 
+at::Tensor ConvParams::empty_result(const ConvCall& call, const Target& target, at::ScalarType type) const {
+  const auto sizes = image_sizes(call);
+  return at::_empty_affine_quantized(sizes, at::TensorOptions(type), target.scale, target.zero_point,
+                                     channels_last(static_cast<int64_t>(sizes.size())));
+}
+
+at::Tensor ConvParams::activated_codes(const at::Tensor& x, const ActivationStep& step, const Target& target) const {
+  const at::Tensor source = prepare(x);
+  const auto type = x.scalar_type();
+  check_target(target.scale, target.zero_point, type);
+  ConvCall call = call_for(x);
+  call.out_scale = target.scale;
+  call.out_zero_point = target.zero_point + unsigned_shift(type);
+  call.activation = step.activation;
+  at::Tensor result = empty_result(call, target, type);
+  const auto factors = step.padded_factors();
+  if (result.numel() != 0 && !core_.run(call, unsigned_codes(source).data, result.data_ptr(), nullptr,
+                                        factors.empty() ? nullptr : factors.data())) {
+    const at::Tensor y = floats(x);
+    return quantize_floats(step.apply(y, y.dim() - dims_ - 1), target.scale, target.zero_point, type);
+  }
+  finish_codes(result);
+  return restore(result, x);
+}
+
 at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at::Tensor* other,
                              const Target* middle) const {
   const at::Tensor source = prepare(x);
@@ -132,9 +157,7 @@ at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at
     call.middle_scale = middle->scale;
     call.middle_zero_point = middle->zero_point + shift;
   }
-  const auto sizes = image_sizes(call);
-  at::Tensor result = at::_empty_affine_quantized(sizes, at::TensorOptions(type), target.scale, target.zero_point,
-                                                  channels_last(static_cast<int64_t>(sizes.size())));
+  at::Tensor result = empty_result(call, target, type);
   UnsignedCodes residual_codes;
   Residual residual;
   if (other != nullptr) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <tuple>
 
+#include "kernels/activation_step.h"
 #include "kernels/conv_core.h"
 
 namespace tsquant::kernels {
@@ -35,6 +36,9 @@ class ConvParams : public torch::CustomClassHolder {
   /// @param middle quantization of the convolution's own result before the residual is added; may be null
   at::Tensor codes(const at::Tensor& x, const Target& target, const at::Tensor* other = nullptr,
                    const Target* middle = nullptr) const;
+  /// The codes of an activation of the result.
+  at::Tensor activated_codes(const at::Tensor& x, const ActivationStep& step, const Target& target) const;
+  int64_t out_channels() const { return core_.spec().out_channels(); }
   at::Tensor floats(const at::Tensor& x, bool clamp = true) const;
 
  private:
@@ -45,6 +49,8 @@ class ConvParams : public torch::CustomClassHolder {
   at::Tensor with_image_dimensions(const at::Tensor& x) const;
   at::Tensor restore(const at::Tensor& result, const at::Tensor& x) const;
   ConvCall call_for(const at::Tensor& x) const;
+  /// An empty result with its image dimensions.
+  at::Tensor empty_result(const ConvCall& call, const Target& target, at::ScalarType type) const;
   /// Sizes of the result with its batch dimension and the height of one-dimensional data.
   std::vector<int64_t> image_sizes(const ConvCall& call) const;
 
@@ -66,7 +72,9 @@ class LinearParams : public torch::CustomClassHolder {
   State state() const;
   std::string description() const;
 
-  at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point) const;
+  /// @param step null or what is applied to the result before it is quantized
+  at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point, const ActivationStep* step = nullptr) const;
+  int64_t out_channels() const { return core_.spec().out_channels(); }
   at::Tensor floats(const at::Tensor& x) const;
 
  private:

@@ -13,11 +13,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/activation.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/depthwise_hwy.cpp"
 #include "hwy/foreach_target.h"
 // The order matters: foreach_target.h first.
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/code_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -54,6 +57,10 @@ inline void finish_plain(const Epilogue& e, int32_t sum, int64_t channel, int64_
   if (e.floats != nullptr) {
     const float raised = f < e.float_low ? e.float_low : f;
     e.floats[at] = raised > e.float_high ? e.float_high : raised;
+    return;
+  }
+  if (e.activation != Activation::kNone) {
+    e.codes[at] = activated_code(f, channel, e);
     return;
   }
   if (e.other != nullptr) {
@@ -124,6 +131,7 @@ struct BlockEpilogue {
   const Epilogue& e;
   const float* multiplier;  // [lower][upper]
   const float* bias;
+  const float* factor;  // or null
   int64_t first_channel;
 };
 
@@ -137,8 +145,9 @@ struct Finish {
   // Copies: a store of bytes might change what references show.
   Epilogue e;
   VF m0, m1, b0, b1;
+  const BlockEpilogue* whole;
 
-  HWY_INLINE explicit Finish(const BlockEpilogue& block) : e(block.e) {
+  HWY_INLINE explicit Finish(const BlockEpilogue& block) : e(block.e), whole(&block) {
     const DF df;
     const size_t half = hn::Lanes(df);
     m0 = hn::LoadU(df, block.multiplier);
@@ -211,10 +220,24 @@ HWY_NOINLINE void finish_other_forms(Finish<D16> f, V32 lower, V32 upper, int64_
   }
 }
 
+/// Activated results of neighbouring pixels.
+template <class D16, Activation A>
+HWY_NOINLINE void finish_activated(const BlockEpilogue& b, const Sums<D16>* s, int pixels, int64_t at) {
+  using DF = typename Finish<D16>::DF;
+  const Finish<D16> f(b);
+  const Activated<DF> activated(f.e);
+  const float* upper = b.factor == nullptr ? nullptr : b.factor + hn::Lanes(DF());
+  for (int p = 0; p < pixels; ++p, at += f.e.pixel_stride) {
+    f.codes(activated.template of<A>(f.lower(s[p]), b.factor), activated.template of<A>(f.upper(s[p]), upper), at);
+  }
+}
+
 /// The results of T neighbouring pixels.
 template <class D16, int T>
 HWY_INLINE void finish(const Finish<D16>& f, const Sums<D16> (&s)[T], int64_t at) {
-  if (f.e.floats == nullptr && f.e.other == nullptr) {
+  if (f.e.activation != Activation::kNone) {
+    with_activation(f.e.activation, [&](auto a) { finish_activated<D16, a()>(*f.whole, s, T, at); });
+  } else if (f.e.floats == nullptr && f.e.other == nullptr) {
 #pragma GCC unroll 8
     for (int p = 0; p < T; ++p) f.codes(f.lower(s[p]), f.upper(s[p]), at + p * f.e.pixel_stride);
   } else {
@@ -370,7 +393,8 @@ void rows_of(const DepthwiseCall& c, int64_t begin, int64_t end) {
     const int64_t last = std::min<int64_t>(first + c.group_blocks, static_cast<int64_t>(c.plan->blocks.size()));
     const int64_t start = row * width * c.e.pixel_stride;
     const auto block_at = [&](int64_t k) {
-      return BlockEpilogue{c.e, c.multiplier + k * c.plan->width, c.bias + k * c.plan->width,
+      const int64_t at = k * c.plan->width;
+      return BlockEpilogue{c.e, c.multiplier + at, c.bias + at, c.factor == nullptr ? nullptr : c.factor + at,
                            c.plan->blocks[static_cast<size_t>(k)].first_channel};
     };
     for (int64_t k = first; k < last && inside.begin < inside.end; ++k) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "kernels/aligned_buffer.h"
 #include "kernels/depthwise_hwy.h"
 
 namespace tsquant::kernels {
@@ -53,22 +54,36 @@ std::vector<float> arranged(const DepthwisePlan& plan, const float* values) {
   std::vector<float> result(plan.blocks.size() * static_cast<size_t>(plan.width));
   float* to = result.data();
   for (const DepthwiseBlock& block : plan.blocks) {
-    for (int64_t i = 0; i < plan.width; ++i) to[sum_position(i, plan.width)] = values[block.first_channel + i];
+    // Four neighbours stay neighbours.
+    for (int64_t i = 0; i < plan.width; i += 4) {
+      std::copy_n(values + block.first_channel + i, 4, to + sum_position(i, plan.width));
+    }
     to += plan.width;
   }
   return result;
 }
 
-/// Narrow images whose border columns are many: they are copied with their padding, so that all columns are interior.
-bool has_wide_border(const ConvGeometry& g) { return g.pad_w > 0 && g.out_width() < 8 * g.pad_w; }
-
-std::vector<uint8_t> padded_columns(const ConvGeometry& g, const uint8_t* source, uint8_t zero_point) {
-  const auto row = static_cast<size_t>(g.width * g.channels), border = static_cast<size_t>(g.pad_w * g.channels);
-  std::vector<uint8_t> padded(static_cast<size_t>(g.batch * g.height) * (row + 2 * border), zero_point);
-  uint8_t* to = padded.data() + border;
-  for (int64_t y = 0; y < g.batch * g.height; ++y, source += row, to += row + 2 * border) std::copy_n(source, row, to);
-  return padded;
+/// Images whose border columns take long, as the loops for any position compute them: they are copied with their
+/// padding, so that all columns are interior.
+bool has_wide_border(const ConvGeometry& g) {
+  // A product of a border column takes about as long as the copy of a code.
+  const int64_t products = 2 * g.pad_w * g.out_height() * g.kernel_h * g.kernel_w;
+  return products >= g.height * g.width;
 }
+
+void pad_columns(const ConvGeometry& g, const uint8_t* source, uint8_t zero_point, AlignedBuffer& padded) {
+  const int64_t row = g.width * g.channels, border = g.pad_w * g.channels, lines = g.batch * g.height;
+  padded.resize(static_cast<size_t>(lines * (row + 2 * border)));
+  auto* to = padded.as<uint8_t>();
+  for (int64_t y = 0; y < lines; ++y, source += row) {
+    to = std::fill_n(to, border, zero_point);
+    to = std::copy_n(source, row, to);
+    to = std::fill_n(to, border, zero_point);
+  }
+}
+
+/// Keeps its size between calls.
+thread_local AlignedBuffer padded_image;
 
 }  // namespace
 
@@ -99,10 +114,9 @@ DepthwiseConv::DepthwiseConv(const int8_t* weight, const ConvGeometry& g) {
 void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uint8_t input_zero_point,
                         const Epilogue& e) const {
   ConvGeometry g = geometry;
-  std::vector<uint8_t> padded;
   if (has_wide_border(g)) {
-    padded = padded_columns(g, source, input_zero_point);
-    source = padded.data();
+    pad_columns(g, source, input_zero_point, padded_image);
+    source = padded_image.as<uint8_t>();
     g.width += 2 * g.pad_w;
     g.pad_w = 0;
   }
@@ -111,6 +125,7 @@ void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uin
   constexpr int64_t kGroupChannels = 128;
   const std::vector<uint8_t> padding(static_cast<size_t>(g.width * g.channels), input_zero_point);
   const auto multiplier = arranged(plan_, e.multiplier), bias = arranged(plan_, e.bias);
+  const auto factor = e.factor == nullptr ? std::vector<float>() : arranged(plan_, e.factor);
   DepthwiseCall call;
   call.plan = &plan_;
   call.g = g;
@@ -119,6 +134,7 @@ void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uin
   call.e = e;
   call.multiplier = multiplier.data();
   call.bias = bias.data();
+  call.factor = e.factor == nullptr ? nullptr : factor.data();
   if (plan_.width > 0) {
     const auto blocks = static_cast<int64_t>(plan_.blocks.size());
     call.group_blocks = std::max<int64_t>(1, kGroupChannels / plan_.width);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/gemm_tile.h"
 
 #if HWY_TARGET == HWY_SSE4 || HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -74,16 +75,30 @@ HWY_ATTR HWY_INLINE V32 nearest(VF f) {
 /// What the sums become.
 enum class Kind { kCodes, kResidual, kMiddle, kFloats };
 
+/// What residuals need, as copies: a store of codes might change what references show.
+struct ResidualConstants {
+  VF zero_point, multiplier, middle_low, middle_high, middle_multiplier;
+
+  HWY_ATTR HWY_INLINE explicit ResidualConstants(const Epilogue& e) {
+    const DF df;
+    zero_point = hn::Set(df, e.other_zero_point);
+    multiplier = hn::Set(df, e.other_multiplier);
+    middle_low = hn::Set(df, e.middle_low);
+    middle_high = hn::Set(df, e.middle_high);
+    middle_multiplier = hn::Set(df, e.middle_multiplier);
+  }
+};
+
 /// The rounded result of one register of channels before the zero point; `n` of them are wanted.
 template <Kind K>
-HWY_ATTR HWY_INLINE V32 rounded(VF f, const uint8_t* other, int64_t n, const Epilogue& e) {
+HWY_ATTR HWY_INLINE V32 rounded(VF f, const uint8_t* other, int64_t n, const ResidualConstants& residual) {
   if constexpr (K != Kind::kCodes) {
     const D32 d;
     const DF df;
     const hn::Rebind<uint8_t, D32> d8;
     if constexpr (K == Kind::kMiddle) {
-      f = hn::Min(hn::Set(df, e.middle_high), hn::Max(hn::Set(df, e.middle_low), hn::Round(f)));
-      f = hn::Mul(f, hn::Set(df, e.middle_multiplier));
+      f = hn::Min(residual.middle_high, hn::Max(residual.middle_low, hn::Round(f)));
+      f = hn::Mul(f, residual.middle_multiplier);
     }
     uint8_t bytes[kN] = {};
     if (n < kN) {
@@ -91,7 +106,7 @@ HWY_ATTR HWY_INLINE V32 rounded(VF f, const uint8_t* other, int64_t n, const Epi
       other = bytes;
     }
     const VF o = hn::ConvertTo(df, hn::PromoteTo(d, hn::LoadU(d8, other)));
-    f = fused(hn::Sub(o, hn::Set(df, e.other_zero_point)), hn::Set(df, e.other_multiplier), f);
+    f = fused(hn::Sub(o, residual.zero_point), residual.multiplier, f);
   }
   return nearest(f);
 }
@@ -125,34 +140,49 @@ HWY_ATTR HWY_INLINE void finish_register(const int32_t* sums, int64_t stride, in
   const DF df;
   const int64_t n = HWY_MIN(int64_t{kN}, t.channels - c), channel = t.first_channel + c;
   const VF m = hn::LoadU(df, e.multiplier + channel), b = hn::LoadU(df, e.bias + channel);
+  const ResidualConstants residual(e);
   for (int64_t p = 0; p < t.pixels; ++p) {
     const int64_t at = t.out_pixel(p) * e.pixel_stride + channel;
     const VF f = fused(hn::ConvertTo(df, hn::LoadU(d, sums + p * stride + c)), m, b);
     if constexpr (K == Kind::kFloats) {
       write_floats(f, n, e, e.floats + at);
     } else {
-      write_codes(rounded<K>(f, K == Kind::kCodes ? nullptr : e.other + at, n, e), n, e, e.codes + at);
+      write_codes(rounded<K>(f, K == Kind::kCodes ? nullptr : e.other + at, n, residual), n, e, e.codes + at);
     }
   }
 }
 
 #if HWY_TARGET == HWY_AVX2
-/// The codes of a full panel, sixteen channels at once: half the shuffles. Saturating to 16 bits on the way changes
-/// nothing, as what follows clamps to 8.
-struct Sixteen {
-  VF m0, m1, b0, b1;
+/// Sixteen rounded results as codes. Saturating to 16 bits on the way changes nothing, as what follows clamps to 8.
+struct SixteenCodes {
   __m256i zero_point;
   __m128i low, high;
 
-  HWY_ATTR HWY_INLINE Sixteen(const Tile& t, const Epilogue& e) {
+  HWY_ATTR HWY_INLINE explicit SixteenCodes(const Epilogue& e)
+      : zero_point(_mm256_set1_epi16(static_cast<int16_t>(e.zero_point))),
+        low(_mm_set1_epi8(static_cast<char>(e.low))),
+        high(_mm_set1_epi8(static_cast<char>(e.high))) {}
+
+  HWY_ATTR HWY_INLINE void write(V32 r0, V32 r1, uint8_t* out) const {
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
+    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    codes = _mm_min_epu8(_mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), low), high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
+  }
+};
+
+/// The codes of a full panel, sixteen channels at once: half the shuffles.
+struct Sixteen {
+  VF m0, m1, b0, b1;
+  SixteenCodes codes;
+  ResidualConstants residual;
+
+  HWY_ATTR HWY_INLINE Sixteen(const Tile& t, const Epilogue& e) : codes(e), residual(e) {
     const DF df;
     m0 = hn::LoadU(df, e.multiplier + t.first_channel);
     m1 = hn::LoadU(df, e.multiplier + t.first_channel + kN);
     b0 = hn::LoadU(df, e.bias + t.first_channel);
     b1 = hn::LoadU(df, e.bias + t.first_channel + kN);
-    zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-    low = _mm_set1_epi8(static_cast<char>(e.low));
-    high = _mm_set1_epi8(static_cast<char>(e.high));
   }
 
   template <Kind K>
@@ -161,14 +191,43 @@ struct Sixteen {
     const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
     const uint8_t* other = K == Kind::kCodes ? nullptr : e.other + at;
     const VF f0 = fused(hn::ConvertTo(df, sum0), m0, b0), f1 = fused(hn::ConvertTo(df, sum1), m1, b1);
-    const V32 r0 = rounded<K>(f0, other, kN, e), r1 = rounded<K>(f1, K == Kind::kCodes ? nullptr : other + kN, kN, e);
-    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
-    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    codes = _mm_min_epu8(_mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), low), high);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(e.codes + at), codes);
+    const V32 r0 = rounded<K>(f0, other, kN, residual);
+    const V32 r1 = rounded<K>(f1, K == Kind::kCodes ? nullptr : other + kN, kN, residual);
+    codes.write(r0, r1, e.codes + at);
   }
 };
 #endif
+
+/// Codes of an activation.
+template <Activation A>
+HWY_ATTR HWY_NOINLINE void finish_activated(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
+  const D32 d;
+  const DF df;
+  const Activated<DF> activated(e);
+  const auto at = [&](int64_t p) { return t.out_pixel(p) * e.pixel_stride + t.first_channel; };
+  const auto result = [&](const int32_t* sum, VF m, VF b, const float* factor) HWY_ATTR {
+    return nearest(activated.of<A>(fused(hn::ConvertTo(df, hn::LoadU(d, sum)), m, b), factor));
+  };
+  const auto factor_at = [&](int64_t c) { return e.factor == nullptr ? nullptr : e.factor + t.first_channel + c; };
+#if HWY_TARGET == HWY_AVX2
+  if (t.channels == kLanes) {
+    const Sixteen sixteen(t, e);
+    const float *factor0 = factor_at(0), *factor1 = factor_at(kN);
+    for (int64_t p = 0; p < t.pixels; ++p, sums += stride) {
+      sixteen.codes.write(result(sums, sixteen.m0, sixteen.b0, factor0),
+                          result(sums + kN, sixteen.m1, sixteen.b1, factor1), e.codes + at(p));
+    }
+    return;
+  }
+#endif
+  for (int64_t c = 0; c < t.channels; c += kN) {
+    const int64_t n = HWY_MIN(int64_t{kN}, t.channels - c);
+    const VF m = hn::LoadU(df, e.multiplier + t.first_channel + c), b = hn::LoadU(df, e.bias + t.first_channel + c);
+    for (int64_t p = 0; p < t.pixels; ++p) {
+      write_codes(result(sums + p * stride + c, m, b, factor_at(c)), n, e, e.codes + at(p) + c);
+    }
+  }
+}
 
 template <Kind K>
 HWY_ATTR HWY_NOINLINE void finish_kind(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
@@ -190,6 +249,9 @@ HWY_ATTR HWY_NOINLINE void finish_kind(const int32_t* sums, int64_t stride, cons
 /// Codes or floats from [pixel][stride] sums, which lie on the boundary of a register.
 inline void finish(const int32_t* sums, int64_t stride, const Tile& t, const Epilogue& e) {
   if (e.floats != nullptr) return finish_kind<Kind::kFloats>(sums, stride, t, e);
+  if (e.activation != Activation::kNone) {
+    return with_activation(e.activation, [&](auto a) { finish_activated<a()>(sums, stride, t, e); });
+  }
   if (e.other == nullptr) return finish_kind<Kind::kCodes>(sums, stride, t, e);
   if (e.middle) return finish_kind<Kind::kMiddle>(sums, stride, t, e);
   finish_kind<Kind::kResidual>(sums, stride, t, e);

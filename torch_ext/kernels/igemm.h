@@ -33,8 +33,9 @@ void run_vnni256(const Tile& tile, const Epilogue& epilogue);
 void run_vnni512(const Tile& tile, const Epilogue& epilogue);
 int64_t vnni512_pixels(int64_t channels);
 
-/// The AVX2 form of what follows the sums: [pixel][sums_stride] 32-bit sums to codes or floats.
+/// The AVX2 and AVX512 forms of what follows the sums: [pixel][sums_stride] 32-bit sums to codes or floats.
 void finish_avx2(const int32_t* sums, int64_t sums_stride, const Tile& tile, const Epilogue& epilogue);
+void finish_avx512(const int32_t* sums, int64_t sums_stride, const Tile& tile, const Epilogue& epilogue);
 #endif
 
 }  // namespace tsquant::kernels

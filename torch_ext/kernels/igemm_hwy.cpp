@@ -56,7 +56,8 @@ HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
 #pragma GCC unroll 4
     for (int u = 0; u < U; ++u) acc[p][u] = hn::Zero(d);
   }
-  const int64_t step_bytes = t.vectors * kLanes * 2;
+  // A constant where it can be one: registers are scarce.
+  const int64_t step_bytes = (kMostVectors == 1 ? 1 : t.vectors) * kLanes * 2;
   const int8_t* w = t.weights;
   for (int64_t tap = 0; tap < t.taps; ++tap) {
     const int16_t* x[P];
@@ -87,7 +88,7 @@ HWY_ATTR HWY_NOINLINE void run_pixels(Tile t, int64_t count, const Epilogue& e) 
   V32 acc[P][U];
 #if HWY_TARGET == HWY_AVX2
   if constexpr (U == 2) {
-    if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr) {
+    if (t.channels == kLanes && e.codes != nullptr && e.other == nullptr && e.activation == Activation::kNone) {
       for (; count > 0; --count, advance(t, P)) {
         accumulate(t, acc);
         // Only now: its constants would take registers from the sums.
@@ -190,6 +191,12 @@ std::vector<PairKernel> pair_kernels() {
 #endif
   return kernels;
 }
+
+#if HWY_TARGETS & HWY_AVX3
+void finish_avx512(const int32_t* sums, int64_t sums_stride, const Tile& tile, const Epilogue& epilogue) {
+  N_AVX3::finish(sums, sums_stride, tile, epilogue);
+}
+#endif
 
 #if defined(__x86_64__)
 void finish_avx2(const int32_t* sums, int64_t sums_stride, const Tile& tile, const Epilogue& epilogue) {

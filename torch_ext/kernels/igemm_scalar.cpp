@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/activation.h"
 #include "kernels/igemm.h"
 
 namespace tsquant::kernels {
@@ -16,6 +17,10 @@ void finish_one(int32_t sum, int64_t channel, int64_t pixel, const Epilogue& e) 
     if (f < e.float_low) f = e.float_low;
     if (f > e.float_high) f = e.float_high;
     e.floats[at] = f;
+    return;
+  }
+  if (e.activation != Activation::kNone) {
+    e.codes[at] = activated_code(f, channel, e);
     return;
   }
   if (e.other != nullptr) {

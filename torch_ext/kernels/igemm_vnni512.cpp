@@ -125,6 +125,17 @@ TSQUANT_VNNI_INLINE void finish_floats(const Tile& t, const Epilogue& e, __m512i
   }
 }
 
+template <int P, int V>
+TSQUANT_VNNI_INLINE void finish_activated(const Tile& t, const Epilogue& e, __m512i (&acc)[P][V]) {
+  alignas(64) int32_t sums[P * V * kLanes];
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) _mm512_store_si512(sums + (p * V + v) * kLanes, acc[p][v]);
+  }
+  finish_avx512(sums, V * kLanes, t, e);
+}
+
 /// What is added before the codes are written.
 enum class Sum { kNothing, kResidual, kResidualAfterQuantizing };
 
@@ -171,6 +182,8 @@ TSQUANT_VNNI __attribute__((noinline)) void compute(const Tile& t, const Epilogu
   accumulate<P, V>(t, acc);
   if (e.floats != nullptr) {
     finish_floats<P, V>(t, e, acc);
+  } else if (e.activation != Activation::kNone) {
+    finish_activated<P, V>(t, e, acc);
   } else if (e.other != nullptr) {
     if (e.middle) {
       finish_codes<P, V, Sum::kResidualAfterQuantizing>(t, e, acc);

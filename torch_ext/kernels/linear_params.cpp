@@ -84,7 +84,8 @@ at::Tensor LinearParams::floats(const at::Tensor& x) const {
   return result;
 }
 
-at::Tensor LinearParams::codes(const at::Tensor& x, double scale, int64_t zero_point) const {
+at::Tensor LinearParams::codes(const at::Tensor& x, double scale, int64_t zero_point,
+                               const ActivationStep* step) const {
   const auto sizes = output_sizes(x);
   const auto type = x.scalar_type();
   check_target(scale, zero_point, type);
@@ -94,8 +95,12 @@ at::Tensor LinearParams::codes(const at::Tensor& x, double scale, int64_t zero_p
   ConvCall call = call_for(source);
   call.out_scale = scale;
   call.out_zero_point = zero_point + unsigned_shift(type);
-  if (!core_.run(call, unsigned_codes(source).data, result.data_ptr())) {
-    return quantize_floats(floats(x), scale, zero_point, type);
+  if (step != nullptr) call.activation = step->activation;
+  const auto factors = step == nullptr ? std::vector<float>() : step->padded_factors();
+  if (!core_.run(call, unsigned_codes(source).data, result.data_ptr(), nullptr,
+                 factors.empty() ? nullptr : factors.data())) {
+    const at::Tensor y = floats(x);
+    return quantize_floats(step == nullptr ? y : step->apply(y, -1), scale, zero_point, type);
   }
   finish_codes(result);
   return result;

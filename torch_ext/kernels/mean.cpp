@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "kernels/byte_loops.h"
@@ -55,6 +56,7 @@ Layout layout_of(const at::Tensor& x, const std::vector<bool>& reduced) {
 
 /// Turns sums of `count` codes into codes of their mean.
 struct Averager {
+  using Result = uint8_t;
   double offset, factor;
   int64_t zero_point;
   int32_t low, high;
@@ -65,9 +67,18 @@ struct Averager {
   }
 };
 
+/// Turns sums of codes into the float of their mean.
+struct FloatAverager {
+  using Result = float;
+  double offset, factor;
+
+  float operator()(int64_t sum) const { return static_cast<float>((static_cast<double>(sum) - offset) * factor); }
+};
+
 /// Means of columns [first, first + n) of one block [reduced, inner].
-void average_columns(const uint8_t* x, const Layout& l, int64_t n, bool with_sign, const Averager& average,
-                     uint8_t* out) {
+template <class Average>
+void average_columns(const uint8_t* x, const Layout& l, int64_t n, bool with_sign, const Average& average,
+                     typename Average::Result* out) {
   // 2^31 / 255, so that 32-bit sums cannot overflow.
   constexpr int64_t kMostRows = int64_t{1} << 23;
   std::vector<int32_t> sums(static_cast<size_t>(n));
@@ -80,7 +91,8 @@ void average_columns(const uint8_t* x, const Layout& l, int64_t n, bool with_sig
   for (size_t c = 0; c < totals.size(); ++c) out[c] = average(totals[c]);
 }
 
-void average(const Layout& l, bool with_sign, const Averager& average, uint8_t* out) {
+template <class Average>
+void average(const Layout& l, bool with_sign, const Average& average, typename Average::Result* out) {
   const uint8_t* x = codes_of(l.bytes);
   if (l.inner == 1) {
     at::parallel_for(0, l.outer, std::max<int64_t>(1, 8 * kGrain / l.reduced), [&](int64_t begin, int64_t end) {
@@ -100,8 +112,10 @@ void average(const Layout& l, bool with_sign, const Averager& average, uint8_t* 
 }
 
 /// Where the means go: the kept dimensions stay in the order that they have in memory.
-at::Tensor empty_means(const at::Tensor& x, const std::vector<bool>& reduced, bool keepdim, double scale,
-                       int64_t zero_point) {
+struct Means {
+  std::vector<int64_t> sizes, strides;
+};
+Means means_of(const at::Tensor& x, const std::vector<bool>& reduced, bool keepdim) {
   const at::Tensor dense = dense_bytes(bytes_of(x));
   auto sizes = x.sizes().vec();
   for (size_t d = 0; d < sizes.size(); ++d) sizes[d] = reduced[d] ? 1 : sizes[d];
@@ -118,7 +132,7 @@ at::Tensor empty_means(const at::Tensor& x, const std::vector<bool>& reduced, bo
     sizes = kept_sizes;
     strides = kept_strides;
   }
-  return empty_codes(sizes, strides, x.scalar_type(), scale, zero_point);
+  return {sizes, strides};
 }
 
 }  // namespace
@@ -128,7 +142,8 @@ at::Tensor mean(const at::Tensor& x, at::IntArrayRef dims, bool keepdim, double 
   check_codes_of_either_type(x, "input of mean");
   check_target(scale, zero_point, dtype);
   const auto reduced = reduced_dims(x, dims);
-  at::Tensor result = empty_means(x, reduced, keepdim, scale, zero_point);
+  const Means means = means_of(x, reduced, keepdim);
+  at::Tensor result = empty_codes(means.sizes, means.strides, dtype, scale, zero_point);
   if (result.numel() == 0) return result;
   if (x.numel() == 0) {
     // The mean of nothing is NaN, which becomes the lowest code.
@@ -145,6 +160,21 @@ at::Tensor mean(const at::Tensor& x, at::IntArrayRef dims, bool keepdim, double 
   averager.low = lowest_code(dtype);
   averager.high = highest_code(dtype);
   average(layout, is_signed(dtype), averager, codes_of(result));
+  return result;
+}
+
+at::Tensor mean_float(const at::Tensor& x, at::IntArrayRef dims, bool keepdim) {
+  check_codes_of_either_type(x, "input of mean_float");
+  const auto reduced = reduced_dims(x, dims);
+  const Means means = means_of(x, reduced, keepdim);
+  at::Tensor result = at::empty_strided(means.sizes, means.strides, at::kFloat);
+  if (result.numel() == 0) return result;
+  if (x.numel() == 0) return result.fill_(std::numeric_limits<float>::quiet_NaN());
+  const Layout layout = layout_of(x, reduced);
+  const auto count = static_cast<double>(layout.reduced);
+  const FloatAverager averager = {static_cast<double>(x.q_zero_point()) * count,
+                                  static_cast<double>(static_cast<float>(x.q_scale())) / count};
+  average(layout, is_signed(x.scalar_type()), averager, result.data_ptr<float>());
   return result;
 }
 

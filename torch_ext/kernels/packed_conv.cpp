@@ -31,6 +31,17 @@ void fill(bool wide, std::byte* out, int64_t n, uint8_t value) {
   }
 }
 
+/// What runs that begin at these offsets begin at.
+ElementRange reach_of(const int32_t* offsets, int64_t n, int64_t image_elements) {
+  ElementRange reach = {image_elements, 0};
+  for (int64_t i = 0; i < n; ++i) {
+    if (offsets[i] < 0) continue;
+    reach.low = std::min<int64_t>(reach.low, offsets[i]);
+    reach.high = std::max<int64_t>(reach.high, offsets[i]);
+  }
+  return reach;
+}
+
 /// Whether kernel rows as runs take fewer steps than single pixels.
 bool rows_pay(const ConvGeometry& g, int64_t step) {
   if (g.transposed || g.groups != 1 || g.dilation_w != 1 || g.kernel_w == 1) return false;
@@ -152,7 +163,12 @@ ConvShape PackedConv::shape(const ConvGeometry& g) const {
       for (int64_t image = 0; image < g.batch; image += images) {
         const int64_t count = std::min(images, g.batch - image);
         for (int64_t pixel = 0; pixel < pixels; pixel += per_block) {
-          phase.units.push_back({image, count, pixel, std::min(per_block, pixels - pixel)});
+          const int64_t of_block = std::min(per_block, pixels - pixel);
+          ElementRange reach;
+          if (phase.offsets != nullptr) {
+            reach = reach_of(phase.offsets->data() + pixel * packed.taps, of_block * packed.taps, shape.image_elements);
+          }
+          phase.units.push_back({image, count, pixel, of_block, reach});
         }
       }
     }
@@ -293,13 +309,8 @@ void PackedConv::prepare_unit(const Job& job, size_t p, const ConvShape::Unit& u
     tile.source = job.source + unit.first_image * job.shape.image_elements;
     return;
   }
-  int64_t low = job.shape.image_elements, high = 0;
-  for (int64_t i = 0; i < unit.pixels * taps; ++i) {
-    const int64_t offset = tile.offsets[i];
-    if (offset < 0) continue;
-    low = std::min(low, offset);
-    high = std::max(high, offset);
-  }
+  const auto [low, high] =
+      phase.offsets != nullptr ? unit.reach : reach_of(tile.offsets, unit.pixels * taps, job.shape.image_elements);
   const int64_t reach = layout_.by_rows ? longest_run_ : job.shape.geometry.channels;
   tile.source = low > high ? tile.padding : copy_unit(job, unit, low, std::min(high + reach, job.shape.image_elements));
 }

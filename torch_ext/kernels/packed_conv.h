@@ -10,11 +10,17 @@
 
 namespace tsquant::kernels {
 
+/// Elements of an image, [low, high); none when low > high.
+struct ElementRange {
+  int64_t low = 0, high = 0;
+};
+
 /// What a PackedConv needs to know about one input shape; made once per shape.
 struct ConvShape {
   /// Output pixels that are computed together for all channels, so that their input stays in the second-level cache.
   struct Unit {
     int64_t first_image, images, first_pixel, pixels;
+    ElementRange reach;  ///< with a table of offsets
   };
   struct PhaseShape {
     OutputGrid grid;

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "kernels/byte_loops.h"
@@ -213,6 +214,19 @@ at::Tensor adaptive_avg_pool(const at::Tensor& x, at::IntArrayRef output_size, d
                      average_of_rows(rows, count, images.sizes().channels, p, pixel);
                    });
   });
+}
+
+at::Tensor adaptive_avg_pool_float(const at::Tensor& x, at::IntArrayRef output_size) {
+  const auto rank = static_cast<int64_t>(output_size.size());
+  const Images images(x, rank, "adaptive_avg_pool_float");
+  if (std::all_of(output_size.begin(), output_size.end(), [](int64_t size) { return size == 1; })) {
+    std::vector<int64_t> dims(output_size.size());
+    std::iota(dims.begin(), dims.end(), -rank);
+    return mean_float(x, dims, true);
+  }
+  const at::Tensor y = x.dequantize();
+  if (rank == 1) return at::adaptive_avg_pool1d(y, output_size);
+  return rank == 2 ? at::adaptive_avg_pool2d(y, output_size) : at::adaptive_avg_pool3d(y, output_size);
 }
 
 }  // namespace tsquant::kernels

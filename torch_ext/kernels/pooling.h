@@ -24,6 +24,11 @@ at::Tensor adaptive_avg_pool(const at::Tensor& x, at::IntArrayRef output_size, d
 /// those of a mean of floats only where its rounding errors decide a tie.
 at::Tensor mean(const at::Tensor& x, at::IntArrayRef dims, bool keepdim, double scale, int64_t zero_point);
 
+/// The same with float results: exact sums, rounded once. An adaptive pool to more than one element per channel goes
+/// through dequantize and LibTorch's own.
+at::Tensor mean_float(const at::Tensor& x, at::IntArrayRef dims, bool keepdim);
+at::Tensor adaptive_avg_pool_float(const at::Tensor& x, at::IntArrayRef output_size);
+
 /// aten::upsample_nearest1d/2d/3d to a given size on codes; the result keeps scale and zero point.
 at::Tensor upsample_nearest(const at::Tensor& x, at::IntArrayRef output_size);
 

@@ -1,10 +1,11 @@
 #include <torch/library.h>
 
 #include "kernels/elementwise.h"
+#include "kernels/pixel_conv.h"
 #include "kernels/pooling.h"
 
-// The operators of the lowered form that have no weights. Schemas are the contract with model files: change them only
-// by adding overloads.
+// The operators of the lowered form that have no packed weights. Schemas are the contract with model files: change them
+// only by adding overloads.
 namespace tsquant::kernels {
 
 TORCH_LIBRARY_FRAGMENT(tsquant, m) {
@@ -22,6 +23,9 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "int? divisor_override, float scale, int zero_point) -> Tensor",
       avg_pool);
   m.def("adaptive_avg_pool(Tensor x, int[] output_size, float scale, int zero_point) -> Tensor", adaptive_avg_pool);
+  m.def("pixel_conv(Tensor x, Tensor weight, Tensor? bias) -> Tensor", pixel_conv);
+  m.def("mean_float(Tensor x, int[] dim, bool keepdim) -> Tensor", mean_float);
+  m.def("adaptive_avg_pool_float(Tensor x, int[] output_size) -> Tensor", adaptive_avg_pool_float);
   m.def("upsample_nearest(Tensor x, int[] output_size) -> Tensor", upsample_nearest);
 }
 

@@ -42,6 +42,11 @@ at::Tensor conv(at::Tensor x, Conv params, double scale, int64_t zero_point) {
   return params->codes(x, {scale, zero_point});
 }
 
+at::Tensor conv_activated(at::Tensor x, Conv params, std::string activation, c10::optional<at::Tensor> factors,
+                          double scale, int64_t zero_point) {
+  return params->activated_codes(x, {activation, factors, params->out_channels()}, {scale, zero_point});
+}
+
 at::Tensor conv_add(at::Tensor x, at::Tensor other, Conv params, double scale, int64_t zero_point) {
   return params->codes(x, {scale, zero_point}, &other);
 }
@@ -56,6 +61,12 @@ at::Tensor conv_float(at::Tensor x, Conv params) { return params->floats(x); }
 
 at::Tensor linear(at::Tensor x, Linear params, double scale, int64_t zero_point) {
   return params->codes(x, scale, zero_point);
+}
+
+at::Tensor linear_activated(at::Tensor x, Linear params, std::string activation, c10::optional<at::Tensor> factors,
+                            double scale, int64_t zero_point) {
+  const ActivationStep step(activation, factors, params->out_channels());
+  return params->codes(x, scale, zero_point, &step);
 }
 
 at::Tensor linear_float(at::Tensor x, Linear params) { return params->floats(x); }
@@ -83,6 +94,10 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("conv(Tensor x, __torch__.torch.classes.tsquant.ConvParams params, float scale, int zero_point) -> Tensor",
         conv);
   m.def(
+      "conv.activated(Tensor x, __torch__.torch.classes.tsquant.ConvParams params, str activation, Tensor? factors, "
+      "float scale, int zero_point) -> Tensor",
+      conv_activated);
+  m.def(
       "conv_add(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, float scale, "
       "int zero_point) -> Tensor",
       conv_add);
@@ -93,6 +108,11 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("conv_float(Tensor x, __torch__.torch.classes.tsquant.ConvParams params) -> Tensor", conv_float);
   m.def("linear(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, float scale, int zero_point) -> Tensor",
         linear);
+  m.def(
+      "linear.activated(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, str activation, "
+      "Tensor? factors, float scale, int zero_point) -> Tensor",
+      linear_activated);
+  m.def("activations() -> str[]", activation_names);
   m.def("linear_float(Tensor x, __torch__.torch.classes.tsquant.LinearParams params) -> Tensor", linear_float);
   m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
 }

@@ -20,7 +20,8 @@ struct Requantize {
 };
 
 /// multiplier = s_in * s_w / s_out and bias = (b - s_in * s_w * zero_point * sum(w)) / s_out, per output channel;
-/// s_out is 1 for float results. Padding is filled with the input's zero point, so that sum(w) runs over all taps.
+/// s_out is 1 for float results and those that are activated. Padding is filled with the input's zero point, so that
+/// sum(w) runs over all taps.
 Requantize make_requantize(const ConvSpec& spec, const WeightSums& sums, const ConvCall& call);
 
 }  // namespace tsquant::kernels

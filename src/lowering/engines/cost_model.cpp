@@ -72,8 +72,9 @@ Cost cost_of(const LoweringContext& context, const Node* node, const CostRates& 
   const Work work = context.work_of(result);
   if (work.multiply_adds == 0) return {values * rates.int8_values, values * rates.float_values};
   const double macs = values * work.multiply_adds;
-  if (work.depthwise) return {macs * rates.int8_channel, macs * rates.float_channel};
-  return {macs * rates.int8_macs, macs};
+  const double activation = work.activated ? values * rates.float_values : 0;
+  if (work.depthwise) return {macs * rates.int8_channel, macs * rates.float_channel + activation};
+  return {macs * rates.int8_macs, macs + activation};
 }
 
 struct Island {

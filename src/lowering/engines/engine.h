@@ -52,6 +52,8 @@ struct EngineRow {
   const char* add_kernel = "";    ///< twin that adds a residual before the activation; empty: none
   bool clamps = false;            ///< any bounds behind it are part of the kernel
   CodeParams fixed = {};          ///< ResultScale::kFixed
+  /// Operators that the kernel computes on its float result before it quantizes; its overload `activated` takes them.
+  std::vector<std::string> activations = {};
   // Limits.
   int64_t min_rank = 0, max_rank = 8;
   int64_t min_window = 0;

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 
 #include "graph/names.h"
@@ -34,6 +35,36 @@ void compose(FusedOutput& out, c10::optional<double> next_low, c10::optional<dou
   const double low = apply(out.low.value_or(-kInfinity)), high = apply(out.high.value_or(kInfinity));
   if (low > -kInfinity) out.low = low;
   if (high < kInfinity) out.high = high;
+}
+
+/// The reader of a value that has no other one, in its own block; null when there are more.
+Node* only_reader(const Value* value, size_t& input) {
+  if (value->uses().size() != 1) return nullptr;
+  const auto use = value->uses()[0];
+  input = use.offset;
+  return use.user->owningBlock() == value->node()->owningBlock() ? use.user : nullptr;
+}
+
+/// Constants that a node multiplies the value with, one for each output channel; undefined when it does something else.
+at::Tensor channel_factors(const Model& model, const Node* node, int64_t channels, int64_t spatial) {
+  if (op_of(node) != "mul" || !node->input(1)->type()->isSubtypeOf(*c10::TensorType::get())) return {};
+  const auto factors = param_of(model, node->input(1));
+  if (!factors || factors->tensor.scalar_type() != at::kFloat || factors->tensor.dim() != spatial + 1) return {};
+  const bool per_channel = factors->tensor.size(0) == channels && factors->tensor.numel() == channels;
+  return per_channel ? factors->tensor.detach().reshape({channels}) : at::Tensor();
+}
+
+/// The readers of output.last, when all are quantizers with equal parameters.
+void find_quantizers(const LoweringContext& context, FusedOutput& output) {
+  for (const auto& use : output.last->uses()) {
+    const auto params = use.offset == 0 ? quantizer_params(context, use.user) : c10::nullopt;
+    if (!params || (output.quantized() && !(*params == output.params))) {
+      output.quantizers.clear();
+      return;
+    }
+    output.params = *params;
+    output.quantizers.push_back(use.user);
+  }
 }
 
 }  // namespace
@@ -98,16 +129,33 @@ FusedOutput follow_output(LoweringContext& context, Value* value) {
     out.absorbed.push_back(use.user);
     out.last = use.user->output();
   }
-  for (const auto& use : out.last->uses()) {
-    const auto params = use.offset == 0 ? quantizer_params(context, use.user) : c10::nullopt;
-    if (!params || (out.quantized() && !(*params == out.params))) {
-      out.quantizers.clear();
-      break;
-    }
-    out.params = *params;
-    out.quantizers.push_back(use.user);
-  }
+  find_quantizers(context, out);
   return out;
+}
+
+// %h = aten::hardswish(%c); [%m = aten::mul(%h, factors);] %q = quantize(%m)
+void follow_activation(const LoweringContext& context, const EngineRow& row, int64_t channels, int64_t spatial,
+                       FusedOutput& output) {
+  if (output.quantized() || output.clamps()) return;  // the kernels have no bounds before an activation
+  size_t input = 0;
+  Node* activation = only_reader(output.last, input);
+  if (activation == nullptr || input != 0 || activation->inputs().size() != 1) return;
+  const std::string name = op_of(activation);
+  if (std::find(row.activations.begin(), row.activations.end(), name) == row.activations.end()) return;
+  FusedOutput longer = output;
+  longer.activation = name;
+  longer.absorbed.push_back(activation);
+  longer.last = activation->output();
+  Node* product = only_reader(longer.last, input);
+  if (product != nullptr && input == 0) {
+    longer.factors = channel_factors(context.model(), product, channels, spatial);
+    if (longer.factors.defined()) {
+      longer.absorbed.push_back(product);
+      longer.last = product->output();
+    }
+  }
+  find_quantizers(context, longer);
+  if (longer.quantized()) output = longer;
 }
 
 void replace_output(LoweringContext& context, const FusedOutput& output, Value* result, const std::string& kernel) {
@@ -134,7 +182,8 @@ const EngineRow* row_for(LoweringContext& context, Node* node, const std::vector
     context.refuse(node, "the engine has no integer kernel for this operator");
     return nullptr;
   }
-  if (!output.quantized() && row->result != ResultScale::kInput) {
+  const bool writes_floats = row->result == ResultScale::kInput || *row->float_kernel != '\0';
+  if (!output.quantized() && !writes_floats) {
     context.refuse(node, "its result is used in float");
     return nullptr;
   }
@@ -153,7 +202,7 @@ const EngineRow* row_for(LoweringContext& context, Node* node, const std::vector
 void apply_row(LoweringContext& context, const EngineRow& row, Node* node, const std::vector<Value*>& codes,
                const FusedOutput& output) {
   const bool relu_twin = output.is_relu() && *row.relu_kernel != '\0';
-  const std::string kernel = relu_twin ? row.relu_kernel : row.kernel;
+  const std::string kernel = !output.quantized() ? row.float_kernel : relu_twin ? row.relu_kernel : row.kernel;
   Value* result = context.insert(node, kernel, row.arguments(context, node, codes, output), node);
   // A rectifier is part of the kernel; the bounds of relu6 and clamp are applied to its codes.
   const bool rectified = output.low && *output.low == 0;

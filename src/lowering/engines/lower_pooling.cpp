@@ -37,7 +37,11 @@ bool has_own_type(const Model& model, const Node* node) {
 bool lower_pooling_node(LoweringContext& context, Node* node) {
   Value* codes = context.codes_of(node->input(0));
   if (codes == nullptr || has_own_type(context.model(), node)) return false;
-  const FusedOutput output = follow_output(context, node->output());
+  FusedOutput output = follow_output(context, node->output());
+  if (!output.quantized()) {  // activations stay behind a float result
+    output = FusedOutput();
+    output.last = node->output();
+  }
   const EngineRow* row = context.engine().find(op_of(node));
   if (row != nullptr && row->result == ResultScale::kInput) return lower_keeping_scale(context, node, codes, output);
   row = row_for(context, node, {codes}, output);

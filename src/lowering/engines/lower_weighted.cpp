@@ -80,9 +80,14 @@ Value* insert_kernel(LoweringContext& context, const EngineRow& row, const Weigh
   const char* kernel = kernel_of(row, output);
   if (!output.quantized()) return context.insert(node, kernel, {codes, params}, node);
   const int64_t zero_point = output.params.zero_point + (convert ? kShift : 0);
-  Value* result = context.insert(
-      node, kernel, {codes, params, context.constant(node, output.params.scale), context.constant(node, zero_point)},
-      node);
+  std::vector<Value*> inputs = {codes, params};
+  if (!output.activation.empty()) {
+    inputs.push_back(context.constant(node, output.activation));
+    inputs.push_back(context.constant(node, output.factors.defined() ? c10::IValue(output.factors) : c10::IValue()));
+  }
+  inputs.push_back(context.constant(node, output.params.scale));
+  inputs.push_back(context.constant(node, zero_point));
+  Value* result = context.insert(node, kernel, inputs, node);
   if (convert) result = change_type(context, node, result, output.params, type);
   if (output.clamps() && !row.clamps && !takes_relu_twin(row, output)) {
     result = insert_clamp(context, node, result, output.params, output.low, output.high);
@@ -97,7 +102,11 @@ bool lower_weighted_node(LoweringContext& context, Node* node) {
     if (!reason.empty()) context.refuse(node, reason);
     return false;
   }
-  const FusedOutput output = follow_output(context, node->output());
+  FusedOutput output = follow_output(context, node->output());
+  if (const EngineRow* row = context.engine().find(op_of(node))) {
+    const KernelGeometry& g = op->geometry;
+    follow_activation(context, *row, g.output_channels(op->weight.sizes()), static_cast<int64_t>(g.spatial()), output);
+  }
   if (!context.may_lower(node, output.result())) return false;
   const EngineRow* row = weighted_row(context, *op, output, reason);
   const auto packed = row == nullptr ? c10::nullopt : pack(context, *row, *op, output, reason);
@@ -108,7 +117,9 @@ bool lower_weighted_node(LoweringContext& context, Node* node) {
   Value* result = insert_kernel(context, *row, *op, output, params_value(context, node, *packed, node));
   const std::string kernel = kernel_of(*row, output);
   context.record(node, kernel);
-  context.set_work(result, op->work(context));
+  Work work = op->work(context);
+  work.activated = !output.activation.empty();
+  context.set_work(result, work);
   replace_output(context, output, result, kernel);
   remove_weighted_op(context, *op);
   return true;

@@ -22,7 +22,8 @@ using KeptValues = std::map<size_t, std::string>;
 struct Work {
   double multiply_adds = 0;  ///< 0: an operator without weights
   bool depthwise = false;
-  double magnitude = 0;  ///< largest sum of products of absolute values that a result can be made of
+  bool activated = false;  ///< an activation is part of it
+  double magnitude = 0;    ///< largest sum of products of absolute values that a result can be made of
 };
 
 /// What the steps of lowering share: the graph, which values are codes, what each value stands for, and the report.
@@ -101,12 +102,15 @@ class LoweringContext {
 c10::IValue call_operator(const std::string& name, std::vector<c10::IValue> arguments,
                           const std::string& overload = "");
 
-/// The activation that follows an operator and can be computed by clamping its result, and the quantization after it.
+/// The activation that follows an operator and can be computed by clamping its result, or by the kernel itself, and the
+/// quantization after it.
 struct FusedOutput {
   torch::jit::Value* last = nullptr;          ///< float result after the absorbed activations
-  std::vector<torch::jit::Node*> absorbed;    ///< relu, relu6, hardtanh, clamp nodes in order
+  std::vector<torch::jit::Node*> absorbed;    ///< relu, relu6, hardtanh, clamp nodes in order, then the activation
   std::vector<torch::jit::Node*> quantizers;  ///< all uses of `last`, when they are quantizers with equal parameters
   c10::optional<double> low, high;
+  std::string activation;  ///< behind the bounds, an operator of EngineRow::activations; empty: none
+  at::Tensor factors;      ///< behind the activation: one per output channel; may be undefined
   CodeParams params;
 
   bool quantized() const { return !quantizers.empty(); }
@@ -116,6 +120,11 @@ struct FusedOutput {
   const torch::jit::Value* result() const { return quantized() ? quantizers.front()->output() : last; }
 };
 FusedOutput follow_output(LoweringContext& context, torch::jit::Value* value);
+/// Goes on past an activation that the kernel of `row` computes, and past a product with constants of the layer's
+/// output channels. Where no quantizer follows them, the output stays as it is.
+/// @param spatial dimensions behind that of the channels
+void follow_activation(const LoweringContext& context, const EngineRow& row, int64_t channels, int64_t spatial,
+                       FusedOutput& output);
 
 /// Puts `codes` (or, when nothing was quantized, the float `result`) in the place of what follow_output found, and
 /// removes the absorbed nodes. `kernel` goes into the report.

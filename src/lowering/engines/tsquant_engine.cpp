@@ -30,14 +30,14 @@ Values avg_pool(LoweringContext& context, Node* node, Values codes, const FusedO
 /// (codes, output_size, scale, zero_point)
 Values adaptive_avg_pool(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
   codes.push_back(node->input(1));
-  append_params(context, node, output.params, codes);
+  if (output.quantized()) append_params(context, node, output.params, codes);
   return codes;
 }
 
 /// (codes, dim, keepdim, scale, zero_point)
 Values mean(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
   codes.insert(codes.end(), {node->input(1), node->input(2)});
-  append_params(context, node, output.params, codes);
+  if (output.quantized()) append_params(context, node, output.params, codes);
   return codes;
 }
 
@@ -53,6 +53,14 @@ Values clamp_table(LoweringContext& context, Node* node, Values codes, const Fus
   codes.push_back(context.constant(node, table));
   append_params(context, node, output.params, codes);
   return codes;
+}
+
+/// The activations that the kernels know.
+std::vector<std::string> activations() {
+  const c10::IValue names = call_operator("tsquant::activations", {});
+  std::vector<std::string> result;
+  for (const c10::IValue& name : names.toListRef()) result.push_back(name.toStringRef());
+  return result;
 }
 
 c10::IValue bound(const c10::optional<double>& value) { return value ? c10::IValue(*value) : c10::IValue(); }
@@ -84,6 +92,7 @@ EngineRow convolution(const char* op) {
   row.add_kernel = "tsquant::conv_add";
   row.pack = pack_convolution;
   row.clamps = true;
+  row.activations = activations();
   return row;
 }
 
@@ -103,6 +112,7 @@ Engine make_tsquant_engine() {
   linear.float_kernel = "tsquant::linear_float";
   linear.pack = pack_linear;
   linear.clamps = true;
+  linear.activations = activations();
   engine.rows.push_back(linear);
   engine.rows.push_back(function("add", "tsquant::add", binary));
   engine.rows.push_back(function("mul", "tsquant::mul", binary));
@@ -115,12 +125,16 @@ Engine make_tsquant_engine() {
   }
   for (const char* op : {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}) {
     engine.rows.push_back(function(op, "tsquant::adaptive_avg_pool", adaptive_avg_pool));
+    engine.rows.back().float_kernel = "tsquant::adaptive_avg_pool_float";
   }
   engine.rows.push_back(function("mean", "tsquant::mean", mean));
+  engine.rows.back().float_kernel = "tsquant::mean_float";
   engine.rows.push_back(function("clamp", "tsquant::lookup", clamp_table));
   // Any element-wise function between two quantizers becomes a table of 256 codes, see lower_quantizers.
   engine.rows.push_back(function("elementwise", "tsquant::lookup", nullptr));
   engine.rows.push_back(function("quantize_per_tensor", "tsquant::quantize", nullptr));
+  // Float convolutions of one pixel, see lower_pixel_convolutions.
+  engine.rows.push_back(function("pixel_conv2d", "tsquant::pixel_conv", nullptr));
   engine.rows.push_back(function("dequantize", "tsquant::dequantize", nullptr));
   return engine;
 }

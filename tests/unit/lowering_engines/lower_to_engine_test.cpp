@@ -123,6 +123,30 @@ def forward(self, x):
   EXPECT_LT((got - want).abs().max().item<double>(), 0.05 * 127 * 0.012 * 3);
 }
 
+TEST_P(AnyEngine, ActivationsBehindLayersAreFusedWhereTheKernelsKnowThem) {
+  const auto x = at::randn({1, 8, 10, 10});
+  const auto l = lower_here(
+      R"(
+def forward(self, x):
+    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 120, 13))
+    y = torch.hardswish(torch.conv2d(x, torch.dequantize(self.w), self.b, [1, 1], [1, 1], [1, 1], 1))
+    y = torch.dequantize(torch.quantize_per_tensor(y, 0.05, 10, 13))
+    y = torch.gelu(torch.conv2d(y, torch.dequantize(self.v), self.b, [1, 1], [1, 1], [1, 1], 1))
+    return torch.dequantize(torch.quantize_per_tensor(y, 0.05, 10, 13))
+)",
+      {{"w", quantized_weight({16, 8, 3, 3})}, {"b", at::randn({16})}, {"v", quantized_weight({16, 16, 3, 3})}}, x);
+  if (own()) {
+    EXPECT_EQ(l.kernel_of("hardswish"), "fused into tsquant::conv");
+    EXPECT_EQ(l.kinds().count("aten::hardswish"), 0u);
+    EXPECT_EQ(l.kinds().at("tsquant::conv_float"), 1);
+  } else {
+    EXPECT_EQ(l.kinds().at("aten::hardswish"), 1);
+  }
+  EXPECT_EQ(l.kinds().at("aten::gelu"), 1);
+  const EngineGuard guard(GetParam());
+  EXPECT_LE((l.expected(x) - l.actual(x)).abs().max().item<double>(), own() ? 0.0501 : 0.5);
+}
+
 const char* kResidual = R"(
 def forward(self, x):
     x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))

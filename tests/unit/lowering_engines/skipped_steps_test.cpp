@@ -14,7 +14,7 @@ namespace {
 constexpr double kScale = 1.0 / 32;
 
 /// Something for every step: signed and unsigned codes, scales per channel, a residual, pooling, concatenation, tables,
-/// moved codes, a layer that stays in float.
+/// moved codes, a layer that stays in float, a float convolution of one pixel.
 const char* kEverything = R"(
 def forward(self, x):
     a = torch.dequantize(torch.quantize_per_tensor(x, 0.03125, 0, 12))
@@ -31,8 +31,9 @@ def forward(self, x):
     g = torch.dequantize(torch.quantize_per_tensor(torch.sigmoid(k), 0.00390625, 0, 13))
     r = torch.dequantize(torch.quantize_per_tensor(torch.mul(g, k), 0.03125, 0, 13))
     f = torch.linear(torch.conv2d(r, torch.dequantize(self.w4)).mean([2, 3]), torch.dequantize(self.w5), self.b5)
+    e = torch.conv2d(x.mean([0, 2, 3], True), self.w6)
     v = torch.dequantize(torch.quantize_per_tensor(s.reshape([2, -1]), 0.03125, 0, 13))
-    return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True), 0.03125, 128, 13))
+    return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True) + e.mean(), 0.03125, 128, 13))
 )";
 
 Model network() {
@@ -44,6 +45,7 @@ Model network() {
                                            {"w4", quantized_weight({4, 16, 1, 1})},
                                            {"w5", quantized_weight({5, 4})},
                                            {"b5", at::randn({5}) * 0.1},
+                                           {"w6", at::randn({2, 3, 1, 1}) * 0.1},
                                            {"scales", at::rand({8}) * 0.02 + 0.01},
                                            {"zeros", at::zeros({8}, at::kLong)}});
   Model model = Model::from(module);

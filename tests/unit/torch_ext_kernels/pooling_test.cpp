@@ -236,6 +236,37 @@ TEST_P(Pooling, MeansOverAnyDimensions) {
   }
 }
 
+TEST_P(Pooling, FloatMeansAreThoseOfTheCodes) {
+  for (const at::ScalarType type : {at::kQUInt8, at::kQInt8}) {
+    const int64_t zero_point = type == at::kQUInt8 ? 7 : -3;
+    for_all_layouts(random_codes({2, 70, 9, 9}, 0.0173, zero_point, type), [&](const at::Tensor& x, bool batched) {
+      const at::Tensor exact = x.dequantize().to(at::kDouble).mean({-2, -1}, true);
+      const auto y = run_kernel("adaptive_avg_pool_float", {x, List{1, 1}}).toTensor();
+      ASSERT_EQ(y.sizes(), exact.sizes());
+      EXPECT_TRUE(at::allclose(y.to(at::kDouble), exact, 1e-6, 1e-7)) << x.sizes();
+      const auto mean = run_kernel("mean_float", {x, List{-1, -2}, false}).toTensor();
+      EXPECT_TRUE(at::equal(mean, y.squeeze(-1).squeeze(-1)));
+      const auto larger = run_kernel("adaptive_avg_pool_float", {x, List{3, 2}}).toTensor();
+      EXPECT_TRUE(at::allclose(larger, at::adaptive_avg_pool2d(x.dequantize(), {3, 2}), 1e-6, 1e-6));
+    });
+  }
+  const auto nothing = at::_empty_affine_quantized({2, 0}, at::TensorOptions(at::kQUInt8), 0.1, 0);
+  EXPECT_TRUE(run_kernel("mean_float", {nothing, List{1}, false}).toTensor().isnan().all().item<bool>());
+}
+
+TEST(PixelConv, EqualsTheConvolution) {
+  for (const auto& input : std::vector<List>{{1, 70, 1, 1}, {3, 70, 1, 1}, {1, 70, 4, 5}}) {
+    const at::Tensor x = at::randn(input), w = at::randn({33, 70, 1, 1}), b = at::randn({33});
+    for (const auto& bias : {c10::IValue(b), c10::IValue()}) {
+      const auto y = run_kernel("pixel_conv", {x, w, bias}).toTensor();
+      const auto want = at::conv2d(x, w, bias.isNone() ? c10::optional<at::Tensor>() : b);
+      ASSERT_EQ(y.sizes(), want.sizes());
+      EXPECT_TRUE(at::allclose(y, want, 1e-4, 1e-4)) << input;
+    }
+  }
+  EXPECT_THROW(run_kernel("pixel_conv", {at::randn({1, 3, 1, 1}), at::randn({2, 4, 1, 1}), c10::IValue()}), c10::Error);
+}
+
 TEST_P(Pooling, MeansOfExactSumsAreExact) {
   // Powers of two: float sums are exact, so every code must be equal.
   const auto x = random_codes({3, 37, 8, 4}, 0.25, 77, at::kQUInt8);

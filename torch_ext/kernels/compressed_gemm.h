@@ -23,4 +23,8 @@ void pack_gemm_inputs(const float* x, int64_t stride, int64_t inputs, int64_t n,
 void gemm_tile(const float* weights, int64_t weight_stride, int64_t rows, int64_t count, const float* packed,
                bool first, float* sums, int64_t sum_stride);
 
+/// to[column][row] = from[row][column] + addend[row]. @param addend or null
+void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, const float* addend, float* to,
+               int64_t to_stride);
+
 }  // namespace tsquant::kernels

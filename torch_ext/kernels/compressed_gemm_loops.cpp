@@ -66,6 +66,50 @@ void tile_target(const float* weights, int64_t weight_stride, int64_t rows, int6
   }
 }
 
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128  // which compilers call vectors differs
+
+/// Four rows by four columns.
+HWY_INLINE void transpose_block(const float* from, int64_t from_stride, const float* addend, float* to,
+                                int64_t to_stride) {
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<double, 2> pairs;
+  const auto row = [&](int i) { return hn::LoadU(d, from + i * from_stride); };
+  const auto lower01 = hn::BitCast(pairs, hn::InterleaveLower(d, row(0), row(1)));
+  const auto upper01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row(0), row(1)));
+  const auto lower23 = hn::BitCast(pairs, hn::InterleaveLower(d, row(2), row(3)));
+  const auto upper23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row(2), row(3)));
+  const auto store = [&](int column, auto four) {
+    const auto value = hn::BitCast(d, four);
+    hn::StoreU(addend == nullptr ? value : hn::Add(value, hn::LoadU(d, addend)), d, to + column * to_stride);
+  };
+  store(0, hn::InterleaveLower(pairs, lower01, lower23));
+  store(1, hn::InterleaveUpper(pairs, lower01, lower23));
+  store(2, hn::InterleaveLower(pairs, upper01, upper23));
+  store(3, hn::InterleaveUpper(pairs, upper01, upper23));
+}
+#endif
+
+void transpose_target(const float* from, int64_t from_stride, int64_t rows, int64_t columns, const float* addend,
+                      float* to, int64_t to_stride) {
+  int64_t whole_rows = 0, whole_columns = 0;
+#if HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128
+  whole_rows = rows / 4 * 4;
+  whole_columns = columns / 4 * 4;
+  for (int64_t column = 0; column < whole_columns; column += 4) {
+    for (int64_t row = 0; row < whole_rows; row += 4) {
+      transpose_block(from + row * from_stride + column, from_stride, addend == nullptr ? nullptr : addend + row,
+                      to + column * to_stride + row, to_stride);
+    }
+  }
+#endif
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = row < whole_rows ? whole_columns : 0; column < columns; ++column) {
+      const float value = from[row * from_stride + column];
+      to[column * to_stride + row] = addend == nullptr ? value : value + addend[row];
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace tsquant::kernels
 HWY_AFTER_NAMESPACE();
@@ -76,17 +120,21 @@ namespace tsquant::kernels {
 
 HWY_EXPORT(tile_inputs_target);
 HWY_EXPORT(tile_target);
+HWY_EXPORT(transpose_target);
 
 int64_t gemm_tile_inputs() { return HWY_DYNAMIC_DISPATCH(tile_inputs_target)(); }
 
+void transpose(const float* from, int64_t from_stride, int64_t rows, int64_t columns, const float* addend, float* to,
+               int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(transpose_target)(from, from_stride, rows, columns, addend, to, to_stride);
+}
+
 void pack_gemm_inputs(const float* x, int64_t stride, int64_t inputs, int64_t n, float* packed) {
   const int64_t width = gemm_tile_inputs();
-  constexpr int64_t kBlock = 64;  // of elements: what a cache line of each row holds, four times
-  for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t end = std::min(n, begin + kBlock);
-    for (int64_t input = 0; input < width; ++input) {
-      for (int64_t k = begin; k < end; ++k) packed[k * width + input] = input < inputs ? x[input * stride + k] : 0.0F;
-    }
+  if (inputs < width) std::fill_n(packed, n * width, 0.0F);
+  constexpr int64_t kAtOnce = 4;  // more rows a power of two apart would share too few lines of the cache
+  for (int64_t input = 0; input < inputs; input += kAtOnce) {
+    transpose(x + input * stride, stride, std::min(kAtOnce, inputs - input), n, nullptr, packed + input, width);
   }
 }
 

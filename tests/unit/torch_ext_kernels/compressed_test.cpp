@@ -4,6 +4,7 @@
 #include <map>
 
 #include "kernels/compressed_dot.h"
+#include "kernels/compressed_gemm.h"
 #include "kernels/compressed_loops.h"
 #include "targets.h"
 #include "unit/torch_ext_ops/compressed_weight.h"
@@ -86,6 +87,22 @@ TEST_P(CompressedLoops, LevelsOfTablesAreIntegersWhereTheyCanBe) {
   EXPECT_EQ(form(levels), DotForm::kLongTable);
   levels[9] = NAN;
   EXPECT_EQ(form(levels), DotForm::kLongTable);
+}
+
+TEST_P(CompressedLoops, TransposesWithAnAddendPerRow) {
+  for (const int64_t rows : {1, 4, 7, 48}) {
+    for (const int64_t columns : {1, 4, 6, 33}) {
+      const auto from = at::randn({rows, columns + 3}), addend = at::randn({rows});
+      for (const bool adds : {false, true}) {
+        auto to = at::full({columns, rows + 2}, 5.0F);
+        kernels::transpose(from.data_ptr<float>(), columns + 3, rows, columns,
+                           adds ? addend.data_ptr<float>() : nullptr, to.data_ptr<float>(), rows + 2);
+        const auto expected = from.narrow(1, 0, columns).t() + (adds ? addend : at::zeros({rows}));
+        EXPECT_TRUE(identical(to.narrow(1, 0, rows), expected)) << rows << " " << columns;
+        EXPECT_TRUE((to.narrow(1, rows, 2) == 5).all().item<bool>()) << "written behind " << rows << " " << columns;
+      }
+    }
+  }
 }
 
 TEST_P(CompressedLoops, RowsAreReadToTheirEndsOnly) {

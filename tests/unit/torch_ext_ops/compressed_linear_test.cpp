@@ -151,9 +151,9 @@ TEST(LinearCompressedThreads, ChangeNoBit) {
   at::manual_seed(4);
   const int before = at::get_num_threads();
   for (const Format format : {Format::kInt4, Format::kInt8, Format::kNvFp4}) {
-    // Enough work for several tasks: rows of weights, and blocks of inputs.
+    // Enough work for several tasks: rows of weights, and blocks of inputs. The last rows have two chunks.
     for (const auto& [rows, size, inputs] :
-         std::vector<std::tuple<int64_t, int64_t, int64_t>>{{333, 640, 8}, {101, 48, 140}}) {
+         std::vector<std::tuple<int64_t, int64_t, int64_t>>{{333, 640, 8}, {101, 48, 140}, {50, 528, 140}}) {
       const auto w = store(row_of(format), rows, size, {false, 16});
       const auto x = at::randn({inputs, size});
       at::set_num_threads(1);

@@ -71,9 +71,9 @@ inline StoredWeight store(const FormatRow& row, int64_t rows, int64_t size, cons
     scale = w.scale.to(at::kDouble);
   }
   auto levels = decode(codes, row.format, options).to(at::kDouble).reshape({rows, groups, -1});
-  // Symmetric integers are stored with half of their codes as the zero point; tables may be stored from their least
-  // level.
-  double zero = row.info.integer ? std::ldexp(1.0, row.info.bits - 1) : 0;
+  // Symmetric integers are multiplied with half of their codes as the zero point, those of 5 to 7 bits as bytes; tables
+  // may be stored from their least level.
+  double zero = row.info.integer ? std::ldexp(1.0, (row.info.bits > 4 ? 8 : row.info.bits) - 1) : 0;
   if (!row.info.integer && row.info.bits == 4) {
     zero = -decode(finite_codes(row.format, options), row.format, options).min().item<double>();
   }

@@ -28,6 +28,21 @@ std::vector<ModuleCall> module_calls(Graph& graph, const std::string& prefix) {
   return calls;
 }
 
+bool is_opaque_call(const Node* node) {
+  if (node->kind() != c10::prim::CallMethod) return false;
+  const Node* object = node->input(0)->node();
+  return object->kind() == c10::prim::GetAttr && object->s(c10::attr::name).rfind(kOpaquePrefix, 0) == 0;
+}
+
+std::set<const c10::ivalue::Object*> opaque_objects(const torch::jit::Module& root) {
+  std::set<const c10::ivalue::Object*> objects;
+  for (const auto& child : root.named_children()) {
+    if (child.name.rfind(kOpaquePrefix, 0) != 0) continue;
+    for (const auto& module : child.value.modules()) objects.insert(module._ivalue().get());
+  }
+  return objects;
+}
+
 void remove_module_call(Node* call) {
   Node* object = call->input(0)->node();
   call->destroy();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/nearest.h"
+#include "flows/fx/custom_modules.h"
 #include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
 #include "passes/rewrite_runner.h"
@@ -28,21 +29,20 @@ void require_attributes(const Module& module, const std::vector<std::string>& na
   }
 }
 
-[[noreturn]] void refuse_custom_modules(const char* setter) {
-  throw Error(ErrorCode::kUnsupportedModel, "custom modules cannot be kept apart in a captured graph", setter,
-              "leave the class in float with set_non_traceable_module_classes, or quantize it with a Quantizer of "
-              "your own");
-}
-
 Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& example,
                const PrepareCustomConfig& custom, const BackendConfig& backend, bool is_qat) {
   require_attributes(model.module(), custom.preserved_attributes());
-  if (!custom.float_to_observed_mapping().empty()) refuse_custom_modules("set_float_to_observed_mapping");
   FxQuantizer quantizer(mapping, custom, backend);
   PreparePt2eOptions options;
   options.allow_empty = true;  // torch.ao returns a float model
-  const QuantizedIo io{custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
-  return prepare_for_observers(model, quantizer, example, options, is_qat, io);
+  PrepareExtras extras;
+  extras.io = {custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
+  if (custom.float_to_observed_mapping().empty()) {
+    return prepare_for_observers(model, quantizer, example, options, is_qat, extras);
+  }
+  Model observed = model.clone();
+  extras.custom_modules = observe_custom_modules(observed, mapping, custom);
+  return prepare_for_observers(observed, quantizer, example, options, is_qat, extras);
 }
 
 std::string option(const std::map<std::string, std::string>& options, const std::string& name) {
@@ -54,9 +54,6 @@ std::string option(const std::map<std::string, std::string>& options, const std:
 
 QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, OutputForm form) {
   if (is_prepared(prepared)) require_attributes(prepared, options.convert_custom_config.preserved_attributes());
-  if (!options.convert_custom_config.observed_to_quantized_mapping().empty()) {
-    refuse_custom_modules("set_observed_to_quantized_mapping");
-  }
   ConvertPt2eOptions road;
   road.form = form;
   road.engine = options.engine;
@@ -76,7 +73,10 @@ QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, 
     mapping = options.qconfig_mapping->to_json();
     return float_operators(view, *options.qconfig_mapping);
   };
-  QuantizedModel result = convert_observed(prepared, road, read_options);
+  const auto quantize = [&](const Module& module, const PreparedRecord& record, const auto& observers) {
+    return quantize_custom_modules(module, record, observers, options.convert_custom_config);
+  };
+  QuantizedModel result = convert_observed(prepared, road, read_options, quantize);
   if (!options.remove_qconfig) attach_preserved_attrs_to_model(result.model.module(), {{kMappingAttribute, mapping}});
   return result;
 }

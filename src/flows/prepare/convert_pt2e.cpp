@@ -116,7 +116,8 @@ QuantizedModel convert_pt2e(const Module& prepared, const ConvertPt2eOptions& op
 }
 
 QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& options,
-                                const FloatOperators& float_operators) {
+                                const FloatOperators& float_operators,
+                                const QuantizeCustomModules& quantize_custom_modules) {
   check(options);
   const SingleThreadGuard deterministic;
   const QuantizePt2eOptions road = road_options(options);
@@ -127,6 +128,7 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   observers.merge(remove_observers(plain));
 
   PreparedModel prepared;
+  if (quantize_custom_modules) prepared.custom_modules = quantize_custom_modules(plain, record, observers);
   prepared.model = std::make_unique<Model>(Model::from(plain));
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;

@@ -60,7 +60,7 @@ void require_gradients(torch::jit::Module& module) {
 class Preparation {
  public:
   Preparation(const Model& model, Quantizer& quantizer, const Sample& example, const PreparePt2eOptions& options,
-              bool is_qat, const QuantizedIo& io)
+              bool is_qat, const PrepareExtras& extras)
       : quantizer_(quantizer), road_(road_options(options)) {
     prepared_.model = std::make_unique<Model>(model.clone());
     prepared_.first = example;
@@ -68,7 +68,8 @@ class Preparation {
     record_.is_qat = is_qat;
     record_.float_bytes = stored_bytes(*prepared_.model);
     record_.example = example;
-    record_.io = io;
+    record_.io = extras.io;
+    record_.custom_modules = extras.custom_modules;
     if (!road_.dump_dir.empty()) start_dumps(road_.dump_dir, *prepared_.model);
   }
 
@@ -141,11 +142,11 @@ void set_norm_update(torch::jit::Module& module, bool on) {
 }  // namespace
 
 torch::jit::Module prepare_for_observers(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
-                                         const PreparePt2eOptions& options, bool is_qat, const QuantizedIo& io) {
+                                         const PreparePt2eOptions& options, bool is_qat, const PrepareExtras& extras) {
   if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
   require_float(model);
   const SingleThreadGuard deterministic;
-  return Preparation(model, quantizer, example_inputs, options, is_qat, io).run();
+  return Preparation(model, quantizer, example_inputs, options, is_qat, extras).run();
 }
 
 torch::jit::Module prepare_pt2e(const Model& model, Quantizer& quantizer, const Sample& example_inputs,

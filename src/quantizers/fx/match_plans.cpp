@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "graph/module_calls.h"
 #include "graph/weighted_layer.h"
+#include "quantizers/fx/custom_types.h"
 #include "quantizers/fx/fitting_types.h"
 #include "tsquant/error.h"
 
@@ -56,6 +58,11 @@ GraphPlan::GraphPlan(const GraphView& view, const QConfigMapping& mapping, const
   for (auto& match : find_matches(view, sites_.sites, backend_of, fuses)) {
     for (const int64_t node : match.nodes) plan_of_[node] = static_cast<int64_t>(plans_.size());
     plans_.push_back(plan(std::move(match)));
+  }
+  for (const auto& node : view.nodes()) {
+    if (node.kind != NodeKind::kOperator || !site(node.id).is_custom) continue;
+    plan_of_[node.id] = static_cast<int64_t>(plans_.size());
+    plans_.push_back(plan_custom(node.id));
   }
 }
 
@@ -111,6 +118,25 @@ void GraphPlan::set_input(MatchPlan& plan) const {
   const auto& global = rules_of(plan.match.nodes.front()).global_qconfig();
   plan.has_input = global && fitting_types(*plan.match.config, *global).config;
   if (plan.has_input) plan.input = global->activation;
+}
+
+/// What goes into a custom module and what comes out is observed when its qconfig is static: torch.ao's
+/// CustomModuleQuantizeHandler.
+MatchPlan GraphPlan::plan_custom(int64_t node) const {
+  static const BackendPatternConfig config({kOpaqueFunction});
+  static const DTypeConfig types;
+  MatchPlan plan;
+  plan.match = {&config, {node}};
+  const OptionalQConfig& qconfig = qconfigs_[node];
+  if (!qconfig || custom_quant_type(*qconfig) != QuantType::kStatic) {
+    plan.refusal = {"", "custom_module", "its own code decides what is quantized in it"};
+    return plan;
+  }
+  plan.types = &types;
+  plan.qconfig = *qconfig;
+  plan.input = qconfig->activation;
+  plan.has_input = !plan.reuses_input();
+  return plan;
 }
 
 MatchPlan GraphPlan::plan(PatternMatch match) const {

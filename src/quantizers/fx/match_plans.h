@@ -39,6 +39,7 @@ class GraphPlan {
   void read_qconfigs();
   bool may_fuse(int64_t producer, int64_t consumer) const;
   MatchPlan plan(PatternMatch match) const;
+  MatchPlan plan_custom(int64_t node) const;
   void check_types(const PatternMatch& match) const;
   void check_fixed_range(const PatternMatch& match, const QConfig& qconfig) const;
   void check_weight(int64_t node, const MatchPlan& plan) const;

@@ -15,6 +15,7 @@ struct OperatorSite {
   std::string module_path;          ///< its path; a layer's own
   bool in_layer = false;            ///< a layer of torch.nn runs it, as the one operator that the layer is
   bool non_traceable = false;       ///< in a module that stays in float
+  bool is_custom = false;           ///< a call of a module that is kept apart
   int64_t standalone = -1;          ///< index of the standalone module around it, -1: none
   std::string parent_path() const;  ///< of the code that calls the operator, or the layer
 };

@@ -31,6 +31,9 @@ constexpr const char* kOpaquePrefix = "tsquant_custom_module_";
 bool is_opaque_call(const torch::jit::Node* node);
 constexpr const char* kOpaqueFunction = "custom_module";
 
+/// Puts another module, with a class of its own, in the place of a submodule of the root that is kept apart.
+void replace_opaque(torch::jit::Module& root, const std::string& attribute, const torch::jit::Module& module);
+
 /// These submodules of a root and all modules in them.
 std::set<const c10::ivalue::Object*> opaque_objects(const torch::jit::Module& root);
 

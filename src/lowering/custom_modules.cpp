@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "graph/attribute_slots.h"
 #include "graph/dead_code.h"
 #include "graph/insert_op.h"
 #include "graph/module_calls.h"
@@ -65,20 +64,14 @@ void connect_output(Node* call, bool keep_quantizers) {
   }
 }
 
-void replace_module(Model& model, const ConvertedModule& converted) {
-  remove_attribute(model.module(), converted.attribute);
-  model.module().register_module(converted.attribute, converted.module);
-}
-
 }  // namespace
 
 bool connect_custom_modules(Model& model, const std::vector<ConvertedModule>& modules, bool keep_quantizers) {
   const auto calls = module_calls(*model.graph(), kOpaquePrefix);
   for (const auto& converted : modules) {
-    replace_module(model, converted);
+    replace_opaque(model.module(), converted.attribute, converted.module);
     for (const auto& [call, attribute] : calls) {
       if (attribute != converted.attribute) continue;
-      call->input(0)->setType(converted.module.type());
       for (const int64_t input : converted.inputs) connect_input(call, static_cast<size_t>(input) + 1);
       if (converted.output) connect_output(call, keep_quantizers);
     }

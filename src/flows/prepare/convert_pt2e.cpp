@@ -129,6 +129,9 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
 
   PreparedModel prepared;
   if (quantize_custom_modules) prepared.custom_modules = quantize_custom_modules(plain, record, observers);
+  for (const auto& custom : record.custom_modules) {  // which run meanwhile, with the caller's statistics in them
+    plain.setattr(custom.attribute, plain.attr(custom.attribute).toModule().deepcopy()._ivalue());
+  }
   prepared.model = std::make_unique<Model>(Model::from(plain));
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;

@@ -275,6 +275,28 @@ TEST(FxCustomModules, ModulesThatReturnSeveralTensorsOrWereRewrittenAreRefused) 
             "the graph was rewritten after the model was captured");
 }
 
+TEST(FxCustomModules, OnlyCalibrationCountsInTheirOwnObservers) {
+  const auto custom = fx::PrepareCustomConfig().set_float_to_observed_mapping("Block", [](const Module&) {
+    Module observed("__torch__.models.Counting", std::make_shared<torch::jit::CompilationUnit>(), true);
+    observed.register_buffer("calls", at::zeros({1}));
+    observed.define("def forward(self, x, factor: float):\n    self.calls += 1\n    return x * factor\n");
+    return observed;
+  });
+  const auto calls_of = [](const Module& prepared) {
+    return prepared.attr(std::string(kOpaquePrefix) + "0").toModule().attr("calls").toTensor().item<int64_t>();
+  };
+  EXPECT_EQ(calls_of(fx::prepare_fx(Model::from(net()), mapping(), {{image()}, {}}, custom)), 0);
+  const auto prepared = calibrated(net(), mapping(), custom);
+  EXPECT_EQ(calls_of(prepared), 4);
+  fx::ConvertFxOptions options;
+  options.convert_custom_config.set_observed_to_quantized_mapping("Counting", [](const Module& observed) {
+    EXPECT_EQ(observed.attr("calls").toTensor().item<int64_t>(), 4);
+    return of_class("Relu", "def forward(self, x, factor: float):\n    return torch.relu(x)\n");
+  });
+  fx::convert_to_reference_fx(prepared, options);
+  EXPECT_EQ(calls_of(prepared), 4);
+}
+
 TEST(FxCustomModules, TrainingKeepsThem) {
   auto prepared = fx::prepare_qat_fx(Model::from(net()), fx::get_default_qat_qconfig_mapping("onednn"), {{image()}, {}},
                                      prepare_config());

@@ -25,6 +25,10 @@ enum class QuantType { kStatic, kDynamic, kWeightOnly };
 struct StandaloneConfig {
   c10::optional<QConfigMapping> qconfig_mapping;  ///< paths count from the submodule; none: one qconfig, that which the
                                                   ///< mapping around it gives the submodule
+  /// Given: prepare_fx prepares the submodule as a model of its own, and convert_fx converts it so; it becomes the
+  /// submodule `tsquant_custom_module_<n>` of the root. Paths in it count from the submodule, and so do the indexes of
+  /// arguments that it takes as codes, which the qconfig around it makes. None: nothing of the configuration around it
+  /// reaches into the submodule.
   std::shared_ptr<const PrepareCustomConfig> prepare_custom_config;
   c10::optional<BackendConfig> backend_config;
 };

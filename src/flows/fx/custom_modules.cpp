@@ -18,6 +18,7 @@
 #include "quantizers/fx/qconfig_rules.h"
 #include "quantizers/fx/site_table.h"
 #include "quantizers/pt2e/module_paths.h"
+#include "run/tap_runner.h"
 #include "tsquant/error.h"
 
 namespace tsquant::fx {
@@ -29,6 +30,7 @@ using torch::jit::Node;
 using Makers = std::map<QuantType, std::map<std::string, ModuleMaker>>;
 
 constexpr const char* kOutputObserver = "activation_post_process";
+constexpr const char* kStandalone = "standalone";
 
 const ModuleMaker* find_class(const std::map<std::string, ModuleMaker>& makers, const std::string& module_class) {
   for (const auto& [name, maker] : makers) {
@@ -78,27 +80,40 @@ Module made_module(const ModuleMaker& make, const Module& from, size_t arguments
   return made;
 }
 
-/// The outermost modules of the mapped classes, with their types of quantization.
+/// A module that is replaced.
 struct Found {
   Submodule module;
-  QuantType type;
+  OptionalQConfig qconfig;
+  const StandaloneConfig* standalone = nullptr;  ///< null: a custom module
+  QuantType type = QuantType::kStatic;           ///< of a custom module
 };
-std::vector<Found> find_custom(const Model& model, const QConfigMapping& mapping, const PrepareCustomConfig& custom) {
+
+bool is_in_one_of(const std::string& path, const std::vector<std::string>& modules) {
+  return std::any_of(modules.begin(), modules.end(),
+                     [&](const std::string& around) { return pt2e::is_inside(path, around); });
+}
+
+/// The outermost ones.
+std::vector<Found> find_replaced(const Model& model, const QConfigMapping& mapping, const PrepareCustomConfig& custom) {
   const QConfigRules rules(mapping);
-  const auto standalone = find_standalone(submodules_of(model), custom);
+  const auto modules = submodules_of(model);
+  std::map<std::string, const StandaloneConfig*> standalone;
+  for (const auto& entry : find_standalone(modules, custom)) standalone[entry.module.path] = entry.config;
   std::vector<std::string> closed;
-  for (const auto& module : standalone) closed.push_back(module.module.path);
   std::vector<Found> found;
-  for (const auto& module : submodules_of(model)) {  // a module stands before those in it
-    const bool is_closed = std::any_of(closed.begin(), closed.end(),
-                                       [&](const std::string& around) { return pt2e::is_inside(module.path, around); });
-    if (is_closed || module.path.empty() || !knows_class(custom.float_to_observed_mapping(), module.module_class)) {
-      continue;
-    }
+  for (const auto& module : modules) {  // a module stands before those in it
+    const auto config = standalone.find(module.path);
+    const bool is_custom = knows_class(custom.float_to_observed_mapping(), module.module_class);
+    if (module.path.empty() || is_in_one_of(module.path, closed)) continue;
+    if (config == standalone.end() && !is_custom) continue;
     closed.push_back(module.path);
     const auto qconfig = rules.of_module(module);
+    if (config != standalone.end()) {
+      if (config->second->prepare_custom_config) found.push_back({module, qconfig, config->second});
+      continue;
+    }
     const auto type = qconfig ? custom_quant_type(*qconfig) : c10::nullopt;
-    if (type) found.push_back({module, *type});
+    if (type) found.push_back({module, qconfig, nullptr, *type});
   }
   return found;
 }
@@ -183,35 +198,98 @@ size_t arguments_of(const Module& root, const std::string& attribute) {
   return 0;
 }
 
+Module observed_module(const Module& from, const Found& entry, const PrepareCustomConfig& custom, size_t arguments) {
+  constexpr const char* kSetter = "set_float_to_observed_mapping";
+  const auto& make =
+      maker_for(custom.float_to_observed_mapping(), entry.type, entry.module.module_class, entry.module.path, kSetter);
+  return made_module(make, from, arguments, entry.module.path, kSetter);
+}
+
+/// The arguments of a submodule in one call of the model.
+Sample arguments_in(const Model& model, const Node* call, const std::string& path, const Sample& example) {
+  std::vector<TapPoint> taps;
+  std::vector<at::Tensor> seen(call->inputs().size());
+  for (size_t i = 1; i < call->inputs().size(); ++i) {
+    const bool is_tensor = call->input(i)->type()->isSubtypeOf(*c10::TensorType::get());
+    taps.push_back({is_tensor ? call->input(i) : call->output(), {nullptr, 0}});
+  }
+  TapRunner(model, taps).run(example, [&](size_t tap, const at::Tensor& tensor) {
+    if (!seen[tap + 1].defined()) seen[tap + 1] = tensor.clone();
+  });
+  Sample sample;
+  for (size_t i = 1; i < call->inputs().size(); ++i) {
+    const bool is_tensor = call->input(i)->type()->isSubtypeOf(*c10::TensorType::get());
+    const auto constant = is_tensor ? c10::nullopt : constant_of(model, call->input(i));
+    if ((is_tensor && !seen[i].defined()) || (!is_tensor && !constant)) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("argument {} of the standalone module is not known from the example inputs", i - 1), path,
+                  "give example inputs that reach the module, and tensors or constants as its arguments");
+    }
+    sample.args.push_back(is_tensor ? c10::IValue(seen[i]) : *constant);
+  }
+  return sample;
+}
+
+Module prepared_module(const Model& model, const Module& from, const Found& entry, const Sample& example,
+                       const PrepareStandalone& prepare) {
+  const std::string& path = entry.module.path;
+  const Sample arguments = arguments_in(model, calls_of(model, path).front(), path, example);
+  QConfigMapping inherited;
+  inherited.set_global(entry.qconfig);
+  return prepare(Model::from(from), entry.standalone->qconfig_mapping.value_or(inherited), arguments,
+                 *entry.standalone);
+}
+
+/// What takes the place of an observed module; none: its class is mapped to nothing.
+c10::optional<ConvertedModule> quantized_module(const Module& root, const CustomModule& entry,
+                                                const c10::optional<Module>& observer,
+                                                const ConvertCustomConfig& custom) {
+  constexpr const char* kSetter = "set_observed_to_quantized_mapping";
+  const auto& makers = custom.observed_to_quantized_mapping();
+  const Module observed = root.attr(entry.attribute).toModule();
+  const std::string observed_class = pt2e::class_name(observed);
+  if (!knows_class(makers, observed_class)) return c10::nullopt;
+  const QuantType type = quant_type_from_string(entry.kind);
+  const auto& make = maker_for(makers, type, observed_class, entry.path, kSetter);
+  const bool has_codes = type == QuantType::kStatic && observer;
+  Module quantized = made_module(make, has_codes ? with_output_observer(observed, *observer) : copy_module(observed),
+                                 arguments_of(root, entry.attribute), entry.path, kSetter);
+  quantized.eval();
+  ConvertedModule converted{entry.attribute, quantized, {}, has_codes};
+  if (has_codes) converted.inputs = {0};
+  return converted;
+}
+
 }  // namespace
 
 std::vector<CustomModule> observe_custom_modules(Model& model, const QConfigMapping& mapping,
-                                                 const PrepareCustomConfig& custom) {
-  constexpr const char* kSetter = "set_float_to_observed_mapping";
-  const auto found = find_custom(model, mapping, custom);
+                                                 const PrepareCustomConfig& custom, const Sample& example,
+                                                 const PrepareStandalone& prepare) {
+  const auto found = find_replaced(model, mapping, custom);
   if (found.empty()) return {};
   std::set<std::string> paths;
   for (const auto& entry : found) paths.insert(entry.module.path);
   model = model.capture_with_calls(paths);
   std::vector<CustomModule> modules;
-  for (const auto& [module, type] : found) {
-    const auto& make = maker_for(custom.float_to_observed_mapping(), type, module.module_class, module.path, kSetter);
-    const auto calls = calls_of(model, module.path);
+  for (const auto& entry : found) {
+    const std::string& path = entry.module.path;
+    const auto calls = calls_of(model, path);
     if (calls.empty()) continue;
-    for (const Node* call : calls) require_tensor(call, module.path);
-    const Module from = copy_module(submodule(model.module(), module.path));
-    const Module observed = made_module(make, from, calls.front()->inputs().size() - 1, module.path, kSetter);
+    for (const Node* call : calls) require_tensor(call, path);
+    const Module from = copy_module(submodule(model.module(), path));
     CustomModule record;
     record.attribute = kOpaquePrefix + std::to_string(modules.size());
-    record.path = module.path;
-    record.quant_type = to_string(type);
-    model.module().register_module(record.attribute, observed);
+    record.path = path;
+    record.kind = entry.standalone ? kStandalone : to_string(entry.type);
+    const Module made = entry.standalone ? prepared_module(model, from, entry, example, prepare)
+                                         : observed_module(from, entry, custom, calls.front()->inputs().size() - 1);
+    model.module().register_module(record.attribute, made);
     for (Node* call : calls) {
       Node* redirected = redirect(model, call, record.attribute);
-      name_call(redirected, module.path, record.calls.size());
+      name_call(redirected, path, record.calls.size());
       record.calls.push_back(names_of(redirected).name);
     }
-    empty_unread(model, module.path);
+    empty_unread(model, path);
     modules.push_back(std::move(record));
   }
   return modules;
@@ -219,23 +297,19 @@ std::vector<CustomModule> observe_custom_modules(Model& model, const QConfigMapp
 
 std::vector<ConvertedModule> quantize_custom_modules(const Module& module, const PreparedRecord& record,
                                                      const std::map<std::string, Module>& observers,
-                                                     const ConvertCustomConfig& custom) {
-  constexpr const char* kSetter = "set_observed_to_quantized_mapping";
-  const auto& makers = custom.observed_to_quantized_mapping();
+                                                     const ConvertCustomConfig& custom,
+                                                     const ConvertStandalone& convert) {
   std::vector<ConvertedModule> converted;
   for (const auto& entry : record.custom_modules) {
-    const Module observed = module.attr(entry.attribute).toModule();
-    const std::string observed_class = pt2e::class_name(observed);
-    if (!knows_class(makers, observed_class)) continue;
-    const QuantType type = quant_type_from_string(entry.quant_type);
-    const auto& make = maker_for(makers, type, observed_class, entry.path, kSetter);
-    const auto observer = output_observer(record, observers, entry);
-    const bool has_codes = type == QuantType::kStatic && observer;
-    Module quantized = made_module(make, has_codes ? with_output_observer(observed, *observer) : copy_module(observed),
-                                   arguments_of(module, entry.attribute), entry.path, kSetter);
-    quantized.eval();
-    converted.push_back({entry.attribute, quantized, {}, has_codes});
-    if (has_codes) converted.back().inputs = {0};
+    const Module prepared = module.attr(entry.attribute).toModule();
+    if (entry.kind == kStandalone) {
+      Module copy = copy_module(prepared);
+      const QuantizedIo io = take_record(copy).io;
+      converted.push_back({entry.attribute, convert(prepared, entry.path), io.inputs, io.output});
+    } else if (const auto quantized =
+                   quantized_module(module, entry, output_observer(record, observers, entry), custom)) {
+      converted.push_back(*quantized);
+    }
   }
   return converted;
 }

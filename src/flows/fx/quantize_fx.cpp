@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/nearest.h"
 #include "flows/fx/custom_modules.h"
 #include "flows/prepare/prepare_model.h"
@@ -29,19 +31,29 @@ void require_attributes(const Module& module, const std::vector<std::string>& na
   }
 }
 
+void require_one_tensor(const Model& model) {
+  const auto outputs = model.graph()->outputs();
+  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
+  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
+              "let it return the tensor itself, without a tuple, list or dictionary");
+}
+
 Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& example,
                const PrepareCustomConfig& custom, const BackendConfig& backend, bool is_qat) {
   require_attributes(model.module(), custom.preserved_attributes());
   FxQuantizer quantizer(mapping, custom, backend);
   PreparePt2eOptions options;
   options.allow_empty = true;  // torch.ao returns a float model
+  const auto prepare_standalone = [&](const Model& part, const QConfigMapping& part_mapping, const Sample& arguments,
+                                      const StandaloneConfig& config) {
+    require_one_tensor(part);
+    return prepare(part, part_mapping, arguments, *config.prepare_custom_config,
+                   config.backend_config.value_or(backend), is_qat);
+  };
+  Model observed = model.clone();
   PrepareExtras extras;
   extras.io = {custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
-  if (custom.float_to_observed_mapping().empty()) {
-    return prepare_for_observers(model, quantizer, example, options, is_qat, extras);
-  }
-  Model observed = model.clone();
-  extras.custom_modules = observe_custom_modules(observed, mapping, custom);
+  extras.custom_modules = observe_custom_modules(observed, mapping, custom, example, prepare_standalone);
   return prepare_for_observers(observed, quantizer, example, options, is_qat, extras);
 }
 
@@ -50,6 +62,16 @@ std::string option(const std::map<std::string, std::string>& options, const std:
   if (found != options.end()) return found->second;
   throw Error(ErrorCode::kInvalidArgument, "the module was not prepared by prepare_fx or prepare_qat_fx",
               "prepared model", "convert it with convert_pt2e");
+}
+
+/// The operators of a standalone module, by names as in the model around it.
+void add_records(const Report& report, const std::string& path, std::vector<NodeRecord>& records) {
+  std::string prefix = path;
+  std::replace(prefix.begin(), prefix.end(), '.', '/');
+  for (auto record : report.nodes) {
+    record.name = prefix + "/" + record.name.substr(record.name.rfind('/', 0) == 0 ? 1 : 0);
+    records.push_back(std::move(record));
+  }
 }
 
 QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, OutputForm form) {
@@ -73,19 +95,24 @@ QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, 
     mapping = options.qconfig_mapping->to_json();
     return float_operators(view, *options.qconfig_mapping);
   };
+  std::vector<NodeRecord> of_parts;
+  const auto convert_standalone = [&](const Module& part, const std::string& path) {
+    ConvertFxOptions part_options = options;
+    part_options.remove_qconfig = true;
+    part_options.qconfig_mapping = c10::nullopt;
+    part_options.backend_config = c10::nullopt;
+    part_options.convert_custom_config.set_preserved_attributes({});
+    const QuantizedModel converted = convert(part, part_options, form);
+    add_records(converted.report, path, of_parts);
+    return converted.model.finished_module();
+  };
   const auto quantize = [&](const Module& module, const PreparedRecord& record, const auto& observers) {
-    return quantize_custom_modules(module, record, observers, options.convert_custom_config);
+    return quantize_custom_modules(module, record, observers, options.convert_custom_config, convert_standalone);
   };
   QuantizedModel result = convert_observed(prepared, road, read_options, quantize);
+  result.report.nodes.insert(result.report.nodes.end(), of_parts.begin(), of_parts.end());
   if (!options.remove_qconfig) attach_preserved_attrs_to_model(result.model.module(), {{kMappingAttribute, mapping}});
   return result;
-}
-
-void require_one_tensor(const Model& model) {
-  const auto outputs = model.graph()->outputs();
-  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
-  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
-              "let it return the tensor itself, without a tuple, list or dictionary");
 }
 
 }  // namespace

@@ -98,7 +98,7 @@ void attach_record(Module& module, const PreparedRecord& record) {
             {"keywords", keywords}};
   for (const auto& [id, name] : record.observers) json["observers"][std::to_string(id)] = name;
   for (const auto& custom : record.custom_modules) {
-    json["custom_modules"].push_back({custom.attribute, custom.path, custom.quant_type, custom.calls});
+    json["custom_modules"].push_back({custom.attribute, custom.path, custom.kind, custom.calls});
   }
   module.register_attribute(kRecord, c10::StringType::get(), json.dump());
   module.register_attribute(kExample, example.type(), example);

@@ -14,11 +14,11 @@
 
 namespace tsquant {
 
-/// A submodule that a caller put in the place of one of his own, kept apart in the prepared model.
+/// A submodule that stands in the place of another one, kept apart in the prepared model.
 struct CustomModule {
   std::string attribute;           ///< of the root
   std::string path;                ///< of the float module
-  std::string quant_type;          ///< "static", "dynamic" or "weight_only"
+  std::string kind;                ///< "static", "dynamic" or "weight_only"; "standalone": prepared for itself
   std::vector<std::string> calls;  ///< names of the operators that call it
 };
 

@@ -88,8 +88,8 @@ SiteTable::SiteTable(const GraphView& view, const PrepareCustomConfig& custom) :
     site.in_layer = is_layer_class(site.module_class);
     site.non_traceable = std::any_of(in_float.begin(), in_float.end(),
                                      [&](const std::string& path) { return pt2e::is_inside(site.module_path, path); });
-    site.standalone = standalone_around(standalone, site.module_path);
     site.is_custom = node.node && is_opaque_call(node.node);
+    if (!site.is_custom) site.standalone = standalone_around(standalone, site.module_path);
   }
 }
 

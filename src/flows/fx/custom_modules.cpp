@@ -1,5 +1,6 @@
 #include "flows/fx/custom_modules.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -64,6 +64,13 @@ class Model {
   /// A model that can be edited without changing this one. Tensors are shared until they are replaced.
   Model clone() const;
 
+  /// The same module captured anew, with calls of `forward` of some submodules left as calls (prim::CallMethod): what
+  /// they run is not part of the graph.
+  /// @param paths of the submodules ("layer1.0"), none inside of another one
+  /// @throws Error kUnsupportedModel when the graph was edited since it was captured, or when forward calls another
+  ///         method of such a submodule
+  Model capture_with_calls(const std::set<std::string>& paths) const;
+
   /// Writes the archive beside `path` and renames it, so that `path` holds either the old or the complete new file.
   /// @param extra_files files to store in the archive (`extra/<name>`) besides those that the model carries, such as
   ///                    the report and the needed engine; they replace carried files of the same name
@@ -100,7 +107,15 @@ class Model {
   std::vector<std::string>& warnings() { return warnings_; }
 
  private:
+  /// What `forward` was before calls in it were inlined. Shared by clones; types of modules in it may be those of
+  /// another clone.
+  struct Source {
+    std::shared_ptr<torch::jit::Graph> forward;
+    size_t flat_nodes = 0;  ///< hash of the kinds of all nodes after inlining
+  };
+
   torch::jit::Module module_;
+  std::shared_ptr<const Source> source_;
   std::vector<std::string> warnings_;
   // Shared by clones, because extra files can be large.
   std::shared_ptr<const std::map<std::string, std::string>> extra_files_ =

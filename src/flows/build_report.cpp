@@ -5,6 +5,7 @@
 #include <set>
 
 #include "flows/quantized_value_flow.h"
+#include "graph/module_calls.h"
 #include "graph/op_table.h"
 
 namespace tsquant {
@@ -53,7 +54,7 @@ class Describer {
     }
     const auto refusal = refusals_.find(node.name);
     // Branches, loops and tuples are no operators that a table could know; elements of a list stand for their list.
-    if (node.node && node.node->kind().is_prim() && node.type != "__getitem__") {
+    if (node.node && node.node->kind().is_prim() && node.type != "__getitem__" && !is_opaque_call(node.node)) {
       return set(record, "control_flow", "hands tensors on between blocks and computes nothing");
     }
     if (refusal != refusals_.end()) {

@@ -107,6 +107,11 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
     if (!prepared.io.inputs.empty() || prepared.io.output) {
       runner.run("quantize_io", [&](RewriteContext& ctx) { return quantize_io(ctx.model, prepared.io); });
     }
+    if (!prepared.custom_modules.empty()) {
+      runner.run("connect_custom_modules", [&](RewriteContext& ctx) {
+        return connect_custom_modules(ctx.model, prepared.custom_modules, options.form == OutputForm::kLowered);
+      });
+    }
     convert_form(runner, options, probe, report);
     explain_kernels(prepared.computed_weights, report);
     finish_rewrites(runner);

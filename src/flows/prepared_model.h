@@ -4,9 +4,11 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "calibration/calibrator.h"
 #include "flows/float_biases.h"
+#include "lowering/custom_modules.h"
 #include "lowering/quantized_io.h"
 #include "tsquant/graph_view.h"
 #include "tsquant/quantize_pt2e.h"
@@ -24,6 +26,7 @@ struct PreparedModel {
   Biases original_biases;                               ///< before bias correction
   std::map<std::string, std::string> bias_notes;        ///< what bias correction did, by stable name
   QuantizedIo io;                                       ///< of the result
+  std::vector<ConvertedModule> custom_modules;          ///< that take the place of those in `model`
   std::map<std::string, std::string> computed_weights;  ///< layers whose weight is no parameter, and why
 };
 

@@ -84,6 +84,23 @@ class Copier {
     return made._ivalue();
   }
 
+  /// Values that hold modules take over the types of the attributes that they were read from.
+  void give_types(Block* block) {
+    for (Node* node : block->nodes()) {
+      for (Value* output : node->outputs()) {
+        const auto replaced = replaced_.find(output->type().get());
+        if (replaced != replaced_.end()) output->setType(replaced->second);
+      }
+      const auto owner = node->kind() == c10::prim::GetAttr ? node->input()->type()->cast<c10::ClassType>() : nullptr;
+      if (owner && owner->is_module()) {
+        const auto slot = owner->findAttributeSlot(node->s(c10::attr::name));
+        if (slot && owner->getAttribute(*slot)->is_module()) node->output()->setType(owner->getAttribute(*slot));
+      }
+      for (Block* inner : node->blocks()) give_types(inner);
+      for (const c10::Symbol name : subgraph_names(node)) give_subgraph(node, name);
+    }
+  }
+
  private:
   /// `__torch__.___torch_mangle_6.Net` is a copy of `__torch__.Net`.
   c10::QualifiedName name_of(const c10::ClassType& type) const {
@@ -135,23 +152,6 @@ class Copier {
     return copy;
   }
 
-  /// Values that hold modules take over the types of the attributes that they were read from.
-  void give_types(Block* block) {
-    for (Node* node : block->nodes()) {
-      for (Value* output : node->outputs()) {
-        const auto replaced = replaced_.find(output->type().get());
-        if (replaced != replaced_.end()) output->setType(replaced->second);
-      }
-      const auto owner = node->kind() == c10::prim::GetAttr ? node->input()->type()->cast<c10::ClassType>() : nullptr;
-      if (owner && owner->is_module()) {
-        const auto slot = owner->findAttributeSlot(node->s(c10::attr::name));
-        if (slot && owner->getAttribute(*slot)->is_module()) node->output()->setType(owner->getAttribute(*slot));
-      }
-      for (Block* inner : node->blocks()) give_types(inner);
-      for (const c10::Symbol name : subgraph_names(node)) give_subgraph(node, name);
-    }
-  }
-
   /// Copies of a graph share what its prim::fork nodes run, so that has to be copied, too.
   void give_subgraph(Node* node, c10::Symbol name) {
     auto graph = node->g(name)->copy();
@@ -179,6 +179,16 @@ Module copy_module(const Module& module) {
 
 Module copy_for_file(const Module& module) {
   return Module(Copier(module, std::make_shared<torch::jit::CompilationUnit>(), true).copy(module._ivalue()));
+}
+
+void replace_forward(const Module& module, Graph& body) {
+  auto graph = module.get_method("forward").graph();
+  while (!graph->outputs().empty()) graph->eraseOutput(0);
+  const std::vector<Node*> nodes(graph->nodes().begin(), graph->nodes().end());
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) (*node)->destroy();
+  torch::jit::WithInsertPoint guard(graph->block());
+  for (Value* output : torch::jit::insertGraph(*graph, body, graph->inputs())) graph->registerOutput(output);
+  Copier(module, module._ivalue()->compilation_unit(), false).give_types(graph->block());
 }
 
 }  // namespace tsquant

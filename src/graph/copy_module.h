@@ -16,4 +16,7 @@ torch::jit::Module copy_module(const torch::jit::Module& module);
 /// them, so that the archive does not tell how often the module was copied. It lives no longer than `module`.
 torch::jit::Module copy_for_file(const torch::jit::Module& module);
 
+/// Gives `forward` another body with the same arguments. Types of submodules in `body` may be those of another copy.
+void replace_forward(const torch::jit::Module& module, torch::jit::Graph& body);
+
 }  // namespace tsquant

@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
+#include <algorithm>
+
 #include "graph/futures.h"
+#include "graph/module_calls.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "tsquant/error.h"
@@ -201,6 +204,15 @@ void check_flat(const Graph& graph) {
 
 }  // namespace
 
+std::string receiver_path(const Graph& graph, const Node* call) {
+  std::string path;
+  const Value* object = call->input(0);
+  for (; object->node()->kind() == c10::prim::GetAttr; object = object->node()->input()) {
+    path = object->node()->s(c10::attr::name) + (path.empty() ? "" : "." + path);
+  }
+  return object == graph.inputs().at(0) ? path : "";
+}
+
 void expand_calls(Graph& graph, const std::function<bool(const Node*)>& keep) {
   constexpr int kMaxDepth = 1000;
   for (int depth = 0; flatten_block(graph.block(), keep); ++depth) {
@@ -210,10 +222,21 @@ void expand_calls(Graph& graph, const std::function<bool(const Node*)>& keep) {
   }
 }
 
-void flatten_calls(Model& model) {
+void flatten_calls(Model& model, const std::set<std::string>& kept_modules) {
   auto graph = model.graph();
-  torch::jit::Inline(*graph);
-  expand_calls(*graph, nullptr);
+  const auto is_kept = [&](const Node* node) {
+    if (is_opaque_call(node)) return true;
+    if (node->kind() != c10::prim::CallMethod || kept_modules.count(receiver_path(*graph, node)) == 0) return false;
+    // Traces of several calls are forward, forward1, ...
+    const std::string& method = node->s(c10::attr::name);
+    if (method.rfind("forward", 0) == 0) return true;
+    refuse(node, fmt::format("the method \"{}\" of a module that is kept apart is called", method),
+           "let forward be the only method that is called from outside");
+  };
+  const auto nodes = all_nodes(graph->block());
+  const bool keeps_some = !kept_modules.empty() || std::any_of(nodes.begin(), nodes.end(), is_opaque_call);
+  if (!keeps_some) torch::jit::Inline(*graph);
+  expand_calls(*graph, is_kept);
   check_flat(*graph);
   if (const Node* foreign = erase_futures(*graph)) {
     refuse(foreign, "forward waits for a future that no torch.jit.fork of this model made",

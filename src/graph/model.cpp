@@ -9,6 +9,7 @@
 #include "graph/copy_module.h"
 #include "graph/flatten_calls.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
 #include "graph/write_model.h"
 #include "io/torch_archive.h"
@@ -27,6 +28,12 @@ bool is_training(const Module& module) {
     if (child.hasattr("training") && child.attr("training").isBool() && child.attr("training").toBool()) return true;
   }
   return false;
+}
+
+size_t hash_of_kinds(torch::jit::Graph& graph) {
+  size_t hash = 0;
+  for (const auto* node : all_nodes(graph.block())) hash = hash * 31 + static_cast<c10::unique_t>(node->kind());
+  return hash;
 }
 
 /// Everything under extra/ in the archive.
@@ -84,8 +91,11 @@ Model Model::from(const Module& module, const CaptureOptions& options) {
     model.module_.eval();
     model.warnings_.push_back("the module was in training mode; the quantized copy is in evaluation mode");
   }
+  Source source{model.graph()->copy()};
   flatten_calls(model);
   assign_names(model);
+  source.flat_nodes = hash_of_kinds(*model.graph());
+  model.source_ = std::make_shared<const Source>(std::move(source));
   std::set<std::string> unread;
   const auto storages = attribute_storages(model);
   for (const auto& slot : unread_attributes(model)) {
@@ -106,6 +116,19 @@ Model Model::clone() const {
   copy.warnings_ = warnings_;
   copy.extra_files_ = extra_files_;
   copy.unread_ = unread_;
+  copy.source_ = source_;
+  return copy;
+}
+
+Model Model::capture_with_calls(const std::set<std::string>& paths) const {
+  if (hash_of_kinds(*graph()) != source_->flat_nodes) {
+    throw Error(ErrorCode::kUnsupportedModel, "the graph was rewritten after the model was captured", "forward",
+                "give the model as it was loaded");
+  }
+  Model copy = clone();
+  replace_forward(copy.module_, *source_->forward->copy());
+  flatten_calls(copy, paths);
+  assign_names(copy);
   return copy;
 }
 

@@ -1,5 +1,6 @@
 #include "graph/module_calls.h"
 
+#include "graph/attribute_slots.h"
 #include "graph/insert_op.h"
 #include "graph/node_lists.h"
 
@@ -26,6 +27,29 @@ std::vector<ModuleCall> module_calls(Graph& graph, const std::string& prefix) {
     if (attribute.compare(0, prefix.size(), prefix) == 0) calls.push_back({call, attribute});
   }
   return calls;
+}
+
+bool is_opaque_call(const Node* node) {
+  if (node->kind() != c10::prim::CallMethod) return false;
+  const Node* object = node->input(0)->node();
+  return object->kind() == c10::prim::GetAttr && object->s(c10::attr::name).rfind(kOpaquePrefix, 0) == 0;
+}
+
+void replace_opaque(torch::jit::Module& root, const std::string& attribute, const torch::jit::Module& module) {
+  remove_attribute(root, attribute);
+  root.register_module(attribute, module);
+  for (const auto& [call, name] : module_calls(*root.get_method("forward").graph(), kOpaquePrefix)) {
+    if (name == attribute) call->input(0)->setType(module.type());
+  }
+}
+
+std::set<const c10::ivalue::Object*> opaque_objects(const torch::jit::Module& root) {
+  std::set<const c10::ivalue::Object*> objects;
+  for (const auto& child : root.named_children()) {
+    if (child.name.rfind(kOpaquePrefix, 0) != 0) continue;
+    for (const auto& module : child.value.modules()) objects.insert(module._ivalue().get());
+  }
+  return objects;
 }
 
 void remove_module_call(Node* call) {

@@ -9,6 +9,7 @@
 
 #include "graph/access_index.h"
 #include "graph/flatten_calls.h"
+#include "graph/module_calls.h"
 #include "graph/other_methods.h"
 #include "graph/tensor_values.h"
 #include "tsquant/error.h"
@@ -385,7 +386,9 @@ std::vector<at::Tensor> tensors_in(const c10::IValue& value) {
 std::vector<AttributeSlot> unread_attributes(const Model& model) {
   const AccessIndex forward(model.module()._ivalue(), self_of(model), model.graph()->block());
   const auto others = other_methods(model);
+  const auto opaque = opaque_objects(model.module());
   const auto is_read = [&](const AttributeSlot& slot) {
+    if (opaque.count(slot.owner.get()) > 0) return true;
     const auto* accesses = forward.find(slot);
     const bool reads = accesses && std::any_of(accesses->nodes.begin(), accesses->nodes.end(),
                                                [](const Node* node) { return node->kind() == c10::prim::GetAttr; });

@@ -71,7 +71,7 @@ void forget_access(const torch::jit::Node* node);
 void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Tensor& tensor);
 
 /// Attributes of all submodules that neither forward nor another method of the root module reads: tensors, and lists
-/// and dictionaries that hold tensors.
+/// and dictionaries that hold tensors. Modules that are kept apart (module_calls.h) read what they hold.
 std::vector<AttributeSlot> unread_attributes(const Model& model);
 
 /// The storages of all tensor attributes, those inside of containers not counted.

@@ -1,5 +1,8 @@
 #include <ATen/ATen.h>
 
+#include <set>
+
+#include "graph/module_calls.h"
 #include "graph/params.h"
 #include "lowering/lowering.h"
 
@@ -17,11 +20,20 @@ bool holds_interfaces(const torch::jit::Module& module) {
   return false;
 }
 
+/// Classes of modules that are kept apart and called. Other modules may be of the same class.
+std::set<const c10::ClassType*> called_classes(const torch::jit::Module& root) {
+  std::set<const c10::ClassType*> classes;
+  for (const auto* object : opaque_objects(root)) classes.insert(object->type().get());
+  return classes;
+}
+
 /// Methods of submodules were inlined into forward; only other methods of the root can still call them.
 bool drop_dead_methods(const Model& model) {
   if (model.module().get_methods().size() != 1 || holds_interfaces(model.module())) return false;
   bool changed = false;
+  const auto called = called_classes(model.module());
   for (const auto& child : model.module().modules()) {
+    if (called.count(child.type().get()) > 0) continue;
     // A module that saves and loads itself needs its methods for that.
     if (child._ivalue() == model.module()._ivalue() || child.find_method("__setstate__")) continue;
     std::vector<std::string> names;

@@ -15,17 +15,20 @@
 #include "flows/float_biases.h"
 #include "flows/strip_rewrites.h"
 #include "flows/strip_trainable.h"
+#include "graph/module_calls.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/fuse_decompression.h"
+#include "lowering/custom_modules.h"
 #include "lowering/engines/cost_model.h"
 #include "lowering/lowering.h"
 #include "lowering/quantized_io.h"
 #include "lowering/trainable_norms.h"
 #include "options/words.h"
 #include "quantizers/transform_model.h"
+#include "support/support.h"
 
 namespace tsquant::testing {
 
@@ -45,6 +48,18 @@ class SquaresAsProducts : public Quantizer {
   Annotations annotate(const GraphView&) const override { return {}; }
 };
 
+const std::string kCalled = std::string(kOpaquePrefix) + "0";
+
+/// A custom module computes the relu, which also computes on codes.
+void call_instead_of_relu(Model& model) {
+  model.module().register_module(kCalled, define("def forward(self, x):\n    return torch.relu(x)\n"));
+  for (auto* node : nodes_of_kind(model.graph()->block(), {"aten::relu"})) {
+    const torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(insert_module_call(*model.graph(), kCalled, {node->input()}));
+    node->destroy();
+  }
+}
+
 Dataset data_of(const Sample& sample) {
   return Dataset(1, [sample](int64_t) { return sample; });
 }
@@ -63,6 +78,13 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"quantize_io",
                 [&] {
                   return quantize_io(model_, {{0}, /*output=*/true});
+                }},
+               {"connect_custom_modules",
+                [&] {
+                  call_instead_of_relu(model_);
+                  return connect_custom_modules(model_,
+                                                {{kCalled, model_.module().attr(kCalled).toModule(), {0}, true}},
+                                                /*keep_quantizers=*/false);
                 }},
                {"duplicate_dequantize", [&] { return duplicate_dequantize(model_); }},
                {"to_decomposed_form", [&] { return to_decomposed_form(model_); }},

@@ -25,17 +25,17 @@ namespace tsquant::fx {
 /// are left as they are, with a remark that says so.
 class FxQuantizer : public Quantizer {
  public:
-  /// @throws Error kInvalidArgument for a standalone module with a prepare_custom_config of its own
   explicit FxQuantizer(QConfigMapping mapping = get_default_qconfig_mapping(), PrepareCustomConfig custom = {},
                        BackendConfig backend = get_native_backend_config());
 
   /// Places quantizers; the graph is not changed. Of the custom configuration this applies what decides about places:
   /// standalone modules, as operators with a mapping and a backend of their own; modules that are not traced and custom
   /// modules, which stay in float here; indexes of quantized inputs and outputs.
-  /// @throws Error kInvalidArgument: an operator with a fixed range whose qconfig has another observer; layers of a
-  ///         fused pattern for whose types the mapping has different entries; a transposed convolution with weights per
-  ///         channel; the name of a module that the model does not have; an index of an input that it does not have; a
-  ///         quantized output of an operator without a qconfig
+  /// @throws Error kInvalidArgument: a standalone module with a prepare_custom_config of its own, which only prepare_fx
+  ///         and prepare_qat_fx can keep apart; an operator with a fixed range whose qconfig has another observer;
+  ///         layers of a fused pattern for whose types the mapping has different entries; a transposed convolution with
+  ///         weights per channel; the name of a module that the model does not have; an index of an input that it does
+  ///         not have; a quantized output of an operator without a qconfig
   Annotations annotate(const GraphView& view) const override;
   QuantizerDescription describe() const override;
 

@@ -23,8 +23,8 @@
 /// It is the road of prepare_pt2e and convert_pt2e, with FxQuantizer as the quantizer: what is said there about
 /// prepared modules holds here. Models are never changed in place. All attributes of a model survive; those in a list
 /// of preserved attributes must exist. Custom modules (set_float_to_observed_mapping,
-/// set_observed_to_quantized_mapping) are an Error kUnsupportedModel: their calls cannot be kept apart in a captured
-/// graph.
+/// set_observed_to_quantized_mapping) become submodules `tsquant_custom_module_<n>` of the root, in the prepared and in
+/// the converted model: what they compute is not inlined, and the float module's weights are not written.
 namespace tsquant::fx {
 
 /// Folds batch norms into the layers before them (and normalises the graph as all flows do). Activations stay operators
@@ -32,7 +32,10 @@ namespace tsquant::fx {
 /// @throws Error kInvalidArgument for a preserved attribute that the model does not have
 Model fuse_fx(const Model& model, const FuseCustomConfig& fuse_custom_config = {});
 
-/// Puts observers into a copy of the model. @throws Error as prepare_pt2e and FxQuantizer
+/// Puts observers into a copy of the model. @throws Error as prepare_pt2e and FxQuantizer; for custom modules
+///         kInvalidArgument when a class is mapped for other types than its qconfig's, or what a function makes cannot
+///         be called instead, and kUnsupportedModel when the graph was rewritten after it was captured, or when such a
+///         module returns something else than one tensor
 torch::jit::Module prepare_fx(const Model& model, const QConfigMapping& qconfig_mapping, const Sample& example_inputs,
                               const PrepareCustomConfig& prepare_custom_config = {},
                               const BackendConfig& backend_config = get_native_backend_config());

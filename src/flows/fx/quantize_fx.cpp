@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/nearest.h"
+#include "flows/fx/custom_modules.h"
 #include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
 #include "passes/rewrite_runner.h"
@@ -28,21 +31,30 @@ void require_attributes(const Module& module, const std::vector<std::string>& na
   }
 }
 
-[[noreturn]] void refuse_custom_modules(const char* setter) {
-  throw Error(ErrorCode::kUnsupportedModel, "custom modules cannot be kept apart in a captured graph", setter,
-              "leave the class in float with set_non_traceable_module_classes, or quantize it with a Quantizer of "
-              "your own");
+void require_one_tensor(const Model& model) {
+  const auto outputs = model.graph()->outputs();
+  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
+  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
+              "let it return the tensor itself, without a tuple, list or dictionary");
 }
 
 Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& example,
                const PrepareCustomConfig& custom, const BackendConfig& backend, bool is_qat) {
   require_attributes(model.module(), custom.preserved_attributes());
-  if (!custom.float_to_observed_mapping().empty()) refuse_custom_modules("set_float_to_observed_mapping");
   FxQuantizer quantizer(mapping, custom, backend);
   PreparePt2eOptions options;
   options.allow_empty = true;  // torch.ao returns a float model
-  const QuantizedIo io{custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
-  return prepare_for_observers(model, quantizer, example, options, is_qat, io);
+  const auto prepare_standalone = [&](const Model& part, const QConfigMapping& part_mapping, const Sample& arguments,
+                                      const StandaloneConfig& config) {
+    require_one_tensor(part);
+    return prepare(part, part_mapping, arguments, *config.prepare_custom_config,
+                   config.backend_config.value_or(backend), is_qat);
+  };
+  Model observed = model.clone();
+  PrepareExtras extras;
+  extras.io = {custom.input_quantized_indexes(), !custom.output_quantized_indexes().empty()};
+  extras.custom_modules = observe_custom_modules(observed, mapping, custom, example, prepare_standalone);
+  return prepare_for_observers(observed, quantizer, example, options, is_qat, extras);
 }
 
 std::string option(const std::map<std::string, std::string>& options, const std::string& name) {
@@ -52,11 +64,18 @@ std::string option(const std::map<std::string, std::string>& options, const std:
               "prepared model", "convert it with convert_pt2e");
 }
 
+/// The operators of a standalone module, by names as in the model around it.
+void add_records(const Report& report, const std::string& path, std::vector<NodeRecord>& records) {
+  std::string prefix = path;
+  std::replace(prefix.begin(), prefix.end(), '.', '/');
+  for (auto record : report.nodes) {
+    record.name = prefix + "/" + record.name.substr(record.name.rfind('/', 0) == 0 ? 1 : 0);
+    records.push_back(std::move(record));
+  }
+}
+
 QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, OutputForm form) {
   if (is_prepared(prepared)) require_attributes(prepared, options.convert_custom_config.preserved_attributes());
-  if (!options.convert_custom_config.observed_to_quantized_mapping().empty()) {
-    refuse_custom_modules("set_observed_to_quantized_mapping");
-  }
   ConvertPt2eOptions road;
   road.form = form;
   road.engine = options.engine;
@@ -76,16 +95,24 @@ QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, 
     mapping = options.qconfig_mapping->to_json();
     return float_operators(view, *options.qconfig_mapping);
   };
-  QuantizedModel result = convert_observed(prepared, road, read_options);
+  std::vector<NodeRecord> of_parts;
+  const auto convert_standalone = [&](const Module& part, const std::string& path) {
+    ConvertFxOptions part_options = options;
+    part_options.remove_qconfig = true;
+    part_options.qconfig_mapping = c10::nullopt;
+    part_options.backend_config = c10::nullopt;
+    part_options.convert_custom_config.set_preserved_attributes({});
+    const QuantizedModel converted = convert(part, part_options, form);
+    add_records(converted.report, path, of_parts);
+    return converted.model.finished_module();
+  };
+  const auto quantize = [&](const Module& module, const PreparedRecord& record, const auto& observers) {
+    return quantize_custom_modules(module, record, observers, options.convert_custom_config, convert_standalone);
+  };
+  QuantizedModel result = convert_observed(prepared, road, read_options, quantize);
+  result.report.nodes.insert(result.report.nodes.end(), of_parts.begin(), of_parts.end());
   if (!options.remove_qconfig) attach_preserved_attrs_to_model(result.model.module(), {{kMappingAttribute, mapping}});
   return result;
-}
-
-void require_one_tensor(const Model& model) {
-  const auto outputs = model.graph()->outputs();
-  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
-  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
-              "let it return the tensor itself, without a tuple, list or dictionary");
 }
 
 }  // namespace

@@ -116,7 +116,8 @@ QuantizedModel convert_pt2e(const Module& prepared, const ConvertPt2eOptions& op
 }
 
 QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& options,
-                                const FloatOperators& float_operators) {
+                                const FloatOperators& float_operators,
+                                const QuantizeCustomModules& quantize_custom_modules) {
   check(options);
   const SingleThreadGuard deterministic;
   const QuantizePt2eOptions road = road_options(options);
@@ -127,6 +128,10 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   observers.merge(remove_observers(plain));
 
   PreparedModel prepared;
+  if (quantize_custom_modules) prepared.custom_modules = quantize_custom_modules(plain, record, observers);
+  for (const auto& custom : record.custom_modules) {  // which run meanwhile, with the caller's statistics in them
+    plain.setattr(custom.attribute, plain.attr(custom.attribute).toModule().deepcopy()._ivalue());
+  }
   prepared.model = std::make_unique<Model>(Model::from(plain));
   restore_operator_names(*prepared.model, record.names);
   prepared.model->warnings() = record.warnings;

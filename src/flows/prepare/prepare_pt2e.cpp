@@ -1,10 +1,14 @@
 #include "tsquant/prepare_pt2e.h"
 
+#include <map>
+#include <string>
+
 #include "flows/annotated_model.h"
 #include "flows/check_supported.h"
 #include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
 #include "flows/record_options.h"
+#include "graph/module_calls.h"
 #include "io/output_target.h"
 #include "lowering/lowering.h"
 #include "lowering/trainable_norms.h"
@@ -60,7 +64,7 @@ void require_gradients(torch::jit::Module& module) {
 class Preparation {
  public:
   Preparation(const Model& model, Quantizer& quantizer, const Sample& example, const PreparePt2eOptions& options,
-              bool is_qat, const QuantizedIo& io)
+              bool is_qat, const PrepareExtras& extras)
       : quantizer_(quantizer), road_(road_options(options)) {
     prepared_.model = std::make_unique<Model>(model.clone());
     prepared_.first = example;
@@ -68,13 +72,18 @@ class Preparation {
     record_.is_qat = is_qat;
     record_.float_bytes = stored_bytes(*prepared_.model);
     record_.example = example;
-    record_.io = io;
+    record_.io = extras.io;
+    record_.custom_modules = extras.custom_modules;
+    for (const auto& custom : record_.custom_modules) {
+      unused_.emplace(custom.attribute, model.module().attr(custom.attribute).toModule().deepcopy());
+    }
     if (!road_.dump_dir.empty()) start_dumps(road_.dump_dir, *prepared_.model);
   }
 
   torch::jit::Module run() {
     const Model observed = record_.is_qat ? insert_for_training() : insert_for_calibration();
     torch::jit::Module module = observed.finished_module();
+    for (const auto& [attribute, custom] : unused_) replace_opaque(module, attribute, custom);
     record_.options = prepared_.report.options;
     record_.warnings = observed.warnings();
     attach_record(module, record_);
@@ -128,6 +137,8 @@ class Preparation {
   QuantizePt2eOptions road_;
   PreparedModel prepared_;
   PreparedRecord record_;
+  /// Copies of the custom modules: the example must not count in observers of their own.
+  std::map<std::string, torch::jit::Module> unused_;
 };
 
 void set_norm_update(torch::jit::Module& module, bool on) {
@@ -141,11 +152,11 @@ void set_norm_update(torch::jit::Module& module, bool on) {
 }  // namespace
 
 torch::jit::Module prepare_for_observers(const Model& model, Quantizer& quantizer, const Sample& example_inputs,
-                                         const PreparePt2eOptions& options, bool is_qat, const QuantizedIo& io) {
+                                         const PreparePt2eOptions& options, bool is_qat, const PrepareExtras& extras) {
   if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
   require_float(model);
   const SingleThreadGuard deterministic;
-  return Preparation(model, quantizer, example_inputs, options, is_qat, io).run();
+  return Preparation(model, quantizer, example_inputs, options, is_qat, extras).run();
 }
 
 torch::jit::Module prepare_pt2e(const Model& model, Quantizer& quantizer, const Sample& example_inputs,

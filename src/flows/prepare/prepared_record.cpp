@@ -61,6 +61,10 @@ PreparedRecord read(const std::string& text, const c10::IValue& example) {
   record.float_bytes = json.at("float_bytes").get<int64_t>();
   record.io.inputs = json.at("quantized_inputs").get<std::vector<int64_t>>();
   record.io.output = json.at("quantized_output").get<bool>();
+  for (const auto& custom : json.at("custom_modules")) {
+    record.custom_modules.push_back({custom.at(0).get<std::string>(), custom.at(1).get<std::string>(),
+                                     custom.at(2).get<std::string>(), custom.at(3).get<std::vector<std::string>>()});
+  }
   record.example = read_example(example, json.at("keywords").get<std::vector<std::string>>());
   return record;
 }
@@ -90,8 +94,12 @@ void attach_record(Module& module, const PreparedRecord& record) {
             {"float_bytes", record.float_bytes},
             {"quantized_inputs", record.io.inputs},
             {"quantized_output", record.io.output},
+            {"custom_modules", Json::array()},
             {"keywords", keywords}};
   for (const auto& [id, name] : record.observers) json["observers"][std::to_string(id)] = name;
+  for (const auto& custom : record.custom_modules) {
+    json["custom_modules"].push_back({custom.attribute, custom.path, custom.kind, custom.calls});
+  }
   module.register_attribute(kRecord, c10::StringType::get(), json.dump());
   module.register_attribute(kExample, example.type(), example);
 }

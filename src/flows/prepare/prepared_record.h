@@ -14,6 +14,14 @@
 
 namespace tsquant {
 
+/// A submodule that stands in the place of another one, kept apart in the prepared model.
+struct CustomModule {
+  std::string attribute;           ///< of the root
+  std::string path;                ///< of the float module
+  std::string kind;                ///< "static", "dynamic" or "weight_only"; "standalone": prepared for itself
+  std::vector<std::string> calls;  ///< names of the operators that call it
+};
+
 /// What a prepared module carries besides observers, as two attributes: a text and the example inputs. It survives
 /// saving and loading, in Python too.
 struct PreparedRecord {
@@ -25,6 +33,7 @@ struct PreparedRecord {
   std::vector<std::string> warnings;
   int64_t float_bytes = 0;
   QuantizedIo io;
+  std::vector<CustomModule> custom_modules;
   Sample example;
 };
 

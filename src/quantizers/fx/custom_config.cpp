@@ -43,12 +43,10 @@ PrepareCustomConfig& PrepareCustomConfig::set_standalone_module_class(const std:
 PrepareCustomConfig& PrepareCustomConfig::set_float_to_observed_mapping(const std::string& float_class,
                                                                         const ModuleMaker& make_observed,
                                                                         QuantType type) {
-  constexpr const char* kFunction = "set_float_to_observed_mapping";
-  if (type != QuantType::kStatic) {
-    refuse("custom modules can only be observed for static quantization", kFunction, "use QuantType::kStatic");
+  if (!make_observed) {
+    refuse("there is no function that makes the observed module", "set_float_to_observed_mapping", "give one");
   }
-  if (!make_observed) refuse("there is no function that makes the observed module", kFunction, "");
-  custom_modules_.push_back({float_class, make_observed});
+  custom_modules_[type][float_class] = make_observed;
   return *this;
 }
 
@@ -91,7 +89,7 @@ ConvertCustomConfig& ConvertCustomConfig::set_observed_to_quantized_mapping(cons
                                                                             const ModuleMaker& make_quantized,
                                                                             QuantType type) {
   if (!make_quantized) {
-    refuse("there is no function that makes the quantized module", "set_observed_to_quantized_mapping", "");
+    refuse("there is no function that makes the quantized module", "set_observed_to_quantized_mapping", "give one");
   }
   custom_modules_[type][observed_class] = make_quantized;
   return *this;

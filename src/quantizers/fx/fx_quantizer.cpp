@@ -23,6 +23,7 @@ class Placement {
 
   Annotations run() {
     find_quantized_inputs();
+    find_quantized_results();
     for (const auto& node : view_.nodes()) {
       if (node.kind == NodeKind::kOutput) observe_model_output(node);
       const MatchPlan* plan = node.kind == NodeKind::kOperator ? plan_.plan_of(node.id) : nullptr;
@@ -50,7 +51,26 @@ class Placement {
     }
   }
 
+  /// What standalone modules give as codes is observed by them.
+  void find_quantized_results() {
+    for (const auto& plan : plan_.plans()) {
+      const bool gives_codes = plan.standalone && !plan.standalone->output_quantized_indexes().empty();
+      if (gives_codes) quantized_inputs_.push_back(plan.match.nodes.front());
+    }
+  }
+
+  /// Arguments that a standalone module takes as codes.
+  void place_standalone(const ViewNode& node, const MatchPlan& plan) {
+    for (const int64_t index : plan.standalone->input_quantized_indexes()) {
+      for (const int64_t edge : node.in_edges) {
+        const bool is_argument = view_.edge(edge).use.offset == static_cast<size_t>(index) + 1;  // after the module
+        if (is_argument) observe(edge, plan, node.id);
+      }
+    }
+  }
+
   void place(const ViewNode& node, const MatchPlan& plan) {
+    if (plan.standalone) return place_standalone(node, plan);
     const bool is_first = node.id == plan.match.nodes.front(), is_last = node.id == plan.match.nodes.back();
     const auto inputs = activations_of(node, plan);
     const ObservationType type = observation_type(plan);
@@ -206,16 +226,7 @@ class Placement {
 }  // namespace
 
 FxQuantizer::FxQuantizer(QConfigMapping mapping, PrepareCustomConfig custom, BackendConfig backend)
-    : mapping_(std::move(mapping)), custom_(std::move(custom)), backend_(std::move(backend)) {
-  for (const auto* entries : {&custom_.standalone_module_names(), &custom_.standalone_module_classes()}) {
-    for (const auto& [name, config] : *entries) {
-      if (!config.prepare_custom_config) continue;
-      throw Error(ErrorCode::kInvalidArgument,
-                  fmt::format("standalone module \"{}\" has a prepare_custom_config", name), "FxQuantizer",
-                  "quantize it for itself before the model around it");
-    }
-  }
-}
+    : mapping_(std::move(mapping)), custom_(std::move(custom)), backend_(std::move(backend)) {}
 
 Annotations FxQuantizer::annotate(const GraphView& view) const {
   const ParamScope scope(view.model());

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "graph/module_calls.h"
 #include "graph/weighted_layer.h"
+#include "quantizers/fx/custom_types.h"
 #include "quantizers/fx/fitting_types.h"
 #include "tsquant/error.h"
 
@@ -46,6 +48,7 @@ GraphPlan::GraphPlan(const GraphView& view, const QConfigMapping& mapping, const
     inner.set_global(rules_.front().of_module(module));
     rules_.emplace_back(config->qconfig_mapping.value_or(inner), module.path);
   }
+  require_kept_apart();
   read_qconfigs();
   const auto backend_of = [&](int64_t node) -> const BackendConfig& {
     const int64_t standalone = site(node).standalone;
@@ -56,6 +59,23 @@ GraphPlan::GraphPlan(const GraphView& view, const QConfigMapping& mapping, const
   for (auto& match : find_matches(view, sites_.sites, backend_of, fuses)) {
     for (const int64_t node : match.nodes) plan_of_[node] = static_cast<int64_t>(plans_.size());
     plans_.push_back(plan(std::move(match)));
+  }
+  for (const auto& node : view.nodes()) {
+    if (node.kind != NodeKind::kOperator || !site(node.id).is_custom) continue;
+    plan_of_[node.id] = static_cast<int64_t>(plans_.size());
+    plans_.push_back(plan_custom(node.id));
+  }
+}
+
+/// In a graph that holds what is in it, a standalone module cannot have a configuration of its own.
+void GraphPlan::require_kept_apart() const {
+  for (const auto& node : view_.nodes()) {
+    if (node.kind != NodeKind::kOperator || site(node.id).standalone < 0) continue;
+    const auto& [module, config] = sites_.standalone[site(node.id).standalone];
+    if (!config->prepare_custom_config) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("standalone module \"{}\" has a prepare_custom_config", module.path), "FxQuantizer",
+                "use prepare_fx, which prepares such modules for themselves");
   }
 }
 
@@ -111,6 +131,38 @@ void GraphPlan::set_input(MatchPlan& plan) const {
   const auto& global = rules_of(plan.match.nodes.front()).global_qconfig();
   plan.has_input = global && fitting_types(*plan.match.config, *global).config;
   if (plan.has_input) plan.input = global->activation;
+}
+
+/// Null for another operator than the call of a standalone module.
+const PrepareCustomConfig* GraphPlan::standalone_config(int64_t node) const {
+  for (const auto& [module, config] : sites_.standalone) {
+    if (module.path == site(node).module_path) return config->prepare_custom_config.get();
+  }
+  return nullptr;
+}
+
+/// What goes into a custom module and what comes out is observed when its qconfig is static: torch.ao's
+/// CustomModuleQuantizeHandler.
+MatchPlan GraphPlan::plan_custom(int64_t node) const {
+  static const BackendPatternConfig config({kOpaqueFunction});
+  static const DTypeConfig types;
+  MatchPlan plan;
+  plan.match = {&config, {node}};
+  plan.standalone = standalone_config(node);
+  const OptionalQConfig& qconfig = qconfigs_[node];
+  if (!qconfig || custom_quant_type(*qconfig) != QuantType::kStatic) {
+    plan.refusal = {"", "custom_module", "its own code decides what is quantized in it"};
+    return plan;
+  }
+  if (plan.standalone && plan.standalone->input_quantized_indexes().empty()) {
+    plan.refusal = {"", "standalone", "quantized for itself, takes floats"};
+    return plan;
+  }
+  plan.types = &types;
+  plan.qconfig = *qconfig;
+  plan.input = qconfig->activation;
+  plan.has_input = !plan.reuses_input();
+  return plan;
 }
 
 MatchPlan GraphPlan::plan(PatternMatch match) const {

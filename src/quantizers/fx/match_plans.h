@@ -18,6 +18,8 @@ struct MatchPlan {
   ObserverConfig input;                ///< of what it reads; of fixed ranges, not the qconfig's
   bool has_input = true;               ///< false: no observer is known for what it reads
   Refusal refusal;                     ///< without a node
+  /// Of a module that is prepared for itself: what its custom configuration says about its arguments and its result.
+  const PrepareCustomConfig* standalone = nullptr;
 
   bool reuses_input() const { return qconfig.activation.type == ObserverType::kReuseInput; }
 };
@@ -36,9 +38,12 @@ class GraphPlan {
   const OperatorSite& site(int64_t node) const { return sites_.at(node); }
 
  private:
+  void require_kept_apart() const;
   void read_qconfigs();
   bool may_fuse(int64_t producer, int64_t consumer) const;
   MatchPlan plan(PatternMatch match) const;
+  MatchPlan plan_custom(int64_t node) const;
+  const PrepareCustomConfig* standalone_config(int64_t node) const;
   void check_types(const PatternMatch& match) const;
   void check_fixed_range(const PatternMatch& match, const QConfig& qconfig) const;
   void check_weight(int64_t node, const MatchPlan& plan) const;

@@ -15,7 +15,9 @@ struct OperatorSite {
   std::string module_path;          ///< its path; a layer's own
   bool in_layer = false;            ///< a layer of torch.nn runs it, as the one operator that the layer is
   bool non_traceable = false;       ///< in a module that stays in float
-  int64_t standalone = -1;          ///< index of the standalone module around it, -1: none
+  bool is_custom = false;           ///< a call of a module that is kept apart
+  int64_t standalone = -1;          ///< index of the standalone module around it, -1: none. The call of one that is
+                                    ///< kept apart is its parent's
   std::string parent_path() const;  ///< of the code that calls the operator, or the layer
 };
 

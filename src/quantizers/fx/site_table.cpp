@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/nearest.h"
+#include "graph/module_calls.h"
 #include "quantizers/pt2e/module_paths.h"
 #include "tsquant/error.h"
 
@@ -14,7 +15,9 @@ namespace {
 
 std::vector<std::string> classes_in_float(const PrepareCustomConfig& custom) {
   std::vector<std::string> classes = custom.non_traceable_module_classes();
-  for (const auto& module : custom.float_to_observed_mapping()) classes.push_back(module.float_class);
+  for (const auto& mapping : custom.float_to_observed_mapping()) {
+    for (const auto& entry : mapping.second) classes.push_back(entry.first);
+  }
   return classes;
 }
 
@@ -27,26 +30,6 @@ std::vector<std::string> paths_in_float(const std::vector<Submodule>& modules, c
     }
   }
   return paths;
-}
-
-/// Those named first, so that a name is stronger than a class.
-std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modules,
-                                              const PrepareCustomConfig& custom) {
-  std::vector<StandaloneModule> found;
-  for (const auto& [path, config] : custom.standalone_module_names()) {
-    require_submodule(modules, path, "set_standalone_module_name");
-    const auto module = std::find_if(modules.begin(), modules.end(),
-                                     [&, &name = path](const Submodule& candidate) { return candidate.path == name; });
-    found.push_back({*module, &config});
-  }
-  for (const auto& [type, config] : custom.standalone_module_classes()) {
-    for (const auto& module : modules) {
-      const bool is_named = std::any_of(
-          found.begin(), found.end(), [&](const StandaloneModule& other) { return other.module.path == module.path; });
-      if (!is_named && is_class(module.module_class, type)) found.push_back({module, &config});
-    }
-  }
-  return found;
 }
 
 /// The outermost standalone module around a path: what is in it is its own affair.
@@ -72,6 +55,25 @@ void require_submodule(const std::vector<Submodule>& modules, const std::string&
               fmt::format("closest: {}", fmt::join(nearest(path, known), ", ")));
 }
 
+std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modules,
+                                              const PrepareCustomConfig& custom) {
+  std::vector<StandaloneModule> found;
+  for (const auto& [path, config] : custom.standalone_module_names()) {
+    require_submodule(modules, path, "set_standalone_module_name");
+    const auto module = std::find_if(modules.begin(), modules.end(),
+                                     [&, &name = path](const Submodule& candidate) { return candidate.path == name; });
+    found.push_back({*module, &config});
+  }
+  for (const auto& [type, config] : custom.standalone_module_classes()) {
+    for (const auto& module : modules) {
+      const bool is_named = std::any_of(
+          found.begin(), found.end(), [&](const StandaloneModule& other) { return other.module.path == module.path; });
+      if (!is_named && is_class(module.module_class, type)) found.push_back({module, &config});
+    }
+  }
+  return found;
+}
+
 SiteTable::SiteTable(const GraphView& view, const PrepareCustomConfig& custom) : sites(view.nodes().size()) {
   const pt2e::ModulePaths paths(view);
   const auto modules = submodules_of(view.model());
@@ -86,7 +88,8 @@ SiteTable::SiteTable(const GraphView& view, const PrepareCustomConfig& custom) :
     site.in_layer = is_layer_class(site.module_class);
     site.non_traceable = std::any_of(in_float.begin(), in_float.end(),
                                      [&](const std::string& path) { return pt2e::is_inside(site.module_path, path); });
-    site.standalone = standalone_around(standalone, site.module_path);
+    site.is_custom = node.node && is_opaque_call(node.node);
+    if (!site.is_custom) site.standalone = standalone_around(standalone, site.module_path);
   }
 }
 

@@ -25,6 +25,10 @@ struct SiteTable {
   std::vector<StandaloneModule> standalone;
 };
 
+/// The standalone modules of a model, those named first: a name is stronger than a class.
+/// @throws Error kInvalidArgument for a module that the model does not have
+std::vector<StandaloneModule> find_standalone(const std::vector<Submodule>& modules, const PrepareCustomConfig& custom);
+
 /// @throws Error kInvalidArgument with the paths that come closest when the model has no such submodule
 void require_submodule(const std::vector<Submodule>& modules, const std::string& path, const std::string& place);
 

@@ -148,16 +148,6 @@ TEST(FxOptions, AttributesCanBeAttached) {
             ErrorCode::kInvalidArgument);
 }
 
-TEST(FxOptions, CustomModulesAreRefused) {
-  fx::PrepareCustomConfig custom;
-  custom.set_float_to_observed_mapping("Net", [](const torch::jit::Module& module) { return module; });
-  EXPECT_EQ(thrown_error([&] { calibrated(custom); }).code(), ErrorCode::kUnsupportedModel);
-  fx::ConvertFxOptions options;
-  options.convert_custom_config.set_observed_to_quantized_mapping(
-      "Net", [](const torch::jit::Module& module) { return module; });
-  EXPECT_EQ(thrown_error([&] { fx::convert_fx(calibrated(), options); }).code(), ErrorCode::kUnsupportedModel);
-}
-
 TEST(FxOptions, AStandaloneModuleReturnsOneTensor) {
   auto prepared = fx::prepare_standalone_module_fx(model(), mapping(), {{image()}, {}});
   prepared.forward({image()});

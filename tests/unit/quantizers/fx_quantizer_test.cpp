@@ -328,11 +328,12 @@ TEST(FxQuantizer, indexes_of_inputs_and_outputs_are_checked) {
             "the output is to be quantized, but the model returns 2 tensors");
 }
 
-TEST(FxQuantizer, custom_modules_are_static) {
+TEST(FxQuantizer, custom_modules_have_a_function_per_class_and_type) {
   fx::PrepareCustomConfig custom;
   const auto same = [](const torch::jit::Module& module) { return module; };
-  EXPECT_EQ(thrown_by([&] { custom.set_float_to_observed_mapping("A", same, fx::QuantType::kDynamic); }).message(),
-            "custom modules can only be observed for static quantization");
+  custom.set_float_to_observed_mapping("A", same, fx::QuantType::kDynamic).set_float_to_observed_mapping("A", same);
+  EXPECT_EQ(custom.float_to_observed_mapping().at(fx::QuantType::kDynamic).count("A"), 1u);
+  EXPECT_EQ(custom.float_to_observed_mapping().at(fx::QuantType::kStatic).count("A"), 1u);
   EXPECT_EQ(thrown_by([&] { custom.set_float_to_observed_mapping("A", nullptr); }).place(),
             "set_float_to_observed_mapping");
   fx::ConvertCustomConfig convert;

@@ -28,7 +28,7 @@ std::vector<Node*> quantizers_of(const Value* result) {
   return quantizers;
 }
 
-bool is_quantizer(Node* node) {
+bool quantizes_tensor(Node* node) {
   return is(node, "aten::quantize_per_tensor") || (is(node, "aten::clamp") && !quantizers_of(node->output()).empty());
 }
 
@@ -57,7 +57,7 @@ void connect_output(Node* call, bool keep_quantizers) {
   Value* real = nullptr;
   for (const auto& use : uses) {
     // Quantizers and their clamps that were replaced: nothing reads them any more.
-    const bool is_replaced = !keep_quantizers && is_quantizer(use.user);
+    const bool is_replaced = !keep_quantizers && quantizes_tensor(use.user);
     if (is_replaced || is(use.user, "aten::dequantize")) continue;
     if (!real) real = insert_op(*call->owningGraph(), "aten::dequantize", {result});
     use.user->replaceInput(use.offset, real);

@@ -7,7 +7,7 @@
 #include <memory>
 #include <numeric>
 
-#include "support/cases.h"
+#include "support/random_cases.h"
 #include "targets.h"
 
 // Every loop against plain C++, for every instruction set, at lengths around the vector sizes, on memory that ends or
@@ -92,7 +92,7 @@ TEST_P(ByteLoops, SumsAndProductsOfAllPairsOfCodes) {
     a[i] = static_cast<uint8_t>(i / 256);
     b[i] = static_cast<uint8_t>(i);
   }
-  for (int repeat = 0; repeat < cases(40); ++repeat) {
+  for (int repeat = 0; repeat < random_cases(40); ++repeat) {
     const auto p = random_params(random);
     kernels::BinaryRows r;
     r.a = a.data();

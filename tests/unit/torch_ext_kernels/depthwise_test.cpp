@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "support/cases.h"
+#include "support/random_cases.h"
 #include "targets.h"
 
 // Against a naive sum with the same epilogue, for every instruction set, on memory that ends or begins at a forbidden
@@ -185,7 +185,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, Depthwise, all_targets(), target_name);
 
 TEST_P(Depthwise, EqualsTheNaiveSumOnRandomGeometries) {
   std::mt19937 random(11);
-  for (int i = 0; i < cases(600); ++i) {
+  for (int i = 0; i < random_cases(600); ++i) {
     const Form form = static_cast<Form>(random() % 4);
     expect_naive(make_problem(form, Data::kRandom, random), form, random() % 2);
     if (HasFatalFailure()) return;
@@ -194,7 +194,7 @@ TEST_P(Depthwise, EqualsTheNaiveSumOnRandomGeometries) {
 
 TEST_P(Depthwise, EqualsTheNaiveSumOnExtremes) {
   std::mt19937 random(12);
-  for (int i = 0; i < cases(120); ++i) {
+  for (int i = 0; i < random_cases(120); ++i) {
     const Form form = static_cast<Form>(random() % 4);
     expect_naive(make_problem(form, static_cast<Data>(1 + random() % 3), random), form, random() % 2);
     if (HasFatalFailure()) return;

@@ -4,7 +4,7 @@
 namespace tsquant::testing {
 
 /// A quarter of them under sanitizers, which look for what any case does wrong, not for the rare number.
-inline int cases(int all) {
+inline int random_cases(int all) {
 #if defined(TSQUANT_SANITIZE)
   return all / 4;
 #else

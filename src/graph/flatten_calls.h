@@ -16,9 +16,9 @@ namespace tsquant {
 ///   prim::If over the modules of the container.
 /// - Calls of modules that are kept apart (module_calls.h) stay, and those of `kept_modules`, given by their paths.
 ///
-/// @throws Error kUnsupportedModel for another method than forward of these, and calls that stay unknown until run
-/// time, with their place in the source: futures
-///         that no fork of this model made, and interface attributes that the model assigns
+/// @throws Error kUnsupportedModel for another method than forward of these, and for calls that stay unknown until run
+///         time, with their place in the source: futures that no fork of this model made, and interface attributes that
+///         the model assigns
 void flatten_calls(Model& model, const std::set<std::string>& kept_modules = {});
 
 /// The submodule that a prim::CallMethod is for ("layer1.0"), or "" when it is no attribute of self.

@@ -25,6 +25,11 @@ inline std::vector<torch::jit::Node*> all_nodes(torch::jit::Block* block) {
   return nodes;
 }
 
+/// Whether a node is of this kind, for example "aten::conv2d".
+inline bool is_kind(const torch::jit::Node* node, const char* kind) {
+  return node->kind() == c10::Symbol::fromQualString(kind);
+}
+
 /// The nodes of these kinds, for example {"aten::conv2d"}.
 inline std::vector<torch::jit::Node*> nodes_of_kind(torch::jit::Block* block, const std::vector<std::string>& kinds) {
   std::vector<c10::Symbol> symbols;

@@ -6,6 +6,7 @@
 #include "graph/insert_op.h"
 #include "graph/module_calls.h"
 #include "graph/names.h"
+#include "graph/node_lists.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -15,27 +16,26 @@ namespace {
 using torch::jit::Node;
 using torch::jit::Value;
 
-bool is(const Node* node, const char* kind) { return node->kind() == c10::Symbol::fromQualString(kind); }
-
 /// The quantizers behind a result. Fewer codes than the type has need a clamp before them.
 std::vector<Node*> quantizers_of(const Value* result) {
   std::vector<Node*> quantizers;
   for (const auto& use : result->uses()) {
-    if (is(use.user, "aten::quantize_per_tensor")) quantizers.push_back(use.user);
-    if (!is(use.user, "aten::clamp")) continue;
+    if (is_kind(use.user, "aten::quantize_per_tensor")) quantizers.push_back(use.user);
+    if (!is_kind(use.user, "aten::clamp")) continue;
     for (Node* behind : quantizers_of(use.user->output())) quantizers.push_back(behind);
   }
   return quantizers;
 }
 
 bool quantizes_tensor(Node* node) {
-  return is(node, "aten::quantize_per_tensor") || (is(node, "aten::clamp") && !quantizers_of(node->output()).empty());
+  return is_kind(node, "aten::quantize_per_tensor") ||
+         (is_kind(node, "aten::clamp") && !quantizers_of(node->output()).empty());
 }
 
 // %x = aten::dequantize(%q); %y = prim::CallMethod(%custom, %x)   ->   %y = prim::CallMethod(%custom, %q)
 void connect_input(Node* call, size_t index) {
   Node* before = index < call->inputs().size() ? call->input(index)->node() : nullptr;
-  if (!before || !is(before, "aten::dequantize")) {
+  if (!before || !is_kind(before, "aten::dequantize")) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("argument {} of a module that takes quantized tensors is not quantized", index - 1),
                 names_of(call).name,
@@ -58,7 +58,7 @@ void connect_output(Node* call, bool keep_quantizers) {
   for (const auto& use : uses) {
     // Quantizers and their clamps that were replaced: nothing reads them any more.
     const bool is_replaced = !keep_quantizers && quantizes_tensor(use.user);
-    if (is_replaced || is(use.user, "aten::dequantize")) continue;
+    if (is_replaced || is_kind(use.user, "aten::dequantize")) continue;
     if (!real) real = insert_op(*call->owningGraph(), "aten::dequantize", {result});
     use.user->replaceInput(use.offset, real);
   }

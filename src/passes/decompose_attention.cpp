@@ -33,8 +33,6 @@ const std::map<std::string, size_t>& argument_counts() {
   return counts;
 }
 
-bool is_kind(const Node* node, const char* kind) { return std::string(node->kind().toQualString()) == kind; }
-
 bool is_constant(const Model& model, const Value* value, const c10::IValue& expected) {
   const auto constant = constant_of(model, value);
   return constant && *constant == expected;

@@ -13,7 +13,7 @@ namespace tsquant::kernels {
 Activation activation_named(const std::string& name);
 
 /// All names of activations.inc.
-std::vector<std::string> activation_names();
+const std::vector<std::string>& activation_names();
 
 /// The plain C++ form of the formulas.
 float activate(Activation activation, float x);

@@ -123,13 +123,18 @@ at::Tensor ConvParams::empty_result(const ConvCall& call, const Target& target, 
                                      channels_last(static_cast<int64_t>(sizes.size())));
 }
 
+ConvCall ConvParams::call_for(const at::Tensor& x, const Target& target) const {
+  check_target(target.scale, target.zero_point, x.scalar_type());
+  ConvCall call = call_for(x);
+  call.out_scale = target.scale;
+  call.out_zero_point = target.zero_point + unsigned_shift(x.scalar_type());
+  return call;
+}
+
 at::Tensor ConvParams::activated_codes(const at::Tensor& x, const ActivationStep& step, const Target& target) const {
   const at::Tensor source = prepare(x);
   const auto type = x.scalar_type();
-  check_target(target.scale, target.zero_point, type);
-  ConvCall call = call_for(x);
-  call.out_scale = target.scale;
-  call.out_zero_point = target.zero_point + unsigned_shift(type);
+  ConvCall call = call_for(x, target);
   call.activation = step.activation;
   at::Tensor result = empty_result(call, target, type);
   const auto factors = step.padded_factors();
@@ -146,16 +151,12 @@ at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at
                              const Target* middle) const {
   const at::Tensor source = prepare(x);
   const auto type = x.scalar_type();
-  const int64_t shift = unsigned_shift(type);
-  check_target(target.scale, target.zero_point, type);
-  ConvCall call = call_for(x);
-  call.out_scale = target.scale;
-  call.out_zero_point = target.zero_point + shift;
+  ConvCall call = call_for(x, target);
   if (middle != nullptr) {
     check_target(middle->scale, middle->zero_point, type);
     call.middle = true;
     call.middle_scale = middle->scale;
-    call.middle_zero_point = middle->zero_point + shift;
+    call.middle_zero_point = middle->zero_point + unsigned_shift(type);
   }
   at::Tensor result = empty_result(call, target, type);
   UnsignedCodes residual_codes;

@@ -49,6 +49,8 @@ class ConvParams : public torch::CustomClassHolder {
   at::Tensor with_image_dimensions(const at::Tensor& x) const;
   at::Tensor restore(const at::Tensor& result, const at::Tensor& x) const;
   ConvCall call_for(const at::Tensor& x) const;
+  /// A call whose result are codes. Throws c10::Error for parameters that the type of x cannot have.
+  ConvCall call_for(const at::Tensor& x, const Target& target) const;
   /// An empty result with its image dimensions.
   at::Tensor empty_result(const ConvCall& call, const Target& target, at::ScalarType type) const;
   /// Sizes of the result with its batch dimension and the height of one-dimensional data.

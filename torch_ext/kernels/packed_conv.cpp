@@ -31,7 +31,7 @@ void fill(bool wide, std::byte* out, int64_t n, uint8_t value) {
   }
 }
 
-/// What runs that begin at these offsets begin at.
+/// Where the runs with these offsets begin; negative offsets are padding.
 ElementRange reach_of(const int32_t* offsets, int64_t n, int64_t image_elements) {
   ElementRange reach = {image_elements, 0};
   for (int64_t i = 0; i < n; ++i) {

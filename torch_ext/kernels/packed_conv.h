@@ -10,7 +10,7 @@
 
 namespace tsquant::kernels {
 
-/// Elements of an image, [low, high); none when low > high.
+/// The first and the last element at which runs of an image begin; none when low > high.
 struct ElementRange {
   int64_t low = 0, high = 0;
 };

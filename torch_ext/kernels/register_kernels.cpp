@@ -112,7 +112,7 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "linear.activated(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, str activation, "
       "Tensor? factors, float scale, int zero_point) -> Tensor",
       linear_activated);
-  m.def("activations() -> str[]", activation_names);
+  m.def("activations() -> str[]", []() -> std::vector<std::string> { return activation_names(); });
   m.def("linear_float(Tensor x, __torch__.torch.classes.tsquant.LinearParams params) -> Tensor", linear_float);
   m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
 }

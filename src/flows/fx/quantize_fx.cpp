@@ -31,13 +31,6 @@ void require_attributes(const Module& module, const std::vector<std::string>& na
   }
 }
 
-void require_one_tensor(const Model& model) {
-  const auto outputs = model.graph()->outputs();
-  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
-  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
-              "let it return the tensor itself, without a tuple, list or dictionary");
-}
-
 Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& example,
                const PrepareCustomConfig& custom, const BackendConfig& backend, bool is_qat) {
   require_attributes(model.module(), custom.preserved_attributes());
@@ -46,7 +39,6 @@ Module prepare(const Model& model, const QConfigMapping& mapping, const Sample& 
   options.allow_empty = true;  // torch.ao returns a float model
   const auto prepare_standalone = [&](const Model& part, const QConfigMapping& part_mapping, const Sample& arguments,
                                       const StandaloneConfig& config) {
-    require_one_tensor(part);
     return prepare(part, part_mapping, arguments, *config.prepare_custom_config,
                    config.backend_config.value_or(backend), is_qat);
   };
@@ -113,6 +105,13 @@ QuantizedModel convert(const Module& prepared, const ConvertFxOptions& options, 
   result.report.nodes.insert(result.report.nodes.end(), of_parts.begin(), of_parts.end());
   if (!options.remove_qconfig) attach_preserved_attrs_to_model(result.model.module(), {{kMappingAttribute, mapping}});
   return result;
+}
+
+void require_one_tensor(const Model& model) {
+  const auto outputs = model.graph()->outputs();
+  if (outputs.size() == 1 && outputs[0]->type()->isSubtypeOf(*c10::TensorType::get())) return;
+  throw Error(ErrorCode::kUnsupportedModel, "a standalone module must return one tensor", "forward",
+              "let it return the tensor itself, without a tuple, list or dictionary");
 }
 
 }  // namespace

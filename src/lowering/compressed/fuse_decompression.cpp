@@ -20,8 +20,6 @@ using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
 
-bool is_kind(const Node* node, const char* kind) { return node->kind() == c10::Symbol::fromQualString(kind); }
-
 /// How one reader of a weight is replaced.
 enum class Reader { kLinear, kProduct, kEmbedding, kOther };
 

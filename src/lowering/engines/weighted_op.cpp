@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/reference_nodes.h"
 
@@ -11,8 +12,6 @@ using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
-
-bool is_kind(const Node* node, const char* kind) { return node->kind() == c10::Symbol::fromQualString(kind); }
 
 /// The quantized tensor behind a weight operand, folded or not, and the node that reads the parameter.
 at::Tensor weight_of(const Model& model, const Value* value, Node*& reader) {

@@ -55,7 +55,8 @@ endif()
 target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
 if(TSQUANT_SANITIZE)
   set(TSQUANT_SANITIZE_OPTIONS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)
-  target_link_options(tsquant_compile INTERFACE -fsanitize=address,undefined)
+  # The runtime is a library, too, so that programs without it can preload it: the tests (tests/CMakeLists.txt).
+  set(TSQUANT_SANITIZE_LINK_OPTIONS -fsanitize=address,undefined -shared-libasan)
 endif()
 
 # The LibTorch headers cost seconds in each file: compile them once and let every target reuse the result.
@@ -83,15 +84,24 @@ endfunction()
 # tsquant_target(<name>): gives a target the shared flags and the precompiled header.
 function(tsquant_target name)
   tsquant_compile_with_pch(${name} tsquant_pch ${TSQUANT_SANITIZE_OPTIONS})
+  target_link_options(${name} PRIVATE ${TSQUANT_SANITIZE_LINK_OPTIONS})
 endfunction()
 
 # The same for tests: neither optimized nor sanitized, which would take longer to compile than the tests run. What they
-# call is both.
-if(TSQUANT_DEVELOPER_MODE)
+# call is both. Where most tests come from another build, a precompiled header for the rest would not pay.
+set(TSQUANT_TESTS_FROM "" CACHE PATH "A build folder whose tests of the library run on this build's, too")
+if(TSQUANT_DEVELOPER_MODE AND NOT TSQUANT_TESTS_FROM)
   tsquant_add_pch(tsquant_test_pch -O0)
 endif()
 function(tsquant_test_target name)
-  tsquant_compile_with_pch(${name} tsquant_test_pch -O0)
+  if(TSQUANT_TESTS_FROM)
+    tsquant_target(${name})
+  else()
+    tsquant_compile_with_pch(${name} tsquant_test_pch -O0)
+    if(TSQUANT_SANITIZE)
+      target_link_options(${name} PRIVATE -Wl,--allow-shlib-undefined)  # the runtime comes when they start
+    endif()
+  endif()
 endfunction()
 
 # tsquant_alone(<file>...): files that are compiled by themselves, because they have helpers of the same names as others.

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds our code with AddressSanitizer and UBSan and runs the unit tests, without those whose question is time, the
+# Builds our code with AddressSanitizer and UBSan, the tests and benchmarks without, and runs the unit tests, without those whose question is time, the
 # number of threads or hundreds of recorded streams, and without the kit's models: the release build runs them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cmake --preset sanitize >/dev/null
-cmake --build --preset sanitize --target unit_tests
+cmake --build --preset sanitize --target library_tests
 # LibTorch itself is not instrumented: its container annotations and one-time allocations are not our leaks.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export OMP_NUM_THREADS=1 TSQUANT_KIT=/nonexistent

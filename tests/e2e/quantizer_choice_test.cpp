@@ -84,7 +84,8 @@ TEST_F(QuantizerChoice, OptionsThatItsObserversDoNotReadAreRefused) {
 }
 
 TEST_F(QuantizerChoice, SharedLibrary) {
-  const auto records = quantizers(TSQUANT_PLUGIN);  // the example: linear layers only
+  const auto records =
+      quantizers(std::string(TSQUANT_PLUGIN_DIR) + "/libtest_quantizer_plugin.so");  // the example: linear layers only
   ASSERT_EQ(records.size(), 2u) << records;
   for (const auto& record : records) {
     EXPECT_NE(record.at("node").get<std::string>().find("linear"), std::string::npos) << record;

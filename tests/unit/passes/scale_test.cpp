@@ -6,15 +6,15 @@
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "passes/rewrite_runner.h"
+#include "support/build_under_test.h"
 #include "support/support.h"
-#include "support/time_limit.h"
 
 namespace tsquant::testing {
 namespace {
 
 /// Of processor time, which other work on the machine does not change. What takes linear time is far inside the limit;
 /// with the square of the layers it took 46 s.
-constexpr double kLimit = 2 * kSlower;
+const double kLimit = 2 * slower();
 constexpr int64_t kLayers = 480;
 
 /// conv -> batch_norm -> relu_ again and again, each with parameters of its own: torch.jit.trace of nn.Sequential.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/build_under_test.h"
 #include "support/support.h"
 #include "tsquant/error.h"
 #include "tsquant/quantize_pt2e.h"
@@ -18,6 +19,9 @@ def forward(self, x):
                 {{"w1", at::randn({16, 8})}, {"w2", at::randn({4, 16})}});
 }
 
+/// A library of tests/plugins, or the example's.
+std::string plugin(const std::string& name) { return std::string(TSQUANT_PLUGIN_DIR) + "/libtest_" + name + ".so"; }
+
 std::string message_of(const std::string& path) {
   try {
     load_quantizer(path);
@@ -30,7 +34,7 @@ std::string message_of(const std::string& path) {
 
 TEST(LoadQuantizer, WorksWithTheDriver) {
   auto model = Model::from(net());
-  const auto quantizer = load_quantizer(TSQUANT_PLUGIN);
+  const auto quantizer = load_quantizer(plugin("quantizer_plugin"));
   at::manual_seed(2);
   const auto result = quantize_pt2e(model, *quantizer, Dataset::from_tensors({at::randn({5, 8})}));
   ASSERT_EQ(result.report.quantizers.size(), 4u);
@@ -41,12 +45,11 @@ TEST(LoadQuantizer, WorksWithTheDriver) {
 
 TEST(LoadQuantizer, SaysWhatIsWrongWithALibrary) {
   EXPECT_NE(message_of("/nonexistent/q.so").find("cannot be opened"), std::string::npos);
-  EXPECT_NE(message_of(std::string(TSQUANT_LIB_DIR) + "/libtsquant_ops.so").find("registers no quantizer"),
+  EXPECT_NE(message_of(lib_dir() + "/libtsquant_ops.so").find("registers no quantizer"), std::string::npos);
+  EXPECT_NE(message_of(plugin("null_plugin")).find("factory returned no quantizer"), std::string::npos);
+  EXPECT_NE(message_of(plugin("throwing_plugin")).find("constructor failed: settings.json is missing"),
             std::string::npos);
-  EXPECT_NE(message_of(TSQUANT_NULL_PLUGIN).find("factory returned no quantizer"), std::string::npos);
-  EXPECT_NE(message_of(TSQUANT_THROWING_PLUGIN).find("constructor failed: settings.json is missing"),
-            std::string::npos);
-  EXPECT_NE(message_of(TSQUANT_OLD_PLUGIN).find("version 0 of the quantizer interface"), std::string::npos);
+  EXPECT_NE(message_of(plugin("old_plugin")).find("version 0 of the quantizer interface"), std::string::npos);
 }
 
 }  // namespace

@@ -3,14 +3,14 @@
 #include <ctime>
 
 #include "golden_graph.h"
-#include "support/time_limit.h"
+#include "support/build_under_test.h"
 
 namespace tsquant::testing {
 namespace {
 
 /// Graphs on which a step too many per operator, or per pair of operators, took minutes. What takes linear time is far
 /// inside the limit, under sanitizers too. Of processor time, which other work on the machine does not change.
-constexpr double kLimit = 5 * kSlower;
+const double kLimit = 5 * slower();
 
 size_t points_in_time(const GraphMaker& maker, const OpenVINOQuantizerOptions& options = {}) {
   const std::clock_t begin = std::clock();

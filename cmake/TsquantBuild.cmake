@@ -52,6 +52,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   find_package(OpenMP REQUIRED)
   target_link_libraries(tsquant_compile INTERFACE OpenMP::OpenMP_CXX)
 endif()
+# Debian's LibTorch is compiled with it, and what its headers lay out differently without (at::RecordFunction) must agree.
+target_compile_definitions(tsquant_compile INTERFACE NDEBUG)
 target_compile_options(tsquant_compile INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations)
 if(TSQUANT_SANITIZE)
   set(TSQUANT_SANITIZE_OPTIONS -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize=vptr -g1)

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -34,8 +35,50 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
                                {"ratio_to_first", result.ratio_to_first},
                                {"optimized", result.optimized},
                                {"rounds", result.rounds}});
+    if (!options.profile) continue;
+    auto operators = nlohmann::ordered_json::array();
+    for (const auto& time : result.operators) {
+      operators.push_back({{"name", time.name},
+                           {"shapes", time.shapes},
+                           {"calls", time.calls},
+                           {"ms", time.ms},
+                           {"megabytes", time.megabytes},
+                           {"quantized", time.is_quantized}});
+    }
+    json["results"].back()["operators"] = std::move(operators);
   }
   return json.dump(1);
+}
+
+/// The operators of one model, the slowest first, and what it costs that some stayed float.
+void print_profile(const BenchmarkResult& result) {
+  double all = 0, quantized = 0;
+  for (const auto& time : result.operators) {
+    all += time.ms;
+    if (time.is_quantized) quantized += time.ms;
+  }
+  const auto share = [&](double ms) { return fmt::format("{:.1f} %", all > 0 ? 100 * ms / all : 0); };
+  constexpr size_t kShown = 25;
+  TextTable table({"operator", "shapes", "calls", "ms", "share", "MB", "GB/s", "computes with"});
+  table.align_right({2, 3, 4, 5, 6});
+  double rest = 0;
+  for (size_t i = 0; i < result.operators.size(); ++i) {
+    const auto& time = result.operators[i];
+    if (i >= kShown) {
+      rest += time.ms;
+      continue;
+    }
+    table.add({time.name, time.shapes, fmt::format("{:g}", time.calls), fmt::format("{:.3f}", time.ms), share(time.ms),
+               fmt::format("{:.2f}", time.megabytes), fmt::format("{:.1f}", time.megabytes / std::max(time.ms, 1e-9)),
+               time.is_quantized ? "codes" : "floats"});
+  }
+  std::cout << fmt::format("\n{}: {:.3f} ms in operators, {} with codes, {} that stayed float\n", result.model, all,
+                           share(quantized), share(all - quantized))
+            << table.text();
+  if (result.operators.size() > kShown) {
+    std::cout << fmt::format("and {} more: {:.3f} ms, {}; all of them: --json\n", result.operators.size() - kShown,
+                             rest, share(rest));
+  }
 }
 
 Sample sample_of(const BenchmarkArgs& args) {
@@ -63,6 +106,8 @@ void run(const BenchmarkArgs& args) {
                fmt::format("{:.2f}", 1 / result.ratio_to_first)});
   }
   std::cout << table.text();
+  if (!args.options.profile) return;
+  for (const auto& result : results) print_profile(result);
 }
 
 }  // namespace
@@ -80,6 +125,8 @@ void add_benchmark(CLI::App& app) {
   command->add_option("--rounds", args->options.rounds, "Exact number of rounds instead of a time");
   command->add_flag("--optimize", args->options.optimize,
                     "Freeze float models and run LibTorch's optimize_for_inference on them");
+  command->add_flag("--profile", args->options.profile,
+                    "Time every operator as well: calls, bytes, and what it costs that some stayed float");
   add_library_option(*command);
   add_json_option(*command, args->json);
   command->callback([args] { run(*args); });

@@ -76,6 +76,9 @@ std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sampl
     results[m].median_ms = median(times[m]);
     results[m].min_ms = *std::min_element(times[m].begin(), times[m].end());
     results[m].ratio_to_first = results[m].median_ms / results.front().median_ms;
+    if (!options.profile) continue;
+    constexpr int64_t kProfiledRounds = 20;
+    results[m].operators = time_operators([&] { models[m].run(sample); }, std::min(rounds, kProfiledRounds));
   }
   return results;
 }

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/operator_times.h"
 #include "evaluation/runnable.h"
 
 namespace tsquant {
@@ -12,6 +13,7 @@ struct BenchmarkOptions {
   double seconds = 5;     ///< measure for about this long in total; at least 20 rounds, at most 2000
   int64_t rounds = 0;     ///< exact number of rounds; 0: by `seconds`
   bool optimize = false;  ///< freeze float models and run LibTorch's optimize_for_inference on them first
+  bool profile = false;   ///< afterwards time every operator, in rounds of their own
 };
 
 struct BenchmarkResult {
@@ -20,6 +22,7 @@ struct BenchmarkResult {
   double ratio_to_first = 1;  ///< median of this model / median of the first model; below 1 is faster
   bool optimized = false;     ///< optimize_for_inference was applied
   int64_t rounds = 0;
+  std::vector<OperatorTime> operators;  ///< with `profile`, the slowest first
 };
 
 /// Times the models in turn, one run each per round, so that changes of the machine's clock hit all alike.

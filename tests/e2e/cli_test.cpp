@@ -239,6 +239,27 @@ TEST_F(Program, BenchmarkSchema) {
   EXPECT_GT(results[1].at("median_ms").get<double>(), 0);
 }
 
+TEST_F(Program, BenchmarkProfileSaysWhatEveryOperatorCosts) {
+  const auto lowered = path("profiled.pt");
+  ASSERT_EQ(quantize("profiled.pt", {"--form", "lowered"}).code, 0);
+  const std::vector<std::string> words{"benchmark", path("model.pt"), lowered, "--input-shape",
+                                       "1,3,16,16", "--rounds",       "2",     "--profile"};
+  const auto table = testing::tsquant(words);
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_NE(table.out.find("model.pt: "), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find("0.0 % with codes, 100.0 % that stayed float"), std::string::npos) << table.out;
+  auto with_json = words;
+  with_json.insert(with_json.end(), {"--json", "-"});
+  const auto results = testing::tsquant(with_json).json().at("results");
+  const auto quantized = [](const nlohmann::json& result) {
+    int count = 0;
+    for (const auto& time : result.at("operators")) count += time.at("quantized").get<bool>() ? 1 : 0;
+    return count;
+  };
+  EXPECT_EQ(quantized(results[0]), 0);
+  EXPECT_GT(quantized(results[1]), 0);
+}
+
 TEST_F(Program, ExitCodes) {
   EXPECT_EQ(testing::tsquant({"--help"}).code, 0);
   EXPECT_EQ(testing::tsquant({"quantize", "--help"}).code, 0);

@@ -77,9 +77,9 @@ struct QuantizationSpec {
   int64_t group_axis = -1;           ///< the axis that is summed over; negative counts from the last, -1
   std::vector<float> codebook = {};  ///< the levels of kCodebook4 and kCodebook8, ascending
   QParamsFormula formula = QParamsFormula::kNncf;
-  /// Integers: PT2E-style annotators may fix the type of the codes (int8 or uint8) and their limits. They take the
-  /// place of what format, signedness_to_force and narrow_range say about codes, in both formulas: set `formula` too
-  /// where torch.ao's numbers are wanted.
+  /// Integers: PT2E-style annotators may fix the type of the codes (int8, uint8) and their limits; float16 is for
+  /// weights that are stored so, without scales. They take the place of what format, signedness_to_force and
+  /// narrow_range say about codes, in both formulas: set `formula` too where torch.ao's numbers are wanted.
   c10::optional<c10::ScalarType> dtype = c10::nullopt;
   c10::optional<int64_t> quant_min = c10::nullopt;
   c10::optional<int64_t> quant_max = c10::nullopt;

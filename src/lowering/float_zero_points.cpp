@@ -43,6 +43,7 @@ int64_t axis_of(const at::Tensor& scales, const at::Tensor& codes) {
 }
 
 c10::optional<FloatZeroTable> read_table(const Model& model, Node* multiply) {
+  if (!multiply->hasUses()) return c10::nullopt;
   FloatZeroTable table;
   table.last = multiply;
   const Node* subtract = multiply->input(0)->node();

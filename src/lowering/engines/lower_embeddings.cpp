@@ -28,9 +28,6 @@ class RowReader {
   RowReader(LoweringContext& context, const FloatZeroTable& table)
       : context_(context), table_(table), is_packed_(table.tensor.max().item<int64_t>() < 16) {}
 
-  /// Codes below 16 are kept two in a byte.
-  bool is_packed() const { return is_packed_; }
-
   /// The rows of `indices` as floats. @param named the operator whose name the last one takes over; null: none
   Value* read(Node* position, Value* indices, const Node* named) {
     Value* rows = gather(position, table_.codes, indices);
@@ -79,7 +76,7 @@ class RowReader {
 
   LoweringContext& context_;
   const FloatZeroTable& table_;
-  bool is_packed_;
+  bool is_packed_;  ///< all codes are below 16 and kept two in a byte
   std::vector<ParameterUse> readers_;
 };
 

@@ -77,9 +77,9 @@ struct QuantizationSpec {
   int64_t group_axis = -1;           ///< the axis that is summed over; negative counts from the last, -1
   std::vector<float> codebook = {};  ///< the levels of kCodebook4 and kCodebook8, ascending
   QParamsFormula formula = QParamsFormula::kNncf;
-  /// Integers: PT2E-style annotators may fix the type of the codes (int8 or uint8) and their limits. They take the
-  /// place of what format, signedness_to_force and narrow_range say about codes, in both formulas: set `formula` too
-  /// where torch.ao's numbers are wanted.
+  /// Integers: PT2E-style annotators may fix the type of the codes (int8, uint8) and their limits; float16 is for
+  /// weights that are stored so, without scales. They take the place of what format, signedness_to_force and
+  /// narrow_range say about codes, in both formulas: set `formula` too where torch.ao's numbers are wanted.
   c10::optional<c10::ScalarType> dtype = c10::nullopt;
   c10::optional<int64_t> quant_min = c10::nullopt;
   c10::optional<int64_t> quant_max = c10::nullopt;
@@ -91,6 +91,10 @@ struct QuantizationSpec {
   FakeQuantizeType fake_quantize = FakeQuantizeType::kNone;
   /// Activations: scale and zero_point are computed from each tensor at run time; no statistics are collected.
   bool is_dynamic = false;
+  /// Weights only, torch.ao's per_channel_affine_float_qparams: x = (code - zero_point) * scale with zero points that
+  /// are float32 and need not be codes. Rows keep their range as it is, and zero need not lie in it. What embeddings
+  /// get; layers cannot compute with such codes.
+  bool float_zero_point = false;
   /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
   c10::optional<double> fixed_scale = c10::nullopt;
   c10::optional<int64_t> fixed_zero_point = c10::nullopt;
@@ -111,6 +115,7 @@ enum class PointKind { kActivation, kWeight };
 ///         integer; groups of activations, of another size than the format's, or beside a fixed scale; a codebook
 ///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
 ///         symmetric weight of 3 bits or more; is_dynamic of anything but an asymmetric 8-bit activation per tensor;
+///         float_zero_point of anything but an asymmetric integer weight per channel with unsigned codes, kTorchAo;
 ///         with kNncfCompression an activation, narrow_range, half_range, a type or limits of the codes, or a fixed
 ///         scale
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);

@@ -28,8 +28,9 @@ struct QuantizerRecord {
   int64_t quant_min = 0, quant_max = 0;
   std::vector<double> scale;  ///< one, or one per channel
   std::vector<int64_t> zero_point;
-  double min = 0, max = 0;  ///< observed range (smallest and largest over channels)
-  int64_t non_finite = 0;   ///< values that were NaN or infinite during calibration
+  double min = 0, max = 0;                    ///< observed range (smallest and largest over channels)
+  int64_t non_finite = 0;                     ///< values that were NaN or infinite during calibration
+  std::vector<double> float_zero_point = {};  ///< in the place of zero_point, where these need not be codes
 };
 
 /// One weight that was, or could have been, compressed.

@@ -37,13 +37,13 @@ std::string text_of(const c10::optional<T>& value) {
 }
 
 std::string text_of(const QuantizationSpec& spec) {
-  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", to_string(spec.format),
+  return fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}", to_string(spec.format),
                      static_cast<int>(spec.mode), text_of(spec.signedness_to_force), spec.per_channel, spec.ch_axis,
                      spec.narrow_range, spec.half_range, spec.group_size, spec.group_axis,
                      fmt::join(spec.codebook, ","), static_cast<int>(spec.formula),
                      spec.dtype ? c10::toString(*spec.dtype) : "none", text_of(spec.quant_min), text_of(spec.quant_max),
                      spec.eps, static_cast<int>(spec.observer), text_of(spec.fixed_scale),
-                     text_of(spec.fixed_zero_point), spec.averaging_constant, spec.is_dynamic);
+                     text_of(spec.fixed_zero_point), spec.averaging_constant, spec.is_dynamic, spec.float_zero_point);
 }
 
 }  // namespace

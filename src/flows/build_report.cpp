@@ -12,6 +12,17 @@ namespace tsquant {
 
 namespace {
 
+template <typename T>
+std::vector<T> numbers_of(const at::Tensor& tensor) {
+  const auto values = tensor.to(c10::CppTypeToScalarType<T>::value).contiguous();
+  return {values.template data_ptr<T>(), values.template data_ptr<T>() + values.numel()};
+}
+
+std::string code_type(const QParams& q) {
+  if (!format_info(q.format).integer) return to_string(q.format);
+  return q.dtype == c10::kHalf ? "float16" : q.dtype == c10::kChar ? "qint8" : "quint8";
+}
+
 std::set<std::string> quantized_names(const Annotations& annotations) {
   std::set<std::string> names;
   for (const auto& point : annotations.points) names.insert(point.quantized_nodes.begin(), point.quantized_nodes.end());
@@ -129,13 +140,15 @@ void describe_quantizers(Report& report, const Annotations& annotations, const Q
     record.kind = point.kind == PointKind::kWeight ? "weight" : "activation";
     record.node = point.node;
     record.input_port = point.input_port.value_or(-1);
-    const bool integer = format_info(q.format).integer;
-    record.dtype = !integer ? to_string(q.format) : q.dtype == c10::kChar ? "qint8" : "quint8";
+    record.dtype = code_type(q);
     record.quant_min = q.quant_min;
     record.quant_max = q.quant_max;
-    const auto scale = q.scale.to(c10::kDouble).contiguous(), zero_point = q.zero_point.to(c10::kLong).contiguous();
-    record.scale.assign(scale.data_ptr<double>(), scale.data_ptr<double>() + scale.numel());
-    record.zero_point.assign(zero_point.data_ptr<int64_t>(), zero_point.data_ptr<int64_t>() + zero_point.numel());
+    record.scale = numbers_of<double>(q.scale);
+    if (has_float_zero_points(q)) {
+      record.float_zero_point = numbers_of<double>(q.zero_point);
+    } else {
+      record.zero_point = numbers_of<int64_t>(q.zero_point);
+    }
     if (q.range.min.defined() && q.range.min.numel() > 0) {
       record.min = q.range.min.min().item<double>();
       record.max = q.range.max.max().item<double>();

@@ -37,7 +37,7 @@ void check_format(const QuantizationPoint& point, OutputForm form) {
 
 void check_dtype(const QuantizationPoint& point, OutputForm form) {
   const auto& dtype = point.spec.dtype;
-  if (!dtype) return;
+  if (!dtype || (*dtype == c10::kHalf && point.kind == PointKind::kWeight)) return;
   for (const auto byte : {c10::kChar, c10::kByte, c10::kQInt8, c10::kQUInt8}) {
     if (*dtype == byte) return;
   }

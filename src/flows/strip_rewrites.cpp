@@ -75,6 +75,10 @@ c10::optional<at::Tensor> codes_of(Model& model, const AffineNode& a, const at::
                 fmt::format("codes from {} to {} do not fit a byte", a.quant_min, a.quant_max), place,
                 "use at most 8 bits for weights, or another strip format");
   }
+  if (a.per_channel && a.zero_points.is_floating_point()) {
+    warn(model, place, "its zero points are no codes");
+    return c10::nullopt;
+  }
   QParams q;
   q.per_channel = a.per_channel;
   q.axis = a.axis;

@@ -66,7 +66,7 @@ bool read_per_channel(const Model& model, const Node* node, AffineNode& a) {
   if (!scales || !zero_points || !axis || !axis->isInt()) return false;
   a.per_channel = true;
   a.scales = scales->to(at::kFloat);
-  a.zero_points = zero_points->to(at::kLong);
+  a.zero_points = zero_points->is_floating_point() ? zero_points->to(at::kFloat) : zero_points->to(at::kLong);
   a.axis = axis->toInt();
   return true;
 }
@@ -95,7 +95,9 @@ Value* insert_fake_quantize(Graph& graph, const AffineNode& a, Value* x) {
   std::vector<Value*> inputs{x};
   if (a.per_channel) {
     inputs.push_back(graph.insertConstant(a.scales));
-    inputs.push_back(graph.insertConstant(a.zero_points.to(at::kInt)));  // the operator refuses int64
+    // The operator takes float32, but refuses int64.
+    const bool is_float = a.zero_points.is_floating_point();
+    inputs.push_back(graph.insertConstant(is_float ? a.zero_points : a.zero_points.to(at::kInt)));
     inputs.push_back(graph.insertConstant(a.axis));
   } else {
     inputs.push_back(graph.insertConstant(a.scale));

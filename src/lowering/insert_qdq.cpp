@@ -6,6 +6,7 @@
 #include "graph/mutation.h"
 #include "graph/params.h"
 #include "graph/shared_weight.h"
+#include "lowering/float_zero_points.h"
 #include "lowering/lowering.h"
 #include "lowering/point_place.h"
 #include "lowering/reference_nodes.h"
@@ -21,7 +22,8 @@ using torch::jit::Value;
 bool same_parameters(const QParams& a, const QParams& b) {
   return a.format == b.format && a.dtype == b.dtype && a.per_channel == b.per_channel &&
          (!a.per_channel || a.axis == b.axis) && a.group_size == b.group_size && a.quant_min == b.quant_min &&
-         a.quant_max == b.quant_max && a.is_dynamic == b.is_dynamic && at::equal(a.scale, b.scale) &&
+         a.quant_max == b.quant_max && a.is_dynamic == b.is_dynamic &&
+         has_float_zero_points(a) == has_float_zero_points(b) && at::equal(a.scale, b.scale) &&
          at::equal(a.zero_point, b.zero_point);
 }
 
@@ -88,7 +90,7 @@ class Inserter {
   void plan_use(const QuantizationPoint& point, const QParams& qparams, Value* value, const Use& use) {
     const auto parameter = param_of(model_, value);
     if (!may_quantize(point, qparams, value)) return;
-    const bool folds = parameter && fold_;
+    const bool folds = parameter && (fold_ || is_for_storage(qparams));
     const std::string tensor = folds && !parameter->name.empty() ? parameter->name : identity_of(value);
     Group& group =
         (folds ? weights_ : before_).find_or_add(tensor, qparams, [&] { return make_group(value, qparams); });
@@ -111,6 +113,9 @@ class Inserter {
 
   bool may_quantize(const QuantizationPoint& point, const QParams& qparams, Value* value) {
     auto fault = fault_of(model_, view_, mutation_, value);
+    if (!fault && is_for_storage(qparams) && !param_of(model_, value)) {
+      fault = Refusal{"", "computed_weight", "nothing computes such codes while the model runs"};
+    }
     if (!fault && !can_insert_quantize(qparams, rank_of(value))) {
       fault = Refusal{"", "unknown_shape", "fewer levels per channel need a tensor of known rank"};
     }
@@ -134,6 +139,7 @@ class Inserter {
     }
     const auto codes = quantize(tensor.detach(), *group.qparams);
     set_param(model_, dequantize, 0, is_libtorchs(*group.qparams) ? make_quantized(codes, *group.qparams) : codes);
+    if (has_float_zero_points(*group.qparams)) insert_float_zero_points(dequantize, *group.qparams, tensor.dim());
   }
 
   void insert_before(const Group& group) {

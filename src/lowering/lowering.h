@@ -17,9 +17,10 @@ class RewriteRunner;
 
 /// Inserts quantize/dequantize pairs in reference form (aten::quantize_per_tensor / aten::quantize_per_channel and
 /// aten::dequantize) at every point that has parameters. With `fold`, a weight becomes its quantized tensor, stored
-/// under its state-dict name, followed by aten::dequantize. Edits the model's graph; `view` is invalid afterwards.
-/// Points that cannot be inserted safely (the tensor is written in place) are appended to `refusals`. As all rewrites
-/// here it returns whether something changed.
+/// under its state-dict name, followed by aten::dequantize. What is for storage alone (is_for_storage) always does:
+/// float16 before aten::dequantize, and bytes before the plain operators of float_zero_points.h. Edits the model's
+/// graph; `view` is invalid afterwards. Points that cannot be inserted safely (the tensor is written in place) are
+/// appended to `refusals`. As all rewrites here it returns whether something changed.
 bool insert_qdq(Model& model, const GraphView& view, const Annotations& annotations, const QParamTable& qparams,
                 bool fold, std::vector<Refusal>& refusals);
 

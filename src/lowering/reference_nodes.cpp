@@ -7,6 +7,7 @@
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "lowering/float_zero_points.h"
 
 namespace tsquant {
 
@@ -101,11 +102,13 @@ Value* insert_quantize(Graph& graph, Value* x, const QParams& q, int64_t rank) {
 }
 
 std::string dequantize_kind(const QParams& q) {
-  return is_libtorchs(q) ? "aten::dequantize" : "tsquant::dequantize_fp8";
+  if (has_float_zero_points(q)) return "aten::to";
+  return is_libtorchs(q) || q.dtype == c10::kHalf ? "aten::dequantize" : "tsquant::dequantize_fp8";
 }
 
 std::vector<Value*> dequantize_arguments(Graph& graph, const QParams& q) {
-  if (is_libtorchs(q)) return {};
+  if (is_libtorchs(q) || q.dtype == c10::kHalf) return {};
+  if (has_float_zero_points(q)) return float_cast_arguments(graph);
   return {graph.insertConstant(q.scale), graph.insertConstant(q.per_channel ? c10::IValue(q.axis) : c10::IValue()),
           graph.insertConstant(to_string(q.format))};
 }

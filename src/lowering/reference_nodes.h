@@ -17,7 +17,7 @@ struct AffineNode {
   bool per_channel = false;
   double scale = 1;  ///< per tensor
   int64_t zero_point = 0;
-  at::Tensor scales, zero_points;  ///< per channel: float32, int64
+  at::Tensor scales, zero_points;  ///< per channel: float32; int64, or float32 where they need not be codes
   int64_t axis = 0;
   int64_t quant_min = -128, quant_max = 127;
   c10::ScalarType dtype = c10::kChar;  ///< kChar or kByte
@@ -35,7 +35,8 @@ bool can_insert_quantize(const QParams& q, int64_t rank);
 /// Inserts the operator that turns codes with these parameters back into floats.
 torch::jit::Value* insert_dequantize(torch::jit::Graph& graph, torch::jit::Value* x, const QParams& q);
 
-/// The kind of that operator, and its arguments after the codes (fp8 only).
+/// The kind of that operator, and its arguments after the codes (of fp8, and of the first of the operators that
+/// floating-point zero points take: float_zero_points.h).
 std::string dequantize_kind(const QParams& q);
 std::vector<torch::jit::Value*> dequantize_arguments(torch::jit::Graph& graph, const QParams& q);
 

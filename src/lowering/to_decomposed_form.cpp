@@ -6,6 +6,7 @@
 #include "graph/insert_op.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "lowering/float_zero_points.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
 
@@ -98,6 +99,10 @@ bool to_decomposed_form(Model& model) {
     const AffineNode a = read_quantized(parameter.tensor);
     replace_parameter(model, parameter.uses, parameter.tensor.int_repr());
     for (const auto& [node, index] : parameter.uses) replace_dequantize(*graph, node, a, node->input(0));
+    changed = true;
+  }
+  for (const auto& table : float_zero_tables(model)) {
+    replace_dequantize(*graph, table.last, affine_of(table), table.codes);
     changed = true;
   }
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {

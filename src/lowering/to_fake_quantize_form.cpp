@@ -4,6 +4,7 @@
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "lowering/fake_quantize_nodes.h"
+#include "lowering/float_zero_points.h"
 #include "lowering/lowering.h"
 #include "lowering/reference_nodes.h"
 
@@ -44,6 +45,18 @@ void fake_quantize_dynamic(Graph& graph, Node* node, const DynamicNode& dynamic)
   replace_pair(node, result);
 }
 
+// %weight = (%codes - %zero_points) * %scales   ->   %weight = aten::fake_quantize_per_channel_affine(%floats, ...)
+void fake_quantize_table(Model& model, const FloatZeroTable& table) {
+  Value* result = nullptr;
+  {
+    torch::jit::WithInsertPoint guard(table.last);
+    result = insert_fake_quantize(*model.graph(), affine_of(table), table.codes);
+  }
+  table.last->output()->replaceAllUsesWith(result);
+  remove_dead_code(model.graph());
+  replace_parameter(model, {{result->node(), 0}}, table.values());
+}
+
 }  // namespace
 
 // %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)
@@ -63,6 +76,10 @@ bool to_fake_quantize_form(Model& model) {
           insert_fake_quantize(*graph, read_quantized(parameter.tensor), node->input(0)));
       node->destroy();
     }
+    changed = true;
+  }
+  for (const auto& table : float_zero_tables(model)) {
+    fake_quantize_table(model, table);
     changed = true;
   }
   for (Node* node : nodes_of_kind(graph->block(), {"aten::quantize_per_tensor", "aten::quantize_per_channel"})) {

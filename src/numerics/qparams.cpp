@@ -52,6 +52,15 @@ QParams dynamic_qparams(const QuantizationSpec& spec) {
   return result;
 }
 
+QParams half_qparams(const QuantizationSpec& spec, const Range& range) {
+  QParams result = empty_qparams(spec, range);
+  result.scale = at::ones({1}, at::kFloat);
+  result.zero_point = at::zeros({1}, at::kLong);
+  result.quant_min = result.quant_max = 0;
+  result.dtype = c10::kHalf;
+  return result;
+}
+
 }  // namespace
 
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind) {
@@ -59,6 +68,7 @@ QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKi
   if (spec.fixed_scale) return fixed_qparams(spec);
   if (spec.is_dynamic) return dynamic_qparams(spec);
   check_range(range, spec);
+  if (spec.dtype == c10::kHalf) return half_qparams(spec, range);
   if (spec.formula == QParamsFormula::kNncfCompression) return compression_qparams(range, spec);
   if (!format_info(spec.format).integer) return level_qparams(range, spec);
   return spec.formula == QParamsFormula::kTorchAo ? torch_ao_qparams(range, spec) : nncf_qparams(range, spec);

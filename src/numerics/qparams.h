@@ -18,12 +18,12 @@ struct QParams {
   Format format = Format::kInt8;
   QParamsFormula formula = QParamsFormula::kNncf;
   at::Tensor scale;       ///< float32 [1] or [channels]; with groups the shape of x, group_axis divided by group_size
-  at::Tensor zero_point;  ///< int64, in the shape of scale
+  at::Tensor zero_point;  ///< int64, or float32 (has_float_zero_points), in the shape of scale
   /// Formats with ScaleFormat::kE4M3: float32 [1], a factor of all scales. Undefined: 1.
   at::Tensor tensor_scale = {};
   std::vector<float> codebook = {};  ///< of kCodebook4 and kCodebook8
   int64_t quant_min = -128, quant_max = 127;
-  c10::ScalarType dtype = c10::kChar;  ///< of the codes: kChar or kByte
+  c10::ScalarType dtype = c10::kChar;  ///< of the codes: kChar or kByte; kHalf: values in float16, without scales
   bool per_channel = false;
   int64_t axis = 0;
   int64_t group_size = 0;   ///< 0: no groups; else per_channel is false
@@ -50,8 +50,17 @@ bool has_smallest_scale(const QParams& q, const QuantizationSpec& spec);
 at::Tensor channels_without_negative_side(const QParams& q, const QuantizationSpec& spec);
 
 /// Whether LibTorch's quantized tensors hold these parameters and its kernels compute their codes: integers per tensor
-/// or channel, by any formula but kNncfCompression.
+/// or channel with integer zero points, by any formula but kNncfCompression.
 bool is_libtorchs(const QParams& q);
+
+/// Whether x = (code - zero_point) * scale with zero points that need not be codes: q = round(x / scale + zero_point),
+/// as LibTorch's per_channel_affine_float_qparams computes it. Its tensors of this kind cannot be copied, so graphs
+/// hold the codes as bytes.
+bool has_float_zero_points(const QParams& q);
+
+/// Whether weights are stored with these parameters, but nothing computes such codes while a model runs: those with
+/// floating-point zero points, and float16.
+bool is_for_storage(const QParams& q);
 
 /// Codes (dtype of `q`) of a float tensor, per tensor, channel or group.
 at::Tensor quantize(const at::Tensor& x, const QParams& q);

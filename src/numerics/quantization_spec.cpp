@@ -73,6 +73,26 @@ void check_dynamic(const QuantizationSpec& spec, PointKind kind, const std::stri
   }
 }
 
+void check_float_zero_point(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
+  if (!spec.float_zero_point) return;
+  const bool is_unsigned = !spec.dtype || *spec.dtype == c10::kByte || *spec.dtype == c10::kQUInt8;
+  const bool fits = kind == PointKind::kWeight && spec.formula == QParamsFormula::kTorchAo && spec.per_channel &&
+                    spec.mode == QuantizationScheme::kAsymmetric && format_info(spec.format).integer && is_unsigned &&
+                    spec.group_size == 0 && !spec.fixed_scale;
+  if (fits && spec.quant_min.value_or(0) >= 0) return;
+  refuse("floating-point zero points are for weights per channel with unsigned codes", place,
+         "set formula to kTorchAo, mode to kAsymmetric, per_channel, and dtype to kByte, or float_zero_point to false");
+}
+
+void check_half(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
+  if (spec.dtype != c10::kHalf) return;
+  if (kind == PointKind::kWeight && !spec.per_channel && spec.group_size == 0 && !spec.quant_min && !spec.fixed_scale) {
+    return;
+  }
+  refuse("float16 is for weights, and has no scales", place,
+         "leave per_channel, group_size, quant_min, quant_max and fixed_scale unset, or choose another dtype");
+}
+
 void check_formula(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
   if (spec.formula != QParamsFormula::kNncfCompression) return;
   if (kind != PointKind::kWeight) refuse("the formula of nncf.compress_weights is for weights", place);
@@ -91,7 +111,8 @@ bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.codebook == b.codebook && a.formula == b.formula && a.dtype == b.dtype && a.quant_min == b.quant_min &&
          a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
          a.fixed_zero_point == b.fixed_zero_point && a.averaging_constant == b.averaging_constant &&
-         a.histogram_rule == b.histogram_rule && a.fake_quantize == b.fake_quantize && a.is_dynamic == b.is_dynamic;
+         a.histogram_rule == b.histogram_rule && a.fake_quantize == b.fake_quantize && a.is_dynamic == b.is_dynamic &&
+         a.float_zero_point == b.float_zero_point;
 }
 
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
@@ -100,6 +121,8 @@ void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string&
   check_levels(spec, place);
   check_formula(spec, kind, place);
   check_dynamic(spec, kind, place);
+  check_float_zero_point(spec, kind, place);
+  check_half(spec, kind, place);
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }

@@ -49,6 +49,12 @@ at::Tensor dequantize_by_libtorch(const at::Tensor& codes, const QParams& q) {
       .dequantize();
 }
 
+/// float16 without infinities, as LibTorch packs weights of linear_dynamic_fp16.
+at::Tensor saturated_halves(const at::Tensor& x) {
+  constexpr double kLargest = 65504;
+  return x.clamp(-kLargest, kLargest).to(at::kHalf);
+}
+
 at::Tensor whole_scale(const QParams& q) { return q.tensor_scale.defined() ? q.scale * q.tensor_scale : q.scale; }
 
 /// Parameters in a shape that broadcasts over the channels of x.
@@ -130,14 +136,20 @@ at::Tensor dequantize_scaled(const at::Tensor& codes, const at::Tensor& scale, c
 }  // namespace
 
 bool is_libtorchs(const QParams& q) {
-  return q.group_size == 0 && format_info(q.format).integer && q.formula != QParamsFormula::kNncfCompression;
+  return q.group_size == 0 && format_info(q.format).integer && q.formula != QParamsFormula::kNncfCompression &&
+         !is_for_storage(q);
 }
+
+bool has_float_zero_points(const QParams& q) { return q.zero_point.is_floating_point(); }
+
+bool is_for_storage(const QParams& q) { return has_float_zero_points(q) || q.dtype == c10::kHalf; }
 
 // LibTorch's own kernels compute where they can, so that stored codes equal what the reference form computes at run
 // time.
 at::Tensor quantize(const at::Tensor& x, const QParams& q) {
   const auto values = x.detach().to(at::kFloat);
-  if (is_libtorchs(q)) return quantize_by_libtorch(values, q);
+  if (q.dtype == c10::kHalf) return saturated_halves(values);
+  if (is_libtorchs(q) || has_float_zero_points(q)) return quantize_by_libtorch(values, q);
   c10::optional<Groups> groups;
   if (q.group_size > 0) groups.emplace(x, q.group_size, q.group_axis);
   if (format_info(q.format).integer && has_scales_in_order(values, q, groups)) return quantize_rows(values, q);
@@ -147,6 +159,7 @@ at::Tensor quantize(const at::Tensor& x, const QParams& q) {
 }
 
 at::Tensor dequantize(const at::Tensor& codes, const QParams& q) {
+  if (q.dtype == c10::kHalf) return codes.to(at::kFloat);
   if (is_libtorchs(q)) return dequantize_by_libtorch(codes, q);
   if (q.group_size == 0) {
     return dequantize_scaled(codes, by_channel(whole_scale(q), codes, q), by_channel(q.zero_point, codes, q), q);

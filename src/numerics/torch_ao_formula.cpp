@@ -7,8 +7,29 @@
 
 namespace tsquant {
 
+namespace {
+
+/// The range as it is; a row of one value gets the scale 1 and that value as its lowest code.
+QParams float_zero_qparams(const Range& range, const QuantizationSpec& spec) {
+  const IntegerCodes codes = integer_codes(spec, /*is_signed=*/false);
+  const auto type = computed_in(range);
+  const auto low = range.min.to(type), high = range.max.to(type);
+  auto scale = (high - low) / static_cast<double>(codes.high - codes.low);
+  scale = at::where(scale > spec.eps, scale, at::ones_like(scale)).to(at::kFloat);
+  QParams result = empty_qparams(spec, range);
+  result.scale = shaped_parameters(scale, spec);
+  result.zero_point = shaped_parameters((-low / scale).to(at::kFloat), spec);
+  result.quant_min = codes.low;
+  result.quant_max = codes.high;
+  result.dtype = codes.dtype;
+  return result;
+}
+
+}  // namespace
+
 /// Source: UniformQuantizationObserverBase._calculate_qparams (1.13.1).
 QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec) {
+  if (spec.float_zero_point) return float_zero_qparams(range, spec);
   const IntegerCodes codes = integer_codes(spec, /*is_signed=*/false);
   const auto type = computed_in(range);
   const auto low = range.min.to(type).clamp_max(0.0), high = range.max.to(type).clamp_min(0.0);

@@ -113,11 +113,25 @@ bool fold_lookups(Graph& graph, Node* attribute, const c10::Dict<c10::IValue, c1
   return changed;
 }
 
+/// torch.nn.functional.embedding_bag asks its weight's type which of two inputs is the weight.
+bool fold_types(const Model& model, Graph& graph) {
+  bool changed = false;
+  for (Node* node : nodes_of_kind(graph.block(), {"prim::dtype"})) {
+    const auto parameter = param_of(model, node->input());
+    if (!parameter) continue;
+    torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(graph.insertConstant(static_cast<int64_t>(parameter->tensor.scalar_type())));
+    node->destroy();
+    changed = true;
+  }
+  return changed;
+}
+
 }  // namespace
 
 // %training = prim::GetAttr[name="training"](%dropout)   ->   %training = prim::Constant[value=0]()
 //
-// Tensors stay where they are, so that they keep their state-dict names.
+// Tensors stay where they are, so that they keep their state-dict names. Their types are known.
 bool fold_constant_attributes(RewriteContext& ctx) {
   auto graph = ctx.model.graph();
   const ChangedAttributes changed_attributes(ctx.model.module());
@@ -143,7 +157,7 @@ bool fold_constant_attributes(RewriteContext& ctx) {
     node->destroy();
     changed = true;
   }
-  return changed;
+  return fold_types(ctx.model, *graph) || changed;
 }
 
 }  // namespace tsquant

@@ -78,6 +78,7 @@ void bind_spec(Fields& field, Spec& spec) {
   field("histogram_rule", spec.histogram_rule);
   field("fake_quantize", spec.fake_quantize);
   field("is_dynamic", spec.is_dynamic);
+  field("float_zero_point", spec.float_zero_point);
   field("fixed_scale", spec.fixed_scale);
   field("fixed_zero_point", spec.fixed_zero_point);
 }

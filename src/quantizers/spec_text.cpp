@@ -27,6 +27,7 @@ std::string spec_text(const QuantizationSpec& spec) {
   } else if (spec.per_channel) {
     text += fmt::format(", per channel (axis {})", spec.ch_axis);
   }
+  if (spec.float_zero_point) text += ", floating-point zero points";
   if (spec.is_dynamic) text += ", at run time";
   if (spec.fixed_scale) {
     text += fmt::format(", fixed scale {} and zero point {}", *spec.fixed_scale, spec.fixed_zero_point.value_or(0));

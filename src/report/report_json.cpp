@@ -17,19 +17,21 @@ ordered_json node_json(const NodeRecord& node) {
 
 ordered_json quantizer_json(const QuantizerRecord& q, bool per_channel) {
   const bool lists = per_channel || q.scale.size() <= 1;
-  return {{"id", q.id},
-          {"kind", q.kind},
-          {"node", q.node},
-          {"input_port", q.input_port},
-          {"dtype", q.dtype},
-          {"quant_min", q.quant_min},
-          {"quant_max", q.quant_max},
-          {"scale", lists ? q.scale : std::vector<double>{}},
-          {"zero_point", lists ? q.zero_point : std::vector<int64_t>{}},
-          {"channels", q.scale.size()},
-          {"min", q.min},
-          {"max", q.max},
-          {"non_finite", q.non_finite}};
+  ordered_json json{{"id", q.id},
+                    {"kind", q.kind},
+                    {"node", q.node},
+                    {"input_port", q.input_port},
+                    {"dtype", q.dtype},
+                    {"quant_min", q.quant_min},
+                    {"quant_max", q.quant_max},
+                    {"scale", lists ? q.scale : std::vector<double>{}},
+                    {"zero_point", lists ? q.zero_point : std::vector<int64_t>{}},
+                    {"channels", q.scale.size()},
+                    {"min", q.min},
+                    {"max", q.max},
+                    {"non_finite", q.non_finite}};
+  if (lists && !q.float_zero_point.empty()) json["float_zero_point"] = q.float_zero_point;
+  return json;
 }
 
 ordered_json weight_json(const WeightRecord& w) {
@@ -76,7 +78,8 @@ QuantizerRecord quantizer_from(const ordered_json& json) {
           json.at("zero_point").get<std::vector<int64_t>>(),
           number_or_nan(json.at("min")),
           number_or_nan(json.at("max")),
-          json.at("non_finite")};
+          json.at("non_finite"),
+          numbers_or_nan(json.value("float_zero_point", ordered_json::array()))};
 }
 
 WeightRecord weight_from(const ordered_json& json) {

@@ -3,6 +3,10 @@
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
 #include "e2e/with_kit.h"
 #include "evaluation/evaluate.h"
 #include "support/support.h"
@@ -52,6 +56,22 @@ TEST_F(KitFx, ByteLstmWithDynamicLayersKeepsItsClasses) {
     same += quantized.forward({batch}).toTensor().argmax(1).eq(expected).sum().item<int64_t>();
   }
   EXPECT_GE(static_cast<double>(same) / static_cast<double>(test.size(0)), 0.97);
+}
+
+/// The mapping of scripts/text_mapping.json: a small file that keeps the classes.
+TEST_F(KitFx, ByteLstmWithStoredWeightsIsSmallAndKeepsItsClasses) {
+  at::NoGradGuard no_grad;
+  const std::string path = kit_ + "/models/reddit_bytelstm.pt", out = testing::temp_dir() + "/stored.pt";
+  const at::Tensor test = torch::jit::load(kit_ + "/data/reddit_bytes_test.pt").attr("bytes").toTensor();
+  std::ifstream file(std::string(TSQUANT_SOURCE_DIR) + "/scripts/text_mapping.json");
+  const auto mapping = fx::QConfigMapping::from_json({std::istreambuf_iterator<char>(file), {}});
+  const auto result = fx::convert_fx(fx::prepare_fx(Model::load(path), mapping, {{test.narrow(0, 0, 1)}, {}}));
+  result.save(out);
+  const auto bytes = [](const std::string& file) { return static_cast<double>(std::filesystem::file_size(file)); };
+  EXPECT_LE(bytes(out) / bytes(path), 0.35);
+  auto quantized = torch::jit::load(out), reference = torch::jit::load(path);
+  const auto classes = [&](torch::jit::Module& module) { return module.forward({test}).toTensor().argmax(1); };
+  EXPECT_GE(classes(quantized).eq(classes(reference)).to(at::kFloat).mean().item<float>(), 0.98);
 }
 
 }  // namespace

@@ -101,8 +101,23 @@ bool read_directive(const std::string& line, IrCase& result) {
   return true;
 }
 
+/// What is for storage: "quint8 float [levels 0 15]", by row, and "float16".
+QParams stored_qparams(const std::vector<std::string>& words, const at::Tensor& weight) {
+  QuantizationSpec spec;
+  spec.formula = QParamsFormula::kTorchAo;
+  spec.dtype = c10::kHalf;
+  if (words.at(0) == "float16") return choose_qparams({weight.min(), weight.max()}, spec, PointKind::kWeight);
+  spec.dtype = c10::kByte;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.per_channel = spec.float_zero_point = true;
+  if (words.size() > 2) spec.format = Format::kInt4;
+  const at::Tensor rows = weight.flatten(1);
+  return choose_qparams({rows.amin(1), rows.amax(1)}, spec, PointKind::kWeight);
+}
+
 /// "quint8 0.125 0 levels 0 127", "qint8 axis 0" or "quint8 scales 0.5 0.25". @param weight of an axis
 QParams qparams_of(const std::vector<std::string>& spec, const at::Tensor& weight) {
+  if (spec.at(0) == "float16" || spec.at(1) == "float") return stored_qparams(spec, weight);
   QParams q;
   q.dtype = spec.at(0) == "quint8" ? c10::kByte : c10::kChar;
   q.quant_min = q.dtype == c10::kByte ? 0 : -128;

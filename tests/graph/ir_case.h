@@ -21,16 +21,15 @@ namespace tsquant::testing {
 /// # POINT: /conv2d/0 1 qint8 axis 0         of a weight, one scale per channel, from its values
 /// # POINT: /relu/0 out quint8 0.125 0 levels 0 127
 /// # POINT: /relu/0 out quint8 scales 0.5 0.25   of an activation, one scale per channel
-/// # COMPRESS: int4_sym 4           mode and group size of weights that are compressed
-/// # TRAINABLE: 2                   they stay float, behind quantizers, with adapters of this rank
-/// # NO_FOLD                         weights stay float, followed by quantize and dequantize
-/// # ENGINE: onednn                  of lowering; default tsquant
-/// # KEEP: /add/0                    lowering must leave this operator alone
-/// # WITHIN: 0.5                     how far the output may move; default: 1e-5 of the largest value
-/// # FAILS_BEFORE                    the model runs only after the rewrite; the output is the float model's
-/// # UNCHANGED                       the rewrite must report that it changed nothing
-/// # REPORT /softmax/0: Q/DQ: ...    NodeRecord::kernel, or the reason of a refused point
-/// # CHECK: ... # CHECK-NOT: ...     LibTorch FileCheck on the printed result
+/// # POINT: /embedding/0 0 quint8 float        of a weight by row, with floating-point zero points; "levels 0 15": 4
+/// bits # POINT: /linear/0 1 float16                of a weight # COMPRESS: int4_sym 4           mode and group size of
+/// weights that are compressed # TRAINABLE: 2                   they stay float, behind quantizers, with adapters of
+/// this rank # NO_FOLD                         weights stay float, followed by quantize and dequantize # ENGINE: onednn
+/// of lowering; default tsquant # KEEP: /add/0                    lowering must leave this operator alone # WITHIN: 0.5
+/// how far the output may move; default: 1e-5 of the largest value # FAILS_BEFORE                    the model runs
+/// only after the rewrite; the output is the float model's # UNCHANGED                       the rewrite must report
+/// that it changed nothing # REPORT /softmax/0: Q/DQ: ...    NodeRecord::kernel, or the reason of a refused point #
+/// CHECK: ... # CHECK-NOT: ...     LibTorch FileCheck on the printed result
 /// #= %y = aten::relu(%x)            the whole result, line by line, as ir_text prints it
 /// graph(%self, %x : Tensor): ...
 /// ```

@@ -21,8 +21,8 @@ namespace tsquant::fx {
 /// ```
 /// Unlike torch.ao: the input of an operator with a fixed range is not forced into that range; where observers are
 /// joined a fixed one gives way, so that the others' values are not clipped; `size` takes no observers away; what
-/// stands in float never shares with something far away. Weights of embeddings, and float16,
-/// are left as they are, with a remark that says so.
+/// stands in float never shares with something far away. Operators in float16
+/// (float16_static_qconfig) are left in float, with a remark that says so.
 class FxQuantizer : public Quantizer {
  public:
   explicit FxQuantizer(QConfigMapping mapping = get_default_qconfig_mapping(), PrepareCustomConfig custom = {},

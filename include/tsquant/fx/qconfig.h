@@ -37,11 +37,17 @@ QConfig default_per_channel_qconfig();  ///< the same with weights per channel
 QConfig default_debug_qconfig();        ///< keeps every activation, weights MinMax per tensor
 QConfig default_dynamic_qconfig();      ///< activations quantized at run time, weights MinMax per tensor
 QConfig per_channel_dynamic_qconfig();  ///< the same with weights per channel
-QConfig float16_dynamic_qconfig();      ///< float16, converted at run time
-QConfig float16_static_qconfig();       ///< float16 operators
+/// Weights of linear and recurrent layers rounded to float16, +-65504 at most, and stored so; the layers read them as
+/// float32 and compute in it. torch.ao's linear_dynamic_fp16 computes the same, and not on every engine.
+QConfig float16_dynamic_qconfig();
+QConfig float16_static_qconfig();       ///< float16 operators, which stay in float here
 QConfig default_reuse_input_qconfig();  ///< the parameters of the operator's input, for what only moves values
 
-/// Weights of embeddings as 8 or 4 bits per row, with floating-point zero points; activations stay in float.
+/// Tables of embedding and embedding_bag as 8 or 4 bits per row, with floating-point zero points: codes
+/// round(x / scale + zero_point), values (code - zero_point) * scale in float32; activations stay in float. Every form
+/// computes these values, which are those of torch.ao's reference model, on every processor. torch.ao's lowered model
+/// differs by the last bits with 8 bits (embedding_byte adds a bias) and by its float16 scales with 4 bits. The lowered
+/// form reads rows of codes and packs those of 4 bits two in a byte; other forms keep each in a byte.
 QConfig float_qparams_weight_only_qconfig();
 QConfig float_qparams_weight_only_qconfig_4bit();
 

@@ -1,5 +1,7 @@
 #include "tsquant/prepare_pt2e.h"
 
+#include <fmt/format.h>
+
 #include <map>
 #include <string>
 
@@ -45,10 +47,12 @@ QuantizationSpec trained_spec(QuantizationSpec spec, PointKind kind) {
 
 void train_points(Annotations& annotations) {
   for (auto& point : annotations.points) {
-    if (!format_info(point.spec.format).integer) {
-      throw Error(ErrorCode::kUnsupportedModel,
-                  std::string("codes of the format ") + to_string(point.spec.format) + " cannot be trained", point.node,
-                  "choose an integer format");
+    const bool is_half = point.spec.dtype == c10::kHalf;
+    if (!format_info(point.spec.format).integer || is_half) {
+      throw Error(
+          ErrorCode::kUnsupportedModel,
+          fmt::format("codes of the format {} cannot be trained", is_half ? "float16" : to_string(point.spec.format)),
+          point.node, "choose an integer format");
     }
     point.spec = trained_spec(point.spec, point.kind);
   }

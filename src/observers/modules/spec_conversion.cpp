@@ -126,6 +126,7 @@ ObserverType observer_type(const QuantizationSpec& spec, PointKind kind) {
 }
 
 c10::QScheme scheme_of(const QuantizationSpec& spec, bool per_channel) {
+  if (spec.float_zero_point) return c10::kPerChannelAffineFloatQParams;
   if (spec.mode == QuantizationScheme::kSymmetric) {
     return per_channel ? c10::kPerChannelSymmetric : c10::kPerTensorSymmetric;
   }
@@ -138,12 +139,15 @@ QuantizationSpec spec_of(const ObserverConfig& config) {
   check_observer_config(config);
   if (config.bins != ObserverConfig().bins) no_spec(config, fmt::format("a histogram has {} bins", config.bins));
   if (config.use_grad_scaling) no_spec(config, "gradients of scales are scaled (use_grad_scaling)");
-  if (config.qscheme == c10::kPerChannelAffineFloatQParams) no_spec(config, "zero points are floating-point numbers");
   if (config.reduce_range && config.dtype == c10::kQUInt8 && is_symmetric(config.qscheme)) {
     no_spec(config, "the zero point 128 is outside of the reduced range");
   }
   QuantizationSpec spec;
   spec.formula = QParamsFormula::kTorchAo;
+  if (config.type == ObserverType::kPlaceholder && config.dtype == c10::kHalf && !config.is_dynamic) {
+    spec.dtype = c10::kHalf;  // a weight in float16
+    return spec;
+  }
   spec.observer = observer_kind(config);
   spec.mode = is_symmetric(config.qscheme) ? QuantizationScheme::kSymmetric : QuantizationScheme::kAsymmetric;
   spec.per_channel = is_per_channel(config.qscheme);
@@ -154,6 +158,7 @@ QuantizationSpec spec_of(const ObserverConfig& config) {
   spec.histogram_rule = config.histogram_rule;
   spec.fake_quantize = config.fake_quantize;
   spec.is_dynamic = config.is_dynamic;
+  spec.float_zero_point = config.qscheme == c10::kPerChannelAffineFloatQParams;
   if (config.type == ObserverType::kFixedQParams) {
     spec.fixed_scale = config.scale;
     spec.fixed_zero_point = config.zero_point;
@@ -168,6 +173,11 @@ ObserverConfig observer_config_of(const QuantizationSpec& spec, PointKind kind) 
                 "use an integer format without groups, and the formula of torch.ao or NNCF");
   }
   ObserverConfig config;
+  if (spec.dtype == c10::kHalf) {
+    config.type = ObserverType::kPlaceholder;
+    config.dtype = c10::kHalf;
+    return config;
+  }
   config.type = observer_type(spec, kind);
   config.fake_quantize = spec.fake_quantize;
   if (spec.fixed_scale && spec.fake_quantize != FakeQuantizeType::kNone) {

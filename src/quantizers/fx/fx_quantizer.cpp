@@ -75,6 +75,7 @@ class Placement {
     const auto inputs = activations_of(node, plan);
     const ObservationType type = observation_type(plan);
     if (type == ObservationType::kInputOutputNotObserved) return;
+    if (c10::isFloatingType(plan.qconfig.activation.dtype)) return;  // the weight alone is quantized
     // The recurrence computes in float here, so codes of its input would cost accuracy and gain nothing.
     if (is_recurrent(node)) return;
     if (plan.input.is_dynamic) {

@@ -21,13 +21,8 @@ bool is_per_channel(const ObserverConfig& observer) {
 
 /// Types of codes that our specs cannot say. Empty for others.
 Refusal beyond_specs(const QConfig& qconfig) {
-  if (qconfig.activation.dtype == c10::kHalf) {
-    return {"", "float16", "its qconfig asks for float16, for which there is no quantizer"};
-  }
-  if (qconfig.weight.qscheme == c10::kPerChannelAffineFloatQParams) {
-    return {"", "float_qparams",
-            "its qconfig asks for weights with floating-point zero points: compress_weights stores embeddings in 8 or "
-            "4 bits"};
+  if (qconfig.activation.dtype == c10::kHalf && !qconfig.activation.is_dynamic) {
+    return {"", "float16", "its qconfig asks for a float16 operator: only weights are stored in float16"};
   }
   return {};
 }
@@ -124,6 +119,16 @@ void GraphPlan::check_weight(int64_t node, const MatchPlan& plan) const {
                           site(node).name));
 }
 
+/// Weights with floating-point zero points, and float16 ones, are stored; nothing computes such while the model runs.
+bool GraphPlan::computes_stored_weight(int64_t node, const BackendPatternConfig& config, const QConfig& qconfig) const {
+  const auto index = config.input_type_to_index.find("weight");
+  const bool is_stored =
+      qconfig.weight.qscheme == c10::kPerChannelAffineFloatQParams || qconfig.weight.dtype == c10::kHalf;
+  if (!is_stored || index == config.input_type_to_index.end()) return false;
+  const ViewEdge* edge = view_.input_edge(view_.node(node), index->second);
+  return edge && view_.node(edge->from).kind != NodeKind::kParameter;
+}
+
 void GraphPlan::set_input(MatchPlan& plan) const {
   plan.input = plan.qconfig.activation;
   plan.has_input = !plan.reuses_input();
@@ -183,6 +188,10 @@ MatchPlan GraphPlan::plan(PatternMatch match) const {
   }
   plan.refusal = beyond_specs(*qconfig);
   if (!plan.refusal.code.empty()) return plan;
+  if (computes_stored_weight(first, *plan.match.config, *qconfig)) {
+    plan.refusal = {"", "computed_weight", "the model computes its weight, and only stored ones can have this type"};
+    return plan;
+  }
   plan.types = fitting.config;
   plan.qconfig = *qconfig;
   check_weight(first, plan);

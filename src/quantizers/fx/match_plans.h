@@ -47,6 +47,7 @@ class GraphPlan {
   void check_types(const PatternMatch& match) const;
   void check_fixed_range(const PatternMatch& match, const QConfig& qconfig) const;
   void check_weight(int64_t node, const MatchPlan& plan) const;
+  bool computes_stored_weight(int64_t node, const BackendPatternConfig& config, const QConfig& qconfig) const;
   void set_input(MatchPlan& plan) const;
   const QConfigRules& rules_of(int64_t node) const { return rules_[site(node).standalone + 1]; }
 

@@ -14,7 +14,7 @@ namespace {
 constexpr double kScale = 1.0 / 32;
 
 /// Something for every step: signed and unsigned codes, scales per channel, a residual, pooling, concatenation, tables,
-/// moved codes, a layer that stays in float, a float convolution of one pixel.
+/// moved codes, a layer that stays in float, a float convolution of one pixel, a table of codes.
 const char* kEverything = R"(
 def forward(self, x):
     a = torch.dequantize(torch.quantize_per_tensor(x, 0.03125, 0, 12))
@@ -32,6 +32,7 @@ def forward(self, x):
     r = torch.dequantize(torch.quantize_per_tensor(torch.mul(g, k), 0.03125, 0, 13))
     f = torch.linear(torch.conv2d(r, torch.dequantize(self.w4)).mean([2, 3]), torch.dequantize(self.w5), self.b5)
     e = torch.conv2d(x.mean([0, 2, 3], True), self.w6)
+    f = f + torch.embedding((self.codes.to(6) - self.zero_points) * self.row_scales, (x.mean([1, 2, 3]) > 0).to(4))
     v = torch.dequantize(torch.quantize_per_tensor(s.reshape([2, -1]), 0.03125, 0, 13))
     return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True) + e.mean(), 0.03125, 128, 13))
 )";
@@ -47,13 +48,18 @@ Model network() {
                                            {"b5", at::randn({5}) * 0.1},
                                            {"w6", at::randn({2, 3, 1, 1}) * 0.1},
                                            {"scales", at::rand({8}) * 0.02 + 0.01},
-                                           {"zeros", at::zeros({8}, at::kLong)}});
+                                           {"zeros", at::zeros({8}, at::kLong)},
+                                           {"codes", at::randint(0, 16, {2, 5}, at::kByte)},
+                                           {"zero_points", at::rand({2, 1}) + 7},
+                                           {"row_scales", at::rand({2, 1}) * 0.05}});
   Model model = Model::from(module);
   // As insertion leaves them: constants.
-  auto* quantize = nodes_of_kind(model.graph()->block(), {"aten::quantize_per_channel"}).at(0);
-  const torch::jit::WithInsertPoint guard(quantize);
-  for (const auto& [input, name] : {std::pair<size_t, const char*>{1, "scales"}, {2, "zeros"}}) {
-    quantize->replaceInput(input, model.graph()->insertConstant(module.attr(name).toTensor().detach()));
+  const std::set<std::string> parameters{"scales", "zeros", "zero_points", "row_scales"};
+  for (auto* node : nodes_of_kind(model.graph()->block(), {"prim::GetAttr"})) {
+    const std::string name = node->s(c10::attr::name);
+    if (parameters.count(name) == 0) continue;
+    const torch::jit::WithInsertPoint guard(node);
+    node->output()->replaceAllUsesWith(model.graph()->insertConstant(module.attr(name).toTensor().detach()));
   }
   return model;
 }

@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "support/support.h"
 #include "tsquant/error.h"
@@ -69,6 +71,70 @@ TEST(QParams, MeetsTorchAo) {
     EXPECT_TRUE(at::equal(q.zero_point, torch::tensor(record["zero_point"].get<std::vector<int64_t>>())))
         << record.dump() << q.zero_point;
   }
+}
+
+QuantizationSpec float_zero_spec(Format format = Format::kInt8) {
+  QuantizationSpec spec;
+  spec.formula = QParamsFormula::kTorchAo;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.format = format;
+  spec.per_channel = spec.float_zero_point = true;
+  return spec;
+}
+
+Range rows_of(const at::Tensor& weight) { return {weight.amin(1), weight.amax(1)}; }
+
+/// What LibTorch's tensors of the scheme per_channel_affine_float_qparams hold.
+TEST(QParams, FloatZeroPointsKeepTheRange) {
+  at::manual_seed(3);
+  // The last rows: away from zero, and constant.
+  const auto weight = at::cat({at::randn({4, 9}), at::rand({1, 9}) + 7, at::full({1, 9}, -2.5)});
+  for (const auto format : {Format::kInt8, Format::kInt4}) {
+    const auto q = choose_qparams(rows_of(weight), float_zero_spec(format), PointKind::kWeight);
+    ASSERT_TRUE(has_float_zero_points(q));
+    EXPECT_FALSE(is_libtorchs(q));
+    const int64_t high = format == Format::kInt8 ? 255 : 15;
+    EXPECT_EQ(q.quant_max, high);
+    expect_close(q.scale.narrow(0, 0, 5), (weight.amax(1) - weight.amin(1)).narrow(0, 0, 5) / high, "scale");
+    EXPECT_EQ(q.scale[5].item<float>(), 1);
+    EXPECT_EQ(q.zero_point[5].item<float>(), 2.5);
+    const auto codes = quantize(weight, q), values = dequantize(codes, q);
+    EXPECT_EQ(codes.max().item<int64_t>(), high);
+    EXPECT_TRUE(((values - weight).abs() <= q.scale.unsqueeze(1) * 0.5001).all().item<bool>());
+    const auto theirs = at::quantize_per_channel(weight, q.scale, q.zero_point, 0, at::kQUInt8);
+    EXPECT_TRUE(at::equal(codes, theirs.int_repr().clamp_max(high)));
+    EXPECT_TRUE(at::equal(values, (codes.to(at::kFloat) - q.zero_point.unsqueeze(1)) * q.scale.unsqueeze(1)));
+    if (format == Format::kInt8) EXPECT_TRUE(at::equal(values, theirs.dequantize()));
+  }
+}
+
+TEST(QParams, Float16SaturatesAndHasNoScale) {
+  QuantizationSpec spec;
+  spec.dtype = c10::kHalf;
+  const auto weight = torch::tensor({0.1F, -1e6F, 65519.0F, 70000.0F});
+  const auto q = choose_qparams({weight.min().reshape({1}), weight.max().reshape({1})}, spec, PointKind::kWeight);
+  const auto stored = quantize(weight, q);
+  EXPECT_EQ(stored.scalar_type(), at::kHalf);
+  EXPECT_TRUE(at::equal(dequantize(stored, q), torch::tensor({0.0999755859375F, -65504.0F, 65504.0F, 65504.0F})));
+}
+
+TEST(QParams, StoredTypesAreForWeights) {
+  const auto spec = float_zero_spec();
+  EXPECT_THROW(check_spec(spec, PointKind::kActivation, ""), Error);
+  for (const auto& change : std::vector<std::function<void(QuantizationSpec&)>>{
+           [](auto& s) { s.per_channel = false; }, [](auto& s) { s.formula = QParamsFormula::kNncf; },
+           [](auto& s) { s.mode = QuantizationScheme::kSymmetric; }, [](auto& s) { s.dtype = c10::kChar; },
+           [](auto& s) { s.quant_min = -8, s.quant_max = 7; }, [](auto& s) { s.fixed_scale = 1; }}) {
+    auto other = spec;
+    change(other);
+    EXPECT_THROW(check_spec(other, PointKind::kWeight, ""), Error);
+  }
+  QuantizationSpec half;
+  half.dtype = c10::kHalf;
+  check_spec(half, PointKind::kWeight, "");
+  EXPECT_THROW(check_spec(half, PointKind::kActivation, ""), Error);
+  half.per_channel = true;
+  EXPECT_THROW(check_spec(half, PointKind::kWeight, ""), Error);
 }
 
 TEST(QParams, SignednessFollowsTheDataUnlessForced) {

@@ -158,6 +158,24 @@ TEST(ObserverConfig, ReducedAndFourBitCodesBecomeLimits) {
   EXPECT_EQ(again.quant_max, 15);
 }
 
+TEST(ObserverConfig, FloatZeroPointsAndFloat16) {
+  auto config = config_of(ObserverType::kPerChannelMinMax, c10::kPerChannelAffineFloatQParams);
+  config.dtype = c10::kQUInt8;
+  auto spec = spec_of(config);
+  EXPECT_TRUE(spec.float_zero_point);
+  EXPECT_TRUE(observer_config_of(spec, PointKind::kWeight) == config);
+  EXPECT_THROW(observer_config_of(spec, PointKind::kActivation), Error);
+  config.dtype = c10::kQUInt4x2;
+  spec = spec_of(config);
+  EXPECT_EQ(spec.format, Format::kInt4);
+  EXPECT_EQ(observer_config_of(spec, PointKind::kWeight).quant_max, 15);
+  config = config_of(ObserverType::kPlaceholder);
+  config.dtype = c10::kHalf;
+  spec = spec_of(config);
+  EXPECT_EQ(spec.dtype, c10::kHalf);
+  EXPECT_TRUE(observer_config_of(spec, PointKind::kWeight) == config);
+}
+
 TEST(ObserverConfig, FixedAndDynamicSpecs) {
   auto config = config_of(ObserverType::kFixedQParams);
   config.scale = 1.0 / 256, config.fake_quantize = FakeQuantizeType::kFixedQParams;
@@ -217,8 +235,6 @@ TEST(ObserverConfig, WhatASpecCannotSayIsRefused) {
   auto config = config_of(ObserverType::kHistogram);
   config.bins = 256;
   EXPECT_NE(refusal([&] { spec_of(config); }).find("256 bins"), std::string::npos);
-  config = config_of(ObserverType::kPerChannelMinMax, c10::kPerChannelAffineFloatQParams);
-  EXPECT_NE(refusal([&] { spec_of(config); }).find("floating-point"), std::string::npos);
   config = config_of(ObserverType::kMinMax);
   config.dtype = c10::kQInt32;
   EXPECT_NE(refusal([&] { spec_of(config); }).find("QInt32"), std::string::npos);

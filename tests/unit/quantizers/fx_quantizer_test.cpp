@@ -171,20 +171,38 @@ TEST(FxQuantizer, batch_norm_alone_is_quantized_in_two_and_three_dimensions) {
   EXPECT_EQ(refusal(flat, "batch_norm"), "not_quantizable");
 }
 
-TEST(FxQuantizer, what_specs_cannot_say_stays_in_float_with_a_reason) {
+torch::jit::Module embedding_and_linear(const char* table) {
+  const std::string source = std::string(R"(
+def forward(self, x):
+    return torch.linear(torch.embedding()") +
+                             table + ", x), self.v)\n";
+  return define(source.c_str(), {{"w", at::ones({5, 4})}, {"v", at::ones({3, 4})}});
+}
+
+TEST(FxQuantizer, weights_alone_are_stored) {
+  Told told;
+  told.mapping = fx::QConfigMapping()
+                     .set_object_type("embedding", fx::float_qparams_weight_only_qconfig_4bit())
+                     .set_object_type("linear", fx::float16_dynamic_qconfig());
+  const auto annotated = annotate(embedding_and_linear("self.w"), told, {at::zeros({2}, at::kLong)});
+  ASSERT_EQ(annotated.points().size(), 2u);
+  const auto& points = annotated.annotations().points;
+  EXPECT_TRUE(points[0].spec.float_zero_point);
+  EXPECT_EQ(points[0].spec.format, Format::kInt4);
+  EXPECT_EQ(points[0].input_port, 0);
+  EXPECT_EQ(points[1].spec.dtype, c10::kHalf);
+  EXPECT_EQ(points[1].input_port, 1);
+}
+
+TEST(FxQuantizer, what_cannot_be_stored_stays_in_float_with_a_reason) {
   Told told;
   told.mapping = fx::QConfigMapping()
                      .set_object_type("embedding", fx::float_qparams_weight_only_qconfig())
-                     .set_object_type("linear", fx::float16_dynamic_qconfig());
-  const auto annotated = annotate(define(R"(
-def forward(self, x):
-    return torch.linear(torch.embedding(self.w, x), self.v)
-)",
-                                         {{"w", at::ones({5, 4})}, {"v", at::ones({3, 4})}}),
-                                  told);
+                     .set_object_type("linear", fx::float16_static_qconfig());
+  const auto annotated = annotate(embedding_and_linear("self.w * x.sum()"), told, {at::zeros({2}, at::kLong)});
   EXPECT_EQ(annotated.points(), Lines());
-  EXPECT_EQ(refusal(annotated, "embedding"), "float_qparams");
-  EXPECT_EQ(refusal(annotated, "linear"), "float16");
+  EXPECT_EQ(refusal(annotated, "embedding"), "computed_weight");
+  EXPECT_NE(refusal(annotated, "linear"), "");
 }
 
 TEST(FxQuantizer, integers_are_not_observed) {

@@ -37,6 +37,7 @@ Report example() {
   quantizer.quant_max = 127;
   quantizer.scale = {0.5, 0.25};
   quantizer.zero_point = {0, 0};
+  quantizer.float_zero_point = {0.5, -3.25};
   quantizer.min = -3;
   quantizer.max = 4;
   report.quantizers = {quantizer};

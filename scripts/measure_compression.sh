@@ -30,8 +30,10 @@ echo "| model | mode | method | size | mean error of layers | loss over float |"
 echo "| --- | --- | --- | --- | --- | --- |"
 float=$(loss_of "$kit/models/charlm_llama.pt")
 row charlm_llama int8_asym plain
+row charlm_llama int8_asym "plain, dynamic activations" --dynamic-activations
 for mode in int4_sym int3_asym int2_asym; do
   row charlm_llama $mode plain --group-size 32
+  row charlm_llama $mode "plain, dynamic activations" --group-size 32 --dynamic-activations
   row charlm_llama $mode "gptq as NNCF" --group-size 32 --gptq $data
   row charlm_llama $mode best --group-size 32 --quality best $data
 done

@@ -54,6 +54,12 @@ struct CompressPt2eOptions {
   /// TorchScript front end. kLowered: fused operators of libtsquant_ops.so that read the packed codes. kFakeQuantize:
   /// the compression format kFQ. The compression formats kFQ and kFQLora have that form whatever stands here.
   OutputForm form = OutputForm::kReference;
+  /// The lowered form alone: linear layers on integer codes quantize their inputs to 8 bits while they run, symmetric,
+  /// with a scale for every group of the weight (a row for weights without groups) of every row of the input, and
+  /// multiply integers (tsquant::linear_compressed_dynamic). Prompts run faster; results differ from those of float
+  /// activations by the rounding of inputs to 8 bits. Other formats, and groups of more than 65536 values, keep float
+  /// activations, and the weight's record says so.
+  bool dynamic_activations = false;
   /// True: decide only. The report says what each weight would get; the model stays as it is. Values of weights are
   /// read where they decide (`ratio`, targets, data), and a part at a time to refuse what the run would refuse.
   bool dry_run = false;
@@ -108,8 +114,9 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
 
 /// A compressed model in its other form, without loss: codes, scales and zero points keep their values and their names,
 /// and kReference to kLowered and back gives the same tensors bit for bit. Only a matrix that the model multiplies as
-/// [in, out] comes back as [out, in], the layout of the lowered form. `strip` (strip.h) turns compressed weights into
-/// float ones.
+/// [in, out] comes back as [out, in], the layout of the lowered form. Plain operators compute with float activations:
+/// kReference drops CompressPt2eOptions::dynamic_activations, and kLowered does not bring it back. `strip` (strip.h)
+/// turns compressed weights into float ones.
 /// @param form kReference or kLowered, see CompressPt2eOptions::form
 /// @param do_copy false: the given model is edited, and returned
 /// @throws Error kInvalidArgument for another form; kUnsupportedModel when the model has no compressed weights

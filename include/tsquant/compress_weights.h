@@ -35,6 +35,7 @@ struct CompressWeightsOptions {
   /// The same for the mean number of bits that a value of a ratio-defining weight takes, scales included.
   c10::optional<double> target_bits_per_weight = c10::nullopt;
   OutputForm form = OutputForm::kReference;  ///< see CompressPt2eOptions
+  bool dynamic_activations = false;          ///< see CompressPt2eOptions
   /// True: decide only. The report says what each weight would get; the model stays as it is. Values of weights are
   /// read where they decide (`ratio`, targets, data), and a part at a time to refuse what the run would refuse.
   bool dry_run = false;

@@ -10,6 +10,7 @@
 #include "flows/compression/convert_form.h"
 #include "io/archive_info.h"
 #include "io/torch_archive.h"
+#include "lowering/compressed/fuse_decompression.h"
 #include "lowering/lowering.h"
 #include "options/words.h"
 #include "tsquant/error.h"
@@ -71,6 +72,9 @@ void run(const ConvertArgs& args) {
   if (is_prepared(module)) return convert_prepared(args, module);
   check_for_compressed(args);
   Model model = Model::load(args.model);
+  if (args.form == "reference" && has_dynamic_activations(model)) {
+    std::cout << "activations become float: plain operators do not quantize them" << std::endl;
+  }
   const auto kernels = convert_in_place(model, *find_word(words<OutputForm>(), args.form));
   model.save(args.output, extra_files(args, model, kernels));
   std::cout << "wrote " << args.output << std::endl;

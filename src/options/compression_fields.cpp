@@ -41,6 +41,16 @@ std::string without_nncfs_adapters(const O& options) {
   return options.quality == CompressionQuality::kBest ? "the quality is best" : "";
 }
 
+/// Why layers cannot quantize their inputs: plain operators and trained weights compute in float.
+template <typename O>
+std::string without_packed_codes(const O& options) {
+  if (options.compression_format != CompressionFormat::kDQ) {
+    return "the compression format is " + word_of(words<CompressionFormat>(), options.compression_format);
+  }
+  if (options.form == OutputForm::kLowered) return "";
+  return "the form is " + word_of(words<OutputForm>(), options.form);
+}
+
 /// The rows that both drivers have, with the same names, words and limits.
 template <typename O>
 Fields<O> common_rows() {
@@ -105,6 +115,11 @@ Fields<O> common_rows() {
           .recorded("none"),
       option(&O::form, "form", "Plain operators that unpack codes, fused ones, or weights that can be trained")
           .on_flag({"--form", kResultGroup}),
+      option(&O::dynamic_activations, "dynamic_activations",
+             "Lowered form: linear layers quantize their inputs to 8 bits while they run")
+          .on_flag({"--dynamic-activations", kResultGroup, "", {}, true})
+          .unused_when(without_packed_codes<O>)
+          .recorded(),
       option(&O::dry_run, "dry_run", "Decide only: print which weight would get which precision")
           .on_flag({"--dry-run", kResultGroup, "", {}, true}),
       option(&O::skip_passes, "skip_passes", "Leave out this rewrite of the graph; repeat it")

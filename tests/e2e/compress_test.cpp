@@ -304,6 +304,24 @@ TEST_F(CompressProgram, FormsTurnIntoEachOtherWithoutLoss) {
   EXPECT_TRUE(contains(refused.err, "no compressed weights")) << refused.err;
 }
 
+TEST_F(CompressProgram, DynamicActivationsRunAndConvertingThemAwayIsSaid) {
+  ASSERT_EQ(compress(int4_with({"--form", "lowered"})).code, 0);
+  const at::Tensor floats = run_saved(output_);
+  ASSERT_EQ(compress(int4_with({"--form", "lowered", "--dynamic-activations"})).code, 0);
+  const at::Tensor dynamic = run_saved(output_);
+  EXPECT_FALSE(at::equal(dynamic, floats));
+  EXPECT_LT(((dynamic - floats).norm() / floats.norm()).item<double>(), 0.02);
+  const std::string plain = out_ + "/plain", again = out_ + "/again";
+  const auto result = testing::tsquant({"convert", output_, "-o", plain, "--form", "reference"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_TRUE(contains(result.out, "activations become float")) << result.out;
+  ASSERT_EQ(testing::tsquant({"convert", plain, "-o", again, "--form", "lowered"}).code, 0);
+  EXPECT_TRUE(at::equal(run_saved(again), floats));
+  const auto refused = compress(int4_with({"--form", "reference", "--dynamic-activations"}));
+  EXPECT_EQ(refused.code, 2) << refused.err;
+  EXPECT_TRUE(contains(refused.err, "--dynamic-activations is set, but the form is reference")) << refused.err;
+}
+
 TEST_F(CompressProgram, StripOfTrainableWeightsSaysWhatIsLeft) {
   const std::map<std::string, std::string> forms{
       {"native", "fake_quantize"}, {"dq", "reference"}, {"in_place", "reference"}};

@@ -108,6 +108,7 @@ const std::map<std::string, CompressCase>& compress_cases() {
       {"--target-size", {{"20%"}, int4}},
       {"--target-bits-per-weight", {{"3.5"}, int4}},
       {"--form", {{"reference"}, {}}},
+      {"--dynamic-activations", {{}, {}}},
       {"--dry-run", {{}, int4}},
   };
   return table;

@@ -12,6 +12,10 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "int in_features, int group_size, Tensor? codebook=None, Tensor? tensor_scale=None) -> Tensor",
       linear_compressed);
   m.def(
+      "linear_compressed_dynamic(Tensor x, Tensor weight, Tensor scale, Tensor? zero_point, Tensor? bias, str format, "
+      "int in_features, int group_size, Tensor? codebook=None, Tensor? tensor_scale=None) -> Tensor",
+      linear_compressed_dynamic);
+  m.def(
       "embedding_compressed(Tensor indices, Tensor weight, Tensor scale, Tensor? zero_point, str format, "
       "int embedding_dim, int group_size, ScalarType dtype, Tensor? codebook=None, Tensor? tensor_scale=None) -> "
       "Tensor",

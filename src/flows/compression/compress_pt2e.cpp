@@ -234,8 +234,9 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     require_gradients(c.model);
   } else if (c.options.form == OutputForm::kLowered) {
     std::map<std::string, std::string> kernels;
+    const auto activations = c.options.dynamic_activations ? ActivationMode::kDynamic : ActivationMode::kFloat;
     runner.run("fuse_decompression",
-               [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels); });
+               [&](RewriteContext& ctx) { return fuse_decompression(ctx.model, written, kernels, activations); });
     describe_kernels(c, kernels);
   }
   finish_rewrites(runner);

@@ -10,6 +10,7 @@
 #include "graph/weighted_layer.h"
 #include "lowering/compressed/decompression_chain.h"
 #include "lowering/compressed/packed_rows.h"
+#include "numerics/formats.h"
 
 namespace tsquant {
 
@@ -52,8 +53,8 @@ Value* activation_of(const Model& model, const Use& use) {
 /// Replaces the readers of one weight.
 class WeightFuser {
  public:
-  WeightFuser(Model& model, const Node* last, const Decompression& found)
-      : model_(model), graph_(*model.graph()), found_(found), uses_(last->output()->uses()) {
+  WeightFuser(Model& model, const Node* last, const Decompression& found, ActivationMode activations)
+      : model_(model), graph_(*model.graph()), found_(found), activations_(activations), uses_(last->output()->uses()) {
     for (const Use& use : uses_) transpose_ &= reader(use) == Reader::kProduct;
     rows_ = pack_rows(found.weight, transpose_);
   }
@@ -116,10 +117,13 @@ class WeightFuser {
     const Reader kind = reader(use);
     if (kind == Reader::kLinear || (kind == Reader::kProduct && transpose_)) {
       Value* bias = kind == Reader::kLinear ? user->input(2) : none();
-      replace_reader(user, op(user, "tsquant::linear_compressed",
+      const std::string why_float = why_float_activations();
+      const bool dynamic = activations_ == ActivationMode::kDynamic && why_float.empty();
+      const char* name = dynamic ? "tsquant::linear_compressed_dynamic" : "tsquant::linear_compressed";
+      replace_reader(user, op(user, name,
                               {user->input(0), t[0], t[1], t[2], bias, constant(rows_->format), constant(rows_->size),
                                constant(rows_->group_size), t[3], none()}));
-      return "tsquant::linear_compressed";
+      return activations_ == ActivationMode::kDynamic && !dynamic ? name + (": float activations, " + why_float) : name;
     }
     if (kind == Reader::kEmbedding) {
       replace_reader(
@@ -133,6 +137,14 @@ class WeightFuser {
                                        constant(found_.weight.shape), constant(rows_->group_size), t[3], none()})
                                        ->output());
     return "tsquant::decompress";
+  }
+
+  /// Why tsquant::linear_compressed_dynamic refuses the weight; empty when it does not.
+  std::string why_float_activations() const {
+    constexpr int64_t kMostSummed = 1 << 16;  // of torch_ext/kernels/dynamic_products.h
+    if (!format_info(found_.weight.format).integer) return rows_->format + " is no integer format";
+    const int64_t summed = rows_->group_size == -1 ? rows_->size : rows_->group_size;
+    return summed > kMostSummed ? "groups are too long for sums of 32 bits" : "";
   }
 
   Value* constant(const c10::IValue& value) { return graph_.insertConstant(value); }
@@ -154,6 +166,7 @@ class WeightFuser {
   Model& model_;
   Graph& graph_;
   const Decompression& found_;
+  ActivationMode activations_;
   const torch::jit::use_list uses_;
   bool transpose_ = true;  ///< all readers multiply with the weight on the right
   c10::optional<PackedRows> rows_;
@@ -166,8 +179,8 @@ std::string name_of(const Model& model, const Decompression& found) {
 
 }  // namespace
 
-bool fuse_decompression(Model& model, const std::set<const Node*>& written,
-                        std::map<std::string, std::string>& kernels) {
+bool fuse_decompression(Model& model, const std::set<const Node*>& written, std::map<std::string, std::string>& kernels,
+                        ActivationMode activations) {
   std::vector<Node*> last_operators = nodes_of_kind(model.graph()->block(), {"aten::to"});
   NewParameters parameters(model);
   bool changed = false;
@@ -175,7 +188,7 @@ bool fuse_decompression(Model& model, const std::set<const Node*>& written,
     const auto found = read_decompression(model, last->output(), /*check=*/written.count(last) == 0);
     if (!found) continue;
     const std::string name = name_of(model, *found);
-    WeightFuser fuser(model, last, *found);
+    WeightFuser fuser(model, last, *found, activations);
     const std::string obstacle = fuser.obstacle();
     if (!obstacle.empty()) {
       kernels[name] = "plain operators: " + obstacle;

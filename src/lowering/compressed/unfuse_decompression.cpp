@@ -20,13 +20,14 @@ using torch::jit::Graph;
 using torch::jit::Node;
 using torch::jit::Value;
 
+constexpr const char* kDynamicLinear = "tsquant::linear_compressed_dynamic";
 constexpr size_t kWeight = 1, kScale = 2, kZeroPoint = 3;
 
 enum class Fused { kNone, kLinear, kEmbedding, kDecompress };
 
 Fused fused_kind(const Node* node) {
   const std::string kind = node->kind().toQualString();
-  if (kind == "tsquant::linear_compressed") return Fused::kLinear;
+  if (kind == "tsquant::linear_compressed" || kind == kDynamicLinear) return Fused::kLinear;
   if (kind == "tsquant::embedding_compressed") return Fused::kEmbedding;
   return kind == "tsquant::decompress" && node->inputs().size() == 9 ? Fused::kDecompress : Fused::kNone;
 }
@@ -127,6 +128,10 @@ c10::ScalarType float_type_of(const Model& model, const std::vector<Node*>& fuse
 }  // namespace
 
 bool is_fused_decompression(const Node* node) { return fused_kind(node) != Fused::kNone; }
+
+bool has_dynamic_activations(const Model& model) {
+  return !nodes_of_kind(model.graph()->block(), {kDynamicLinear}).empty();
+}
 
 bool unfuse_decompression(Model& model) {
   NewParameters parameters(model);

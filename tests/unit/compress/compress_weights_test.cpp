@@ -90,6 +90,62 @@ TEST(CompressWeights, FreezingKeepsTheLoweredFormPacked) {
   EXPECT_EQ(distance(lowered.model, model), 0);
 }
 
+TEST(CompressWeights, DynamicActivationsAreCloseAndTurnIntoFloatOnes) {
+  for (const Mode mode : {Mode::kInt8Asym, Mode::kInt4Sym, Mode::kInt4Asym, Mode::kInt3Sym, Mode::kInt2Asym}) {
+    CompressWeightsOptions options;
+    options.mode = mode;
+    options.form = OutputForm::kLowered;
+    if (mode != Mode::kInt8Asym) options.group_size = 16;
+    const auto floats = compress(options);
+    options.dynamic_activations = true;
+    const auto dynamic = compress(options);
+    EXPECT_EQ(count_kind(dynamic.model, "tsquant::linear_compressed_dynamic"), 4);
+    EXPECT_EQ(count_kind(dynamic.model, "tsquant::linear_compressed"), 0);
+    EXPECT_EQ(record_of(dynamic, "gate").kernel, "tsquant::linear_compressed_dynamic");
+    EXPECT_GT(distance(floats.model, dynamic.model), 0);
+    EXPECT_LT(distance(floats.model, dynamic.model), 0.02);
+    auto module = dynamic.model.finished_module();
+    module.eval();
+    const Model frozen = Model::from(torch::jit::freeze_module(module));
+    EXPECT_EQ(count_kind(frozen, "tsquant::linear_compressed_dynamic"), 4);
+    EXPECT_EQ(distance(dynamic.model, frozen), 0);
+    Model back = dynamic.model.clone();
+    EXPECT_TRUE(unfuse_decompression(back));
+    EXPECT_FALSE(has_dynamic_activations(back));
+    std::map<std::string, std::string> kernels;
+    EXPECT_TRUE(fuse_decompression(back, {}, kernels));
+    EXPECT_EQ(distance(floats.model, back), 0);
+    Model same = dynamic.model.clone();
+    convert_form(same, OutputForm::kLowered, /*do_copy=*/false);
+    EXPECT_EQ(distance(dynamic.model, same), 0);
+  }
+}
+
+TEST(CompressWeights, FormatsWithTablesKeepFloatActivationsAndSaySo) {
+  CompressWeightsOptions options;
+  options.mode = Mode::kNf4;
+  options.group_size = 16;
+  options.form = OutputForm::kLowered;
+  const auto floats = compress(options);
+  options.dynamic_activations = true;
+  const auto result = compress(options);
+  EXPECT_EQ(record_of(result, "gate").kernel,
+            "tsquant::linear_compressed: float activations, nf4 is no integer format");
+  EXPECT_EQ(count_kind(floats.model, "tsquant::linear_compressed"), 4);
+  EXPECT_GT(count_kind(result.model, "tsquant::linear_compressed"), 0);
+}
+
+TEST(CompressWeights, DynamicActivationsNeedPackedCodes) {
+  auto options = int4_options();
+  options.dynamic_activations = true;
+  const auto said = [&] { return testing::thrown_error([&] { compress(options); }); };
+  EXPECT_EQ(said().place(), "dynamic_activations");
+  EXPECT_NE(std::string(said().what()).find("the form is reference"), std::string::npos) << said().what();
+  options.form = OutputForm::kLowered;
+  options.compression_format = CompressionFormat::kFQ;
+  EXPECT_NE(std::string(said().what()).find("the compression format is fake_quantize"), std::string::npos);
+}
+
 TEST(CompressWeights, BothDriversWriteTheSame) {
   const auto options = int4_options();
   Model model = small_lm();

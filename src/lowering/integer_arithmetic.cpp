@@ -60,8 +60,8 @@ Value* insert_quantize_arithmetic(Graph& graph, const AffineNode& a, Value* x) {
   }
   Value* inverse_scales = graph.insertConstant(a.scales.to(at::kDouble).reciprocal().to(at::kFloat));
   Value* zero_points = graph.insertConstant(a.zero_points);
-  return swap_with_last(graph, insert_quantize_steps(graph, swap_with_last(graph, x, a.axis), inverse_scales, zero_points, a),
-                        a.axis);
+  return swap_with_last(
+      graph, insert_quantize_steps(graph, swap_with_last(graph, x, a.axis), inverse_scales, zero_points, a), a.axis);
 }
 
 // LibTorch chooses unsigned codes; signed ones are the same minus 128 (minus 64 for half of the codes).
@@ -105,7 +105,7 @@ Value* insert_centred(Graph& graph, const Codes& codes, at::IntArrayRef channels
 }
 
 Value* insert_rescaled(Graph& graph, Value* x, Value* factor) {
-  return insert_op(graph, "aten::round", {insert_op(graph, "aten::mul", {insert_cast(graph, x, at::kDouble), factor})});
+  return insert_op(graph, "aten::round", {insert_op(graph, "aten::mul", {x, factor})});
 }
 
 Value* insert_codes(Graph& graph, Value* x, const AffineNode& out, bool relu) {

@@ -37,7 +37,7 @@ torch::jit::Value* insert_centred(torch::jit::Graph& graph, const Codes& codes, 
 /// Casts a tensor.
 torch::jit::Value* insert_cast(torch::jit::Graph& graph, torch::jit::Value* x, c10::ScalarType dtype);
 
-/// round(double(x) * factor): whole numbers, as float64, which holds those of up to 53 bits.
+/// round(x * factor), x of float64, which holds whole numbers of up to 53 bits.
 torch::jit::Value* insert_rescaled(torch::jit::Graph& graph, torch::jit::Value* x, torch::jit::Value* factor);
 
 /// Whole numbers of the scale of `out` -> its codes: clamp(x + zero_point, min, max).

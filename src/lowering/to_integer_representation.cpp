@@ -125,13 +125,14 @@ Value* insert_weighted(Graph& graph, Node* node, const Sources& sources, const A
   const Codes* x = weight != nullptr ? static_codes_of(sources, node->input(0)) : nullptr;
   if (x == nullptr) return nullptr;
   Value* scale = insert_weight_scale(graph, node, weight->affine, x->affine.scale);
-  Value* products = insert_products(graph, node, *x, *weight, scale);
+  Value* products = insert_cast(graph, insert_products(graph, node, *x, *weight, scale), at::kDouble);
   return insert_rescaled(graph, products,
                          insert_weight_scale(graph, node, weight->affine, x->affine.scale / out.scale));
 }
 
 Value* insert_term(Graph& graph, const Codes& x, const AffineNode& out) {
-  return insert_rescaled(graph, insert_centred(graph, x), graph.insertConstant(x.affine.scale / out.scale));
+  return insert_rescaled(graph, insert_cast(graph, insert_centred(graph, x), at::kDouble),
+                         graph.insertConstant(x.affine.scale / out.scale));
 }
 
 Value* insert_sum(Model& model, Node* node, const Sources& sources, const AffineNode& out) {

@@ -1,6 +1,7 @@
 // Operators written out in integers (ConvertPt2eOptions::use_reference_representation).
 #include <gtest/gtest.h>
 #include <tsquant/prepare_pt2e.h>
+#include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
 
 #include <sstream>
@@ -36,7 +37,6 @@ const std::vector<Case> kCases{
     {"linear_relu", "torch.relu(torch.linear(x, self.v))", "aten::linear", false, {50, 8}},
     {"add", "x + x * 0.7", "aten::add", true, kImages},
     {"add_relu", "torch.relu(x + x * 0.7)", "aten::add", true, kImages},
-    {"max_pool2d", "torch.max_pool2d(x, [3, 3], [2, 2], [1, 1])", "aten::max_pool2d", true, kImages},
     {"adaptive_avg_pool2d", "torch.adaptive_avg_pool2d(x, [2, 3])", "aten::adaptive_avg_pool2d", true, kImages}};
 
 Module net(const std::string& body) {
@@ -94,6 +94,18 @@ bool reads_integers(const torch::jit::Node* node) {
   return false;
 }
 
+/// Saved and loaded, and frozen, the results are the same.
+void expect_survives_files(const QuantizedModel& result, const at::Tensor& x) {
+  const auto expected = result.model.run({{x}, {}}).toTensor();
+  std::stringstream stream;
+  result.model.finished_module().save(stream);
+  auto loaded = torch::jit::load(stream);
+  EXPECT_TRUE(at::equal(loaded.forward({x}).toTensor(), expected));
+  loaded.eval();
+  auto frozen = torch::jit::freeze(loaded);
+  for (int call = 0; call < 3; ++call) EXPECT_TRUE(at::equal(frozen.forward({x}).toTensor(), expected));
+}
+
 class IntegerOperators : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -127,19 +139,31 @@ TEST_P(IntegerOperators, GiveTheCodesOfTheReferenceFormOrTheNext) {
 }
 
 TEST_P(IntegerOperators, AreWhatTheFileHolds) {
-  const auto integers = convert(prepared(GetParam().body, x_, GetParam().per_channel), true);
-  const auto expected = integers.model.run({{x_}, {}}).toTensor();
-  std::stringstream stream;
-  integers.model.finished_module().save(stream);
-  auto loaded = torch::jit::load(stream);
-  EXPECT_TRUE(at::equal(loaded.forward({x_}).toTensor(), expected));
-  loaded.eval();
-  auto frozen = torch::jit::freeze(loaded);
-  for (int call = 0; call < 3; ++call) EXPECT_TRUE(at::equal(frozen.forward({x_}).toTensor(), expected));
+  expect_survives_files(convert(prepared(GetParam().body, x_, GetParam().per_channel), true), x_);
 }
 
 INSTANTIATE_TEST_SUITE_P(Operators, IntegerOperators, ::testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.name; });
+
+// A quantizer that gives max_pool2d codes does so between layers.
+TEST(IntegerRepresentation, PoolsCodesBetweenLayers) {
+  at::manual_seed(3);
+  const auto x = at::randn(kImages);
+  X86InductorQuantizer quantizer;
+  quantizer.set_global(get_default_x86_inductor_quantization_config());
+  const std::string pooled = "torch.max_pool2d(torch.relu(torch.conv2d(x, self.w, self.b)), [3, 3], [2, 2], [1, 1])";
+  auto module = prepare_pt2e(Model::from(net("torch.conv2d(" + pooled + ", self.w[:, :, :1, :1].reshape(4, 5, 1, 1))")),
+                             quantizer, {{x}, {}});
+  module.forward({x});
+  const auto reference = convert(module, false), integers = convert(module, true);
+  expect_plain(integers);
+  const auto pools = nodes_of(integers, {"aten::max_pool2d"});
+  ASSERT_EQ(pools.size(), 1U);
+  EXPECT_TRUE(reads_integers(pools[0])) << *integers.model.graph();
+  const auto expected = reference.model.run({{x}, {}}).toTensor(), actual = integers.model.run({{x}, {}}).toTensor();
+  EXPECT_LT(((actual - expected).norm() / expected.norm()).item<double>(), 0.01);
+  expect_survives_files(integers, x);
+}
 
 // What has no integer form computes in float on the values of the codes, bit for bit as in the reference form.
 TEST(IntegerRepresentation, OtherOperatorsStayBetweenQuantizers) {
@@ -175,9 +199,7 @@ TEST(IntegerRepresentation, LinearOnTheRangeOfEveryCall) {
     const auto actual = integers.model.run({{x * factor}, {}}).toTensor();
     EXPECT_LT(((actual - expected).abs().max() / expected.abs().max()).item<double>(), 1e-4) << factor;
   }
-  std::stringstream stream;
-  integers.model.finished_module().save(stream);
-  EXPECT_TRUE(at::equal(torch::jit::load(stream).forward({x}).toTensor(), integers.model.run({{x}, {}}).toTensor()));
+  expect_survives_files(integers, x);
 }
 
 TEST(IntegerRepresentation, ValuesBeyondAllCodesSaturate) {

@@ -73,7 +73,7 @@ struct ConvertPt2eOptions {
   /// dynamically quantized input, add (a relu may follow), max_pool2d and adaptive_avg_pool2d; quantizers around other
   /// operators become round, clamp and casts. Codes of a rewritten operator are those of the reference form or next to
   /// them as long as scale(input) * scale(weight) <= scale(output); products and biases are rounded to the nearest,
-  /// where torchao truncates.
+  /// where torchao truncates. Not a fast form: LibTorch's integer convolutions are loops.
   bool use_reference_representation = false;
   bool fold_quantize = true;                  ///< as in QuantizePt2eOptions
   OutputForm form = OutputForm::kDecomposed;  ///< as in QuantizePt2eOptions

@@ -80,6 +80,10 @@ TEST_F(PrepareCommand, OperatorsAreWrittenOutInIntegers) {
   const std::string graph = torch::jit::load(path("out.pt")).get_method("forward").graph()->toString();
   EXPECT_EQ(graph.find("quantize_per_"), std::string::npos) << graph;
   EXPECT_NE(graph.find("aten::round"), std::string::npos) << graph;
+  const Outcome same = testing::tsquant({"evaluate", path("out.pt"), "--data", path("data.pt"), "--inputs", "images",
+                                         "--labels", "labels", "--metric", "top1", "--json", "-"});
+  ASSERT_EQ(same.code, 0) << same.err;
+  EXPECT_GE(same.json().at("value").get<double>(), 0.85);
   const Outcome other = convert({"--form", "lowered", "--use-reference-representation"});
   EXPECT_NE(other.code, 0);
   EXPECT_NE(other.err.find("choose the reference form"), std::string::npos) << other.err;

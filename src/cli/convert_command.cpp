@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
 #include "flows/compression/convert_form.h"
@@ -23,7 +24,7 @@ namespace {
 
 struct ConvertArgs {
   std::string model, output, form, engine, json;
-  bool fold_quantize = true;
+  bool fold_quantize = true, use_reference_representation = false;
 };
 
 /// What the file says about itself, with its new form.
@@ -47,6 +48,7 @@ void convert_prepared(const ConvertArgs& args, const torch::jit::Module& module)
   options.form = *find_word(words<OutputForm>(), args.form);
   options.engine = args.engine;
   options.fold_quantize = args.fold_quantize;
+  options.use_reference_representation = args.use_reference_representation;
   const QuantizedModel result = convert_pt2e(module, options);
   result.save(args.output);
   if (!args.json.empty()) return write_text(args.json, "report", result.report.to_json());
@@ -60,7 +62,8 @@ void check_for_compressed(const ConvertArgs& args) {
   }
   for (const auto& [option, given] : {std::pair{"--engine", !args.engine.empty()},
                                       {"--json", !args.json.empty()},
-                                      {"--no-fold-quantize", !args.fold_quantize}}) {
+                                      {"--no-fold-quantize", !args.fold_quantize},
+                                      {"--use-reference-representation", args.use_reference_representation}}) {
     if (!given) continue;
     throw Error(ErrorCode::kInvalidArgument, "the option is for models that `prepare` wrote", option, "leave it out");
   }
@@ -99,6 +102,9 @@ void add_convert(CLI::App& app) {
   command->add_option("--engine", args->engine, "Prepared models, lowered form: tsquant, onednn, qnnpack or fbgemm");
   command->add_flag("--fold-quantize,!--no-fold-quantize", args->fold_quantize,
                     "Prepared models: store weights as integers");
+  command->add_flag("--use-reference-representation", args->use_reference_representation,
+                    "Prepared models, reference form: operators compute with integers, written out in plain operators "
+                    "of LibTorch");
   add_json_option(*command, args->json);
   add_library_option(*command);
   command->callback([args] { run(*args); });

@@ -73,10 +73,12 @@ void note_biases(Report& report, const std::map<std::string, std::string>& notes
   }
 }
 
-void convert_form(RewriteRunner& runner, const QuantizePt2eOptions& options, const Sample& probe, Report& report) {
+void convert_form(RewriteRunner& runner, const QuantizePt2eOptions& options, bool integer_representation,
+                  const Sample& probe, Report& report) {
   runner.run("duplicate_dequantize", duplicate_dequantize);
   if (options.form == OutputForm::kDecomposed) runner.run("to_decomposed_form", to_decomposed_form);
   if (options.form == OutputForm::kFakeQuantize) runner.run("to_fake_quantize_form", to_fake_quantize_form);
+  if (integer_representation) runner.run("to_integer_representation", to_integer_representation);
   if (options.form == OutputForm::kLowered) lower_to_engine(runner, report.engine, options.cost, probe, report);
 }
 
@@ -112,7 +114,7 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
         return connect_custom_modules(ctx.model, prepared.custom_modules, options.form == OutputForm::kLowered);
       });
     }
-    convert_form(runner, options, probe, report);
+    convert_form(runner, options, prepared.integer_representation, probe, report);
     explain_kernels(prepared.computed_weights, report);
     finish_rewrites(runner);
     report.quantized_bytes = stored_bytes(runner.model());

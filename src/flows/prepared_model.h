@@ -27,6 +27,7 @@ struct PreparedModel {
   std::map<std::string, std::string> bias_notes;        ///< what bias correction did, by stable name
   QuantizedIo io;                                       ///< of the result
   std::vector<ConvertedModule> custom_modules;          ///< that take the place of those in `model`
+  bool integer_representation = false;                  ///< the reference form is written out in integers
   std::map<std::string, std::string> computed_weights;  ///< layers whose weight is no parameter, and why
 };
 

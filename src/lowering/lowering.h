@@ -32,6 +32,10 @@ bool to_decomposed_form(Model& model);
 /// Reference form -> aten::fake_quantize_per_tensor_affine / per_channel_affine.
 bool to_fake_quantize_form(Model& model);
 
+/// Reference form -> operators that compute with integers, and quantizers, written out in plain operators of LibTorch;
+/// no quantized tensor is left. What is rewritten, and how it rounds: to_integer_representation.cpp.
+bool to_integer_representation(Model& model);
+
 /// Reference form -> integer kernels of an engine ("tsquant", "onednn", "qnnpack", "fbgemm"). Operators that the engine
 /// refuses, fails at, or computes differently on `probe` stay as Q/DQ around the float operator. Fills
 /// NodeRecord::kernel of every quantized operator: the kernel's name, or why it stayed.

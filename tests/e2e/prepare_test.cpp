@@ -73,6 +73,22 @@ TEST_F(PrepareCommand, EveryFormCanBeWritten) {
   }
 }
 
+TEST_F(PrepareCommand, OperatorsAreWrittenOutInIntegers) {
+  ASSERT_EQ(prepare({"--calibrate", "24"}).code, 0);
+  const Outcome result = convert({"--form", "reference", "--use-reference-representation"});
+  ASSERT_EQ(result.code, 0) << result.err;
+  const std::string graph = torch::jit::load(path("out.pt")).get_method("forward").graph()->toString();
+  EXPECT_EQ(graph.find("quantize_per_"), std::string::npos) << graph;
+  EXPECT_NE(graph.find("aten::round"), std::string::npos) << graph;
+  const Outcome same = testing::tsquant({"evaluate", path("out.pt"), "--data", path("data.pt"), "--inputs", "images",
+                                         "--labels", "labels", "--metric", "top1", "--json", "-"});
+  ASSERT_EQ(same.code, 0) << same.err;
+  EXPECT_GE(same.json().at("value").get<double>(), 0.85);
+  const Outcome other = convert({"--form", "lowered", "--use-reference-representation"});
+  EXPECT_NE(other.code, 0);
+  EXPECT_NE(other.err.find("choose the reference form"), std::string::npos) << other.err;
+}
+
 TEST_F(PrepareCommand, WithoutDataThereIsNothingToConvert) {
   ASSERT_EQ(prepare({}).code, 0);
   const Outcome result = convert({"--form", "reference"});

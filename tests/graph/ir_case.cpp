@@ -115,7 +115,8 @@ QParams stored_qparams(const std::vector<std::string>& words, const at::Tensor& 
   return choose_qparams({rows.amin(1), rows.amax(1)}, spec, PointKind::kWeight);
 }
 
-/// "quint8 0.125 0 levels 0 127", "qint8 axis 0" or "quint8 scales 0.5 0.25". @param weight of an axis
+/// "quint8 0.125 0 levels 0 127", "qint8 axis 0", "quint8 scales 0.5 0.25" or "quint8 dynamic". @param weight of an
+/// axis
 QParams qparams_of(const std::vector<std::string>& spec, const at::Tensor& weight) {
   if (spec.at(0) == "float16" || spec.at(1) == "float") return stored_qparams(spec, weight);
   QParams q;
@@ -126,6 +127,12 @@ QParams qparams_of(const std::vector<std::string>& spec, const at::Tensor& weigh
   if (levels != spec.end()) {
     q.quant_min = std::stoll(levels[1]);
     q.quant_max = std::stoll(levels[2]);
+  }
+  q.is_dynamic = spec.at(1) == "dynamic";
+  if (q.is_dynamic) {
+    q.scale = at::ones({1});
+    q.zero_point = at::zeros({1}, at::kLong);
+    return q;
   }
   if (spec.at(1) == "scales") {
     std::vector<double> scales;

@@ -21,6 +21,7 @@ namespace tsquant::testing {
 /// # POINT: /conv2d/0 1 qint8 axis 0         of a weight, one scale per channel, from its values
 /// # POINT: /relu/0 out quint8 0.125 0 levels 0 127
 /// # POINT: /relu/0 out quint8 scales 0.5 0.25   of an activation, one scale per channel
+/// # POINT: /linear/0 0 quint8 dynamic         of an activation; "levels 0 127": half of the codes
 /// # POINT: /embedding/0 0 quint8 float        of a weight by row, with floating-point zero points; "levels 0 15": 4
 /// bits # POINT: /linear/0 1 float16                of a weight # COMPRESS: int4_sym 4           mode and group size of
 /// weights that are compressed # TRAINABLE: 2                   they stay float, behind quantizers, with adapters of

@@ -89,6 +89,7 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                {"duplicate_dequantize", [&] { return duplicate_dequantize(model_); }},
                {"to_decomposed_form", [&] { return to_decomposed_form(model_); }},
                {"to_fake_quantize_form", [&] { return to_fake_quantize_form(model_); }},
+               {"to_integer_representation", [&] { return to_integer_representation(model_); }},
                {"stamp_value_names", [&] { return stamp_value_names(model_); }},
                {"make_constants_printable", [&] { return make_constants_printable(model_); }},
                {"drop_unread", [&] { return drop_unread(model_); }},

@@ -28,10 +28,11 @@ namespace {
 using torch::jit::Module;
 
 void check(const ConvertPt2eOptions& options) {
-  if (options.use_reference_representation) {
-    throw Error(ErrorCode::kInvalidArgument, "operators that compute with integers, written out, are not available",
-                "use_reference_representation",
-                "leave it false and choose the form: the lowered one computes with integers");
+  if (options.use_reference_representation && options.form != OutputForm::kReference) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("operators are written out in integers in the reference form, not in the {} form",
+                            word_of(words<OutputForm>(), options.form)),
+                "use_reference_representation", "choose the reference form");
   }
   if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
 }
@@ -138,6 +139,7 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   prepared.first = record.example;
   if (!road.dump_dir.empty()) start_dumps(road.dump_dir, *prepared.model);
   prepared.io = record.io;
+  prepared.integer_representation = options.use_reference_representation;
   restore_graph(prepared, road, record.is_qat);
   Report& report = prepared.report;
   report.version = TSQUANT_VERSION;

@@ -180,13 +180,6 @@ TEST(TwoStepErrors, AModelThatSawNoData) {
   EXPECT_NE(error.message().find("has seen data"), std::string::npos);
 }
 
-TEST(TwoStepErrors, TheReferenceRepresentation) {
-  ConvertPt2eOptions options;
-  options.use_reference_representation = true;
-  const auto error = thrown_error([&] { convert_pt2e(prepared("x86_inductor"), options); });
-  EXPECT_EQ(error.place(), "use_reference_representation");
-}
-
 bool wrote(const std::string& folder, const std::string& rewrite) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().stem().string().find(rewrite) != std::string::npos) return true;

@@ -67,8 +67,9 @@ void update_bn_stats(torch::jit::Module& prepared);
 bool is_prepared(const torch::jit::Module& module);
 
 struct ConvertPt2eOptions {
-  /// True, with the form kReference: operators that compute with integers, written out in plain operators of LibTorch
-  /// (torchao's reference_representation_rewrite), so that the file says what a backend must compute, to the rounding.
+  /// True, with the forms kDecomposed and kReference, which are the same then: operators that compute with integers,
+  /// written out in plain operators of LibTorch (torchao's reference_representation_rewrite), so that the file says
+  /// what a backend must compute, to the rounding.
   /// Rewritten are linear and convolutions with codes at input, weight and output (a relu may follow), linear with a
   /// dynamically quantized input, add (a relu may follow), max_pool2d and adaptive_avg_pool2d; quantizers around other
   /// operators become round, clamp and casts. Codes of a rewritten operator are those of the reference form or next to
@@ -87,8 +88,8 @@ struct ConvertPt2eOptions {
 /// zero points, and the observers become quantizers. `prepared` may have been saved and loaded in between, also by
 /// Python; it is not changed. Operators whose observers saw nothing stay in float, with the reason in the report.
 /// @throws Error kInvalidArgument when the module does not come from prepare_pt2e, prepare_qat_pt2e or the functions of
-///         tsquant::fx, or was edited since, and for use_reference_representation with another form than kReference;
-///         kCalibration for statistics that give no parameters; kBackendUnavailable
+///         tsquant::fx, or was edited since, and for use_reference_representation with the form kLowered or
+///         kFakeQuantize; kCalibration for statistics that give no parameters; kBackendUnavailable
 QuantizedModel convert_pt2e(const torch::jit::Module& prepared, const ConvertPt2eOptions& options = {});
 
 }  // namespace tsquant

@@ -103,7 +103,8 @@ void add_convert(CLI::App& app) {
   command->add_flag("--fold-quantize,!--no-fold-quantize", args->fold_quantize,
                     "Prepared models: store weights as integers");
   command->add_flag("--use-reference-representation", args->use_reference_representation,
-                    "Prepared models, reference form: operators compute with integers, written out in plain operators "
+                    "Prepared models, forms reference and decomposed: operators compute with integers, written out in "
+                    "plain operators "
                     "of LibTorch");
   add_json_option(*command, args->json);
   add_library_option(*command);

@@ -28,18 +28,24 @@ namespace {
 using torch::jit::Module;
 
 void check(const ConvertPt2eOptions& options) {
-  if (options.use_reference_representation && options.form != OutputForm::kReference) {
+  const bool is_plain = options.form == OutputForm::kReference || options.form == OutputForm::kDecomposed;
+  if (options.use_reference_representation && !is_plain) {
     throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("operators are written out in integers in the reference form, not in the {} form",
+                fmt::format("operators that are written out in integers have no {} form",
                             word_of(words<OutputForm>(), options.form)),
                 "use_reference_representation", "choose the reference form");
   }
   if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
 }
 
+/// Nothing is left of what tells the decomposed form, the default, from the reference form in integers written out.
+OutputForm form_of(const ConvertPt2eOptions& options) {
+  return options.use_reference_representation ? OutputForm::kReference : options.form;
+}
+
 QuantizePt2eOptions road_options(const ConvertPt2eOptions& options) {
   QuantizePt2eOptions road;
-  road.form = options.form;
+  road.form = form_of(options);
   road.fold_quantize = options.fold_quantize;
   road.engine = options.engine;
   road.cost = options.cost;
@@ -143,14 +149,14 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   restore_graph(prepared, road, record.is_qat);
   Report& report = prepared.report;
   report.version = TSQUANT_VERSION;
-  report.form = word_of(words<OutputForm>(), options.form);
+  report.form = word_of(words<OutputForm>(), form_of(options));
   report.engine = checked_engine(road);
   report.options = record.options;
   report.float_bytes = record.float_bytes;
   prepared.view = std::make_unique<GraphView>(*prepared.model, record_shapes(*prepared.model, prepared.first));
   if (float_operators) leave_in_float(record.annotations, float_operators(*prepared.view, record.options));
   prepared.annotations = record.annotations;
-  check_supported(*prepared.view, prepared.annotations, options.form);
+  check_supported(*prepared.view, prepared.annotations, form_of(options));
   prepared.computed_weights = find_computed_weights(*prepared.view, report);
 
   if (record.is_qat) observe_trained_weights(prepared, record, observers);

@@ -215,10 +215,22 @@ TEST(IntegerRepresentation, ValuesBeyondAllCodesSaturate) {
   EXPECT_TRUE(at::equal(beyond, integers.model.run({{large}, {}}).toTensor()));
 }
 
-TEST(IntegerRepresentation, IsOfTheReferenceForm) {
+TEST(IntegerRepresentation, TheOptionAloneIsEnough) {
   at::manual_seed(3);
   const auto module = prepared(kCases[0].body, at::randn(kImages), true);
-  for (const auto form : {OutputForm::kDecomposed, OutputForm::kFakeQuantize, OutputForm::kLowered}) {
+  ConvertPt2eOptions options;
+  options.use_reference_representation = true;
+  const auto result = convert_pt2e(module, options);
+  EXPECT_EQ(result.report.form, "reference");
+  const auto text = result.model.graph()->toString(false);
+  EXPECT_EQ(text.find("quantize_per"), std::string::npos) << text;
+  EXPECT_NE(text.find("aten::round"), std::string::npos) << text;
+}
+
+TEST(IntegerRepresentation, HasNoOtherForm) {
+  at::manual_seed(3);
+  const auto module = prepared(kCases[0].body, at::randn(kImages), true);
+  for (const auto form : {OutputForm::kFakeQuantize, OutputForm::kLowered}) {
     ConvertPt2eOptions options;
     options.use_reference_representation = true;
     options.form = form;

@@ -41,7 +41,8 @@ std::string content_of(const CompressedModel& result) {
 }
 
 /// @param options of each rank
-std::vector<std::string> contents_of_ranks(int64_t size, const std::function<CompressWeightsOptions(int64_t)>& options) {
+std::vector<std::string> contents_of_ranks(int64_t size,
+                                           const std::function<CompressWeightsOptions(int64_t)>& options) {
   std::vector<Model> models;
   for (int64_t rank = 0; rank < size; ++rank) models.push_back(small_lm());
   std::vector<std::string> contents(static_cast<size_t>(size));
@@ -149,10 +150,10 @@ TEST(CompressionRanks, WithData) {
 TEST(CompressionRanks, OfQualityBestWithData) {
   expect_content_of_one(with_data([](auto& o) { o.quality = CompressionQuality::kBest; }), "best");
   expect_content_of_one(with_data([](auto& o) {
-                       o.quality = CompressionQuality::kBest;
-                       o.lora_correction = true;
-                     }),
-                     "best with lora_correction");
+                          o.quality = CompressionQuality::kBest;
+                          o.lora_correction = true;
+                        }),
+                        "best with lora_correction");
 }
 
 TEST(CompressionRanks, TellsWhichOptionDiffers) {
@@ -211,8 +212,8 @@ void expect_continued(const std::function<std::string(int64_t)>& folder) {
       o.progress = [](const std::string& phase, int64_t done, int64_t) { return phase != "layers" || done < 3; };
     });
   });
-  for (const auto& content :
-       contents_of_ranks(2, [&](int64_t rank) { return with(options, [&](auto& o) { o.resume_dir = folder(rank); }); })) {
+  for (const auto& content : contents_of_ranks(
+           2, [&](int64_t rank) { return with(options, [&](auto& o) { o.resume_dir = folder(rank); }); })) {
     EXPECT_EQ(content, alone);
   }
 }

@@ -70,10 +70,12 @@ struct CompressPt2eOptions {
   /// search, codebooks, low-rank correction) are kept while the weights are compressed. A later call with the same
   /// model, samples and options takes them from there, and its result has the same bytes as that of a run without
   /// interruption. The folder is made when it is missing; it may hold results of several runs, and stays. Empty:
-  /// nothing is kept.
+  /// nothing is kept. Several processes may have the same folder or one each: the one that made a result keeps it.
   std::string resume_dir = "";
   /// Phases "calibrate" (samples), "codebooks", "awq", "layers" (GPTQ, kBest with data) and "compress" (weights).
   Progress progress = {};
+  /// Compression across processes, which share the samples and the layers; null: this process alone. See distributed.h.
+  std::shared_ptr<StatisticsExchange> exchange = nullptr;
 };
 
 /// What was taken from CompressPt2eOptions::resume_dir. It is no part of the report: that is the same with and without.

@@ -44,6 +44,7 @@ struct CompressWeightsOptions {
   std::string dump_dir = "";
   std::string resume_dir = "";  ///< see CompressPt2eOptions
   Progress progress = {};
+  std::shared_ptr<StatisticsExchange> exchange = nullptr;  ///< several processes, see CompressPt2eOptions
 };
 
 /// Weight compression (nncf.compress_weights). Equal settings through compress_pt2e give the same file.

@@ -8,8 +8,8 @@
 
 namespace tsquant {
 
-/// The processes that calibrate one model together. Each reads its own shard of the samples (sample i belongs to rank
-/// i modulo size); statistics are merged, and every rank ends with the identical model.
+/// The processes that calibrate or compress one model together. Each reads its own shard of the samples (sample i
+/// belongs to rank i modulo size); statistics are merged, and every rank ends with the identical model.
 class StatisticsExchange {
  public:
   virtual ~StatisticsExchange() = default;
@@ -35,6 +35,18 @@ class StatisticsExchange {
 /// The result is bit for bit that of one process: what each sample adds to the statistics is replayed on every rank in
 /// the order of the samples, and histograms, whose bins depend on all earlier samples, run each shard twice.
 /// Models that keep state between samples are refused.
+///
+/// Weight compression takes the exchange as CompressPt2eOptions::exchange or CompressWeightsOptions::exchange, and
+/// every rank ends with the file of one process as well. Ranks share, the largest first to the rank with least,
+///  - the weights whose codes are chosen from the weight or from statistics of its inputs, with their adapters; scores
+///    of sensitivity, errors for a target, scales of `awq`, adaptive codebooks;
+///  - the samples that statistics of inputs are collected from. This needs at least one sample per rank, and a model
+///    without state between samples;
+///  - with `gptq`, and with CompressionQuality::kBest on data: the layers that read one tensor, such as the projections
+///    of an attention. A layer that waits for the codes of those before it is computed by one rank while the others
+///    wait; every rank runs all samples, and searches the column scales of kBest itself.
+/// A rank with another model, other options or other data is an Error kCalibration on every rank. Data are compared
+/// where every rank reads all of them (gptq and kBest), elsewhere their number. The first rank writes `dump_dir`.
 /// @param store_path file on a file system that all ranks see; it must not exist before the first rank starts
 /// @param timeout_seconds a rank that does not answer for so long is an Error on the others
 /// @throws Error kInvalidArgument for a rank outside [0, size), kCalibration when the ranks do not meet in time

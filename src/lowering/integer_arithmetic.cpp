@@ -14,7 +14,7 @@ using torch::jit::Value;
 
 namespace {
 
-constexpr int64_t kLast = -1;
+constexpr int64_t kLastAxis = -1;
 
 Value* insert_plus(Graph& graph, Value* a, Value* b) {
   return insert_op(graph, "aten::add", {a, b, graph.insertConstant(int64_t{1})});
@@ -26,7 +26,7 @@ Value* insert_minus(Graph& graph, Value* a, Value* b) {
 
 /// With the axis of the channels last, one value per channel broadcasts over a tensor of any rank.
 Value* swap_with_last(Graph& graph, Value* x, int64_t axis) {
-  return insert_op(graph, "aten::transpose", {x, graph.insertConstant(axis), graph.insertConstant(kLast)});
+  return insert_op(graph, "aten::transpose", {x, graph.insertConstant(axis), graph.insertConstant(kLastAxis)});
 }
 
 /// A number that the graph computes.

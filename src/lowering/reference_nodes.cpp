@@ -192,4 +192,9 @@ std::vector<QuantizedParameter> quantized_parameters(const Model& model) {
   return found;
 }
 
+bool only_dequantized(const Node* node) {
+  const auto& uses = node->output()->uses();
+  return std::all_of(uses.begin(), uses.end(), [](const auto& use) { return is_kind(use.user, "aten::dequantize"); });
+}
+
 }  // namespace tsquant

@@ -46,6 +46,9 @@ at::Tensor make_quantized(const at::Tensor& codes, const QParams& q);
 /// Reads a quantize operator whose parameters are constants; nullopt otherwise.
 c10::optional<AffineNode> read_quantize(const Model& model, const torch::jit::Node* node);
 
+/// Whether nothing but aten::dequantize reads the codes that a node gives.
+bool only_dequantized(const torch::jit::Node* node);
+
 /// What aten::quantize_per_tensor_dynamic says.
 struct DynamicNode {
   torch::jit::Value* input = nullptr;

@@ -78,13 +78,6 @@ void decompose_dynamic(Graph& graph, Node* node, const DynamicNode& dynamic) {
   node->destroy();
 }
 
-bool only_dequantized(const Node* node) {
-  const auto& uses = node->output()->uses();
-  return std::all_of(uses.begin(), uses.end(), [](const auto& use) {
-    return use.user->kind() == c10::Symbol::fromQualString("aten::dequantize");
-  });
-}
-
 }  // namespace
 
 // %q = aten::quantize_per_tensor(%x, %scale, %zero_point, %qint8); %y = aten::dequantize(%q)

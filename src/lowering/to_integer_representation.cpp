@@ -45,11 +45,6 @@ using Sources = std::unordered_map<const Node*, Codes>;
 
 bool is_dequantized(const torch::jit::Use& use) { return is_kind(use.user, "aten::dequantize"); }
 
-bool only_dequantized(const Node* node) {
-  const auto& uses = node->output()->uses();
-  return std::all_of(uses.begin(), uses.end(), is_dequantized);
-}
-
 const Codes* codes_of(const Sources& sources, const Value* value) {
   const auto found = sources.find(value->node());
   return found == sources.end() ? nullptr : &found->second;

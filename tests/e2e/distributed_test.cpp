@@ -1,14 +1,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <torch/script.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
+#include "e2e/processes.h"
 #include "support/files.h"
 #include "support/support.h"
 
@@ -16,26 +15,6 @@ namespace tsquant::testing {
 namespace {
 
 const std::string kProgram = std::string(TSQUANT_BIN_DIR) + "/distributed_calibration";
-
-/// A process with its standard error in a file.
-pid_t start(const std::vector<std::string>& arguments, const std::string& log) {
-  const pid_t child = fork();
-  if (child != 0) return child;
-  // Sanitizers and LibTorch are loaded anew by exec; nothing of this process is used.
-  std::freopen(log.c_str(), "w", stderr);
-  std::freopen("/dev/null", "w", stdout);
-  std::vector<char*> pointers;
-  for (const auto& argument : arguments) pointers.push_back(const_cast<char*>(argument.c_str()));
-  pointers.push_back(nullptr);
-  execv(pointers[0], pointers.data());
-  _exit(127);
-}
-
-int exit_code_of(pid_t child) {
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 /// A model and samples on disk.
 struct Files {

@@ -8,6 +8,7 @@
 
 #include "e2e/compress_model.h"
 #include "e2e/program.h"
+#include "support/support.h"
 
 namespace {
 

@@ -10,6 +10,7 @@
 #include "evaluation/compare.h"
 #include "flows/compression/apply_awq.h"
 #include "flows/compression/compress_layer.h"
+#include "flows/compression/rank_group.h"
 #include "flows/compression/scale_columns.h"
 #include "flows/compression/trainable_layer.h"
 #include "flows/float_biases.h"
@@ -106,7 +107,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                 [&] {
                   return with_layers([&](auto& layers, const auto& view, const auto& options) {
                     LayerResults results;
-                    return apply_awq(model_, view, layers, options, results);
+                    RankGroup alone(nullptr);
+                    return apply_awq(model_, view, layers, options, results, alone);
                   });
                 }},
                {"scale_columns",
@@ -119,7 +121,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                 [&] {
                   return with_layers([&](auto& layers, const auto&, const auto& options) {
                     LayerResults results;
-                    return round_layers(model_, layers, options, results);
+                    RankGroup alone(nullptr);
+                    return round_layers(model_, layers, options, results, alone);
                   });
                 }},
                {"fuse_decompression",

@@ -21,11 +21,12 @@ bool takes_adapters(WeightLayer& layer) {
   return false;
 }
 
-/// NNCF's adapters. @return whether there were samples
-bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
+}  // namespace
+
+void fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
                   const AdvancedLoraCorrectionParameters& wanted, LayerResults& results) {
   const LayerSamples samples = layer.takes_algorithms() ? samples_of(layer) : LayerSamples();
-  if (samples.size() == 0 || !takes_adapters(layer)) return false;
+  if (samples.size() == 0 || !takes_adapters(layer)) return;
   const auto fit = [&] {
     const auto adapters = lora_correction(layer.weight, compressed, samples, wanted);
     LowRankCorrection correction;
@@ -38,8 +39,9 @@ bool fit_adapters(WeightLayer& layer, const CompressedWeight& compressed,
     return result;
   };
   layer.correction = correction_in(results.obtain("lora", layer.name, fit));
-  return true;
 }
+
+namespace {
 
 /// %x -> aten::linear(%x, %matrix)
 Value* insert_product(NewParameters& parameters, const c10::optional<AttributeSlot>& slot, const char* suffix, Value* x,
@@ -68,12 +70,9 @@ void find_adapters(WeightLayer& layer, const InputMoments& moments, const Advanc
   layer.correction = correct_low_rank(layer.weight.to(at::kFloat), *layer.compressed, moments.hessian(), options);
 }
 
-void correct_with_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
-                           const CompressedWeight& compressed, const CompressPt2eOptions& options,
-                           LayerResults& results) {
-  const auto& wanted = options.advanced_parameters.lora_correction_params;
-  const bool is_best = options.quality == CompressionQuality::kBest;
-  if (is_best ? !layer.correction : !fit_adapters(layer, compressed, wanted, results)) return;
+void insert_adapters(Model& model, NewParameters& parameters, WeightLayer& layer,
+                     const AdvancedLoraCorrectionParameters& wanted) {
+  if (!layer.correction) return;
   const LowRankCorrection& correction = *layer.correction;
   if (correction.a.values.size(0) < wanted.adapter_rank) {
     layer.record.remarks.push_back(

@@ -44,6 +44,22 @@ struct Choices {
   std::vector<QuantizationSpec> specs;
 };
 
+/// Errors float64 [choices].
+LayerResult measure(const Choices& choices) {
+  std::vector<double> errors;
+  for (const auto& spec : choices.specs) errors.push_back(error_of(*choices.layer, spec));
+  give_pages_back(choices.layer->weight);
+  return {{at::tensor(errors, at::kDouble)}};
+}
+
+std::vector<BitChoice> bit_choices(const Choices& choices, const at::Tensor& errors) {
+  std::vector<BitChoice> result;
+  for (size_t i = 0; i < choices.specs.size(); ++i) {
+    result.push_back({compressed_bytes(choices.layer->weight, choices.specs[i]), errors.data_ptr<double>()[i]});
+  }
+  return result;
+}
+
 }  // namespace
 
 int64_t compressed_bytes(const at::Tensor& weight, const QuantizationSpec& spec) {
@@ -56,9 +72,11 @@ int64_t compressed_bytes(const at::Tensor& weight, const QuantizationSpec& spec)
   return (values * bits + 7) / 8 + scales * 2 + (zero_points ? (scales * bits + 7) / 8 : 0);
 }
 
-void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes) {
+void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes,
+                        RankGroup& ranks) {
   std::vector<Choices> chosen;
   std::vector<std::vector<BitChoice>> choices;
+  std::vector<int64_t> sizes;
   int64_t other_bytes = float_bytes, values = 0, smallest = 0;
   for (WeightLayer& layer : layers) {
     other_bytes -= layer.record.float_bytes;
@@ -66,19 +84,19 @@ void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOpti
       other_bytes += layer.in_float ? layer.record.float_bytes : compressed_bytes(layer.weight, layer.spec);
       continue;
     }
-    std::vector<BitChoice> of_layer;
-    const auto specs = choices_of(layer);
-    for (const auto& spec : specs) {
-      of_layer.push_back({compressed_bytes(layer.weight, spec), error_of(layer, spec)});
-    }
-    give_pages_back(layer.weight);
-    smallest += std::min_element(of_layer.begin(), of_layer.end(), [](const auto& a, const auto& b) {
-                  return a.bytes < b.bytes;
-                })->bytes;
     values += layer.weight.numel();
-    chosen.push_back({&layer, specs});
-    choices.push_back(std::move(of_layer));
+    sizes.push_back(layer.weight.numel());
+    chosen.push_back({&layer, choices_of(layer)});
   }
+  ranks.share(
+      sizes, [&](size_t i) { return measure(chosen[i]); },
+      [&](size_t i, const LayerResult& result) {
+        choices.push_back(bit_choices(chosen[i], result.tensors.at(0)));
+        const auto& of_layer = choices.back();
+        smallest += std::min_element(of_layer.begin(), of_layer.end(), [](const auto& a, const auto& b) {
+                      return a.bytes < b.bytes;
+                    })->bytes;
+      });
   const bool by_size = options.target_size.has_value();
   const int64_t budget =
       by_size ? static_cast<int64_t>(*options.target_size * static_cast<double>(float_bytes)) - other_bytes

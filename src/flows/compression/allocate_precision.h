@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "flows/compression/rank_group.h"
 #include "flows/compression/weight_layers.h"
 #include "tsquant/compress_pt2e.h"
 
@@ -13,7 +14,8 @@ namespace tsquant {
 /// @param layers whose group sizes divide (group_size_fallback.h)
 /// @param float_bytes of the whole model's tensors
 /// @throws Error kInvalidArgument when the target is out of reach, naming the smallest one that is not
-void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes);
+void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t float_bytes,
+                        RankGroup& ranks);
 
 /// Bytes of the codes, scales and zero points that a weight gets with this spec.
 int64_t compressed_bytes(const at::Tensor& weight, const QuantizationSpec& spec);

@@ -96,26 +96,36 @@ LayerResult best_scale(const WeightLayer& layer, const WeightLayer* before, cons
   return {{awq_scale(layer.weight, layer.spec, samples, parameters, smallest).scale}};
 }
 
-/// @return whether the layer was changed
-bool scale_layer(Model& model, WeightLayer& layer, const AwqMatch& match, const CompressPt2eOptions& options,
-                 LayerResults& results) {
-  if (!match.found || layer.uses.size() != 1 || layer.channel_axis != -1) {
-    layer.record.remarks.emplace_back("awq: no activation function or product in front, plain scales");
-    return false;
-  }
-  const auto& parameters = options.advanced_parameters.awq_params;
+/// A layer whose inputs can be scaled.
+struct AwqLayer {
+  WeightLayer* layer;
+  WeightLayer* before;  ///< see AwqMatch
+};
+
+bool uses_data(const WeightLayer& layer, const AdvancedAWQParameters& parameters) {
+  return parameters.prefer_data_aware_scaling && layer.inputs && layer.inputs->statistics().samples > 0;
+}
+
+LayerResult find_scale(const AwqLayer& chosen, const AdvancedAWQParameters& parameters, LayerResults& results) {
+  const WeightLayer& layer = *chosen.layer;
+  if (!uses_data(layer, parameters)) return best_scale(layer, chosen.before, parameters, nullptr);
   const LayerSamples samples = samples_of(layer);
-  const bool data = parameters.prefer_data_aware_scaling && samples.size() > 0;
-  const auto search = [&] { return best_scale(layer, match.before, parameters, data ? &samples : nullptr); };
-  const at::Tensor scale = (data ? results.obtain("awq", layer.name, search) : search()).tensors.at(0);
+  return results.obtain("awq", layer.name, [&] { return best_scale(layer, chosen.before, parameters, &samples); });
+}
+
+/// @return whether the layer was changed
+bool scale_layer(Model& model, const AwqLayer& chosen, const AdvancedAWQParameters& parameters,
+                 const at::Tensor& scale) {
+  WeightLayer& layer = *chosen.layer;
+  const bool data = uses_data(layer, parameters);
   if (!scale.defined()) {
     layer.record.remarks.emplace_back("awq: no scale is better than none");
     return false;
   }
   const at::Tensor inverse = at::reciprocal(scale);
   set_weight(model, layer, layer.weight.to(at::kFloat) * along(scale, 1 - output_axis(layer)));
-  if (match.before) {
-    WeightLayer& before = *match.before;
+  if (chosen.before) {
+    WeightLayer& before = *chosen.before;
     set_weight(model, before, before.weight.to(at::kFloat) * along(inverse, output_axis(before)));
   } else {
     insert_multiply(layer, inverse);
@@ -125,18 +135,53 @@ bool scale_layer(Model& model, WeightLayer& layer, const AwqMatch& match, const 
   return true;
 }
 
+/// The layers to scale, in the order of the graph.
+std::vector<AwqLayer> find_awq_layers(const GraphView& view, std::vector<WeightLayer>& layers) {
+  const AwqMatcher matcher(view, layers);
+  std::vector<AwqLayer> found;
+  for (WeightLayer& layer : layers) {
+    if (!layer.takes_algorithms()) continue;
+    const AwqMatch match = matcher.match(layer);
+    if (match.found && layer.uses.size() == 1 && layer.channel_axis == -1) {
+      found.push_back({&layer, match.before});
+    } else {
+      layer.record.remarks.emplace_back("awq: no activation function or product in front, plain scales");
+    }
+  }
+  return found;
+}
+
+/// The end of the layers from `begin` on that can be searched before any is changed: a scale changes its layer and that
+/// before. One process alone takes them one by one.
+size_t end_of_independent(const std::vector<AwqLayer>& layers, size_t begin, const RankGroup& ranks) {
+  std::set<const WeightLayer*> changed;
+  size_t end = begin;
+  for (; end < layers.size() && (end == begin || !ranks.alone()); ++end) {
+    const auto& [layer, before] = layers[end];
+    if (changed.count(layer) > 0 || (before && changed.count(before) > 0)) break;
+    changed.insert(layer);
+    if (before) changed.insert(before);
+  }
+  return end;
+}
+
 }  // namespace
 
 bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-               const CompressPt2eOptions& options, LayerResults& results) {
-  const AwqMatcher matcher(view, layers);
+               const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks) {
+  const auto& parameters = options.advanced_parameters.awq_params;
+  const auto chosen = find_awq_layers(view, layers);
   bool changed = false;
-  size_t done = 0;
-  for (WeightLayer& layer : layers) {
-    if (layer.takes_algorithms()) {
-      changed = scale_layer(model, layer, matcher.match(layer), options, results) || changed;
-    }
-    report_progress(options.progress, "awq", ++done, layers.size());
+  for (size_t begin = 0; begin < chosen.size();) {
+    const size_t end = end_of_independent(chosen, begin, ranks);
+    std::vector<int64_t> sizes;
+    for (size_t i = begin; i < end; ++i) sizes.push_back(chosen[i].layer->weight.numel());
+    const auto find = [&](size_t i) { return find_scale(chosen[begin + i], parameters, results); };
+    ranks.share(sizes, find, [&](size_t i, const LayerResult& found) {
+      changed = scale_layer(model, chosen[begin + i], parameters, found.tensors.at(0)) || changed;
+      report_progress(options.progress, "awq", begin + i + 1, chosen.size());
+    });
+    begin = end;
   }
   return changed;
 }

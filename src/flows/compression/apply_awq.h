@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "flows/compression/layer_results.h"
+#include "flows/compression/rank_group.h"
 #include "flows/compression/weight_layers.h"
 #include "tsquant/compress_pt2e.h"
 
@@ -13,6 +14,6 @@ namespace tsquant {
 /// front. Other layers stay as they are, with a remark. Source: nncf awq.py (patterns, merging) and awq_scale.h.
 /// @return whether something changed
 bool apply_awq(Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-               const CompressPt2eOptions& options, LayerResults& results);
+               const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks);
 
 }  // namespace tsquant

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "flows/compression/layer_results.h"
+#include "flows/compression/rank_group.h"
 #include "flows/compression/weight_layers.h"
 #include "passes/new_parameters.h"
 #include "tsquant/compress_pt2e.h"
@@ -12,7 +13,7 @@ namespace tsquant {
 /// GPTQ over all layers that take algorithms, each with inputs that come through the codes of those before it.
 /// @return whether something changed
 bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                  LayerResults& results);
+                  LayerResults& results, RankGroup& ranks);
 
 /// The codes of one weight: those that were chosen already, or by the algorithm that the options ask for. Fills the
 /// errors and algorithms of the record. @throws Error naming the weight

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <set>
 
+#include "calibration/fingerprint.h"
 #include "flows/check_saved.h"
 #include "flows/check_supported.h"
 #include "flows/compression/adapters.h"
@@ -17,6 +18,7 @@
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/layer_results.h"
 #include "flows/compression/mixed_precision.h"
+#include "flows/compression/rank_group.h"
 #include "flows/compression/scale_columns.h"
 #include "flows/compression/trainable_layer.h"
 #include "flows/compression/weight_layers.h"
@@ -50,7 +52,43 @@ struct Compression {
   Annotations annotations;
   std::vector<WeightLayer> layers;
   LayerResults results;
+  RankGroup& ranks;
 };
+
+/// The ladder of quality best.
+bool refines_layers(const CompressPt2eOptions& options) {
+  return options.quality == CompressionQuality::kBest && options.dataset;
+}
+
+std::string text_digest(const std::string& text) {
+  Digest digest;
+  digest.add(text);
+  return digest.text();
+}
+
+/// Ranks may have the same folder.
+std::string dump_dir_of(const Compression& c) { return c.ranks.is_first() ? c.options.dump_dir : ""; }
+
+/// Everything that must be equal on all ranks, by name.
+std::map<std::string, std::string> keys_of(const Compression& c) {
+  static const std::set<std::string> kFolders{"dump_dir", "resume_dir", "advanced_parameters.statistics_path"};
+  std::map<std::string, std::string> keys = c.report.options;
+  for_each_leaf(fields<CompressPt2eOptions>(), [&](const auto& row) {
+    if (kFolders.count(row.name) == 0) keys.emplace(row.name, row.get(c.options).dump());
+  });
+  keys["statistics_path"] = c.options.advanced_parameters.statistics_path.empty() ? "none" : "given";
+  keys["model"] = fingerprint(c.model);
+  keys["weights"] = weights_fingerprint(c.annotations);
+  if (!c.options.dataset) return keys;
+  const int64_t samples = c.options.dataset->count(c.options.subset_size);
+  keys["samples"] = std::to_string(samples);
+  // Else each rank reads its own samples alone.
+  if (!c.options.gptq && !refines_layers(c.options)) return keys;
+  std::string data;
+  for (int64_t i = 0; i < samples; ++i) data += fingerprint(c.options.dataset->get(i));
+  keys["data"] = text_digest(data);
+  return keys;
+}
 
 RewriteOptions rewrite_options(const Compression& c) {
   RewriteOptions rewrites;
@@ -58,7 +96,7 @@ RewriteOptions rewrite_options(const Compression& c) {
   // A weight is compressed as it is: codes of folded ones would be those of another model.
   rewrites.skip.emplace_back("fold_batch_norm");
   rewrites.sample = c.first ? &*c.first : nullptr;
-  rewrites.dump_dir = c.options.dump_dir;
+  rewrites.dump_dir = dump_dir_of(c);
   return rewrites;
 }
 
@@ -122,35 +160,47 @@ bool needs_layer_inputs(const Compression& c) {
          !o.advanced_parameters.statistics_path.empty();
 }
 
-/// @return the last operator that makes the weight of its codes
-const torch::jit::Node* insert_codes(Compression& c, Model& model, NewParameters& parameters, WeightLayer& layer) {
-  CompressedWeight compressed;
-  if (!layer.stored) {
-    compressed = compress_layer(layer, c.options, c.results);
-    layer.stored = store_weight(compressed, layer.weight.sizes(), layer.weight.scalar_type());
+/// Codes of a layer that has none, its error and adapters.
+void choose_codes(Compression& c, WeightLayer& layer) {
+  layer.compressed = compress_layer(layer, c.options, c.results);
+  if (is_trainable(c.options)) return;
+  layer.stored = store_weight(*layer.compressed, layer.weight.sizes(), layer.weight.scalar_type());
+  describe(layer, *layer.stored);
+  if (c.options.lora_correction && c.options.quality != CompressionQuality::kBest) {
+    fit_adapters(layer, *layer.compressed, c.options.advanced_parameters.lora_correction_params, c.results);
   }
+}
+
+/// @return the last operator that makes the weight of its codes
+const torch::jit::Node* insert_codes(Model& model, NewParameters& parameters, WeightLayer& layer,
+                                     const CompressPt2eOptions& options) {
+  // Of another rank's layer the codes are here, not yet what is stored.
+  if (!layer.stored) layer.stored = store_weight(*layer.compressed, layer.weight.sizes(), layer.weight.scalar_type());
   const auto* last = insert_decompression(model, parameters, layer.uses, *layer.stored);
   describe(layer, *layer.stored);
-  if (c.options.lora_correction) {
-    correct_with_adapters(model, parameters, layer, compressed, c.options, c.results);
-  }
+  insert_adapters(model, parameters, layer, options.advanced_parameters.lora_correction_params);
   return last;
 }
 
-/// One weight after the other, the largest first: its float tensor is given up before the next one is read.
+/// One weight after the other, the largest first: its float tensor is given up before the next one is read. Ranks
+/// share the weights.
 /// @param written filled: the last operators of the weights
 bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Node*>& written) {
   std::vector<size_t> order(c.layers.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return c.layers[a].record.float_bytes > c.layers[b].record.float_bytes; });
+  std::vector<WeightLayer*> ordered;
+  for (const size_t index : order) ordered.push_back(&c.layers[index]);
   const bool trainable = is_trainable(c.options);
-  const auto ranks = adapter_ranks(c.layers, c.options);
+  const auto adapters = adapter_ranks(c.layers, c.options);
   NewParameters parameters(model);
   size_t done = 0;
   bool changed = false;
-  for (const size_t index : order) {
-    WeightLayer& layer = c.layers[index];
+  const auto choose = [&](WeightLayer& layer) {
+    if (!layer.in_float && !layer.stored) choose_codes(c, layer);
+  };
+  const auto insert = [&](WeightLayer& layer) {
     if (layer.in_float) {
       describe_precision(layer);
       layer.record.compressed_bytes = layer.record.float_bytes;
@@ -158,9 +208,9 @@ bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Nod
       changed = true;
       if (trainable) {
         describe_precision(layer);
-        insert_trainable_layer(model, parameters, layer, compress_layer(layer, c.options, c.results), ranks[index]);
+        insert_trainable_layer(model, parameters, layer, *layer.compressed, adapters[order[done]]);
       } else {
-        written.insert(insert_codes(c, model, parameters, layer));
+        written.insert(insert_codes(model, parameters, layer, c.options));
       }
     }
     layer.weight = at::Tensor();
@@ -168,7 +218,8 @@ bool insert_weights(Compression& c, Model& model, std::set<const torch::jit::Nod
     layer.correction = c10::nullopt;
     layer.stored = c10::nullopt;
     report_progress(c.options.progress, "compress", ++done, order.size());
-  }
+  };
+  share_layers(c.ranks, ordered, choose, insert);
   return changed;
 }
 
@@ -183,27 +234,28 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   Report& report = c.report;
   clock.start("passes");
   report.float_bytes = stored_bytes(c.model);
-  if (!c.options.dump_dir.empty()) start_dumps(c.options.dump_dir, c.model);
+  if (!dump_dir_of(c).empty()) start_dumps(c.options.dump_dir, c.model);
   RewriteRunner runner(c.model, rewrite_options(c));
   runner.run_passes(RewritePhase::kFloat);
   transform_model(runner, quantizer);
 
   clock.start("annotate");
   annotate(c, quantizer);
+  if (!c.ranks.alone()) c.ranks.require_equal(keys_of(c));
   if (!c.options.resume_dir.empty() && !c.options.dry_run) {
     c.results = LayerResults(c.options.resume_dir, run_digest(c.model, c.annotations, c.options));
     for (const WeightLayer& layer : c.layers) give_pages_back(layer.weight);
   }
   if (needs_layer_inputs(c)) {
     clock.start("statistics");
-    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.results, c.report);
+    collect_layer_inputs(c.model, *c.view, c.layers, c.options, c.results, c.ranks, c.report);
   }
   clock.start("mixed_precision");
   if (has_target(c.options)) {
     apply_group_size_fallback(c.layers);
-    allocate_precision(c.layers, c.options, report.float_bytes);
+    allocate_precision(c.layers, c.options, report.float_bytes, c.ranks);
   } else {
-    assign_mixed_precision(c.layers, c.options, report);
+    assign_mixed_precision(c.layers, c.options, c.ranks, report);
     apply_group_size_fallback(c.layers);
   }
   require_compressed(c.layers);
@@ -211,13 +263,14 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     require_finite_weights(c.layers, c.options);
     return describe_plan(c);
   }
-  fit_codebooks(c.layers, c.options, c.results);
+  fit_codebooks(c.layers, c.options, c.results, c.ranks);
   if (c.options.awq) {
     clock.start("awq");
-    runner.run("scale_channels",
-               [&](RewriteContext& ctx) { return apply_awq(ctx.model, *c.view, c.layers, c.options, c.results); });
+    runner.run("scale_channels", [&](RewriteContext& ctx) {
+      return apply_awq(ctx.model, *c.view, c.layers, c.options, c.results, c.ranks);
+    });
   }
-  const bool refines = c.options.quality == CompressionQuality::kBest && c.options.dataset;
+  const bool refines = refines_layers(c.options);
   if (refines) {
     clock.start("column_scales");
     runner.run("scale_columns", [&](RewriteContext& ctx) { return scale_columns(ctx.model, c.layers, c.options); });
@@ -225,7 +278,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer",
-               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results); });
+               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results, c.ranks); });
   }
   clock.start("compress");
   std::set<const torch::jit::Node*> written;
@@ -249,12 +302,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   report.rewrites = runner.records();
 }
 
-}  // namespace
-
-CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options) {
+CompressedModel compress(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options, RankGroup& ranks) {
   check_compress_pt2e(options);
   require_float(model);
-  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}, {}};
+  Compression c{options, options.do_copy ? model.clone() : model, c10::nullopt, {}, nullptr, {}, {}, {}, ranks};
   if (options.dataset) {
     if (options.dataset->count(1) == 0) {
       throw Error(ErrorCode::kDataset, "the calibration data set is empty", "dataset", "give at least one sample");
@@ -266,7 +317,20 @@ CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const Compress
   record_run(c.report, quantizer, form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
   name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
+  if (!ranks.alone()) {
+    ranks.require_equal(
+        {{"compressed model", fingerprint(c.model)}, {"report", text_digest(c.report.to_json(/*per_channel=*/false))}});
+  }
   return {std::move(c.model), std::move(c.report), std::move(c.first), c.results.reused()};
+}
+
+}  // namespace
+
+CompressedModel compress_pt2e(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options) {
+  RankGroup ranks(options.exchange);
+  c10::optional<CompressedModel> result;
+  ranks.run([&] { result = compress(model, quantizer, options, ranks); });
+  return std::move(*result);
 }
 
 void CompressedModel::save(const std::string& path) const {

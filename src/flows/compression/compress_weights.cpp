@@ -1,6 +1,7 @@
 #include "tsquant/compress_weights.h"
 
 #include "flows/compression/check_compression.h"
+#include "flows/compression/rank_group.h"
 #include "options/common_fields.h"
 #include "options/tables.h"
 #include "quantizers/openvino/compression_modes.h"
@@ -8,7 +9,9 @@
 namespace tsquant {
 
 CompressedModel compress_weights(Model& model, const CompressWeightsOptions& options) {
-  const auto warnings = check_compress_weights(options);
+  std::vector<std::string> warnings;
+  // The other ranks hear of it.
+  RankGroup(options.exchange).run([&] { warnings = check_compress_weights(options); });
   OpenVINOQuantizerOptions placement;
   placement.weights_only = weights_only_options(options);
   placement.ignored_scope = options.ignored_scope;
@@ -20,6 +23,7 @@ CompressedModel compress_weights(Model& model, const CompressWeightsOptions& opt
   if (!openvino::is_int8(options.mode)) driver.dataset = options.dataset;
   driver.do_copy = options.do_copy;
   driver.progress = options.progress;
+  driver.exchange = options.exchange;
   CompressedModel result = compress_pt2e(model, quantizer, driver);
   result.report.warnings.insert(result.report.warnings.begin(), warnings.begin(), warnings.end());
   return result;

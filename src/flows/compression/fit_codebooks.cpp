@@ -26,7 +26,8 @@ bool wants_codebook(const WeightLayer& layer) {
   return layer.in_primary() && layer.point->compression->adaptive_codebook;
 }
 
-void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, LayerResults& results) {
+void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, LayerResults& results,
+                   RankGroup& ranks) {
   const auto& parameters = options.advanced_parameters.adaptive_codebook_params;
   std::vector<WeightLayer*> chosen;
   std::vector<std::string> names;
@@ -44,15 +45,21 @@ void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& 
     samples.push_back(std::move(of_layer));
   }
   const auto groups = codebook_groups(names, parameters);
-  size_t done = 0;
+  std::vector<int64_t> sizes;
   for (const auto& group : groups) {
+    sizes.push_back(0);
+    for (const size_t i : group) sizes.back() += chosen[i]->weight.numel();
+  }
+  const auto fit = [&](size_t index) {
     std::vector<CodebookLayer> of_group;
-    for (const size_t i : group) of_group.push_back({chosen[i]->weight, &samples[i]});
-    const WeightLayer& first = *chosen[group.front()];
-    const auto fit = [&] {
+    for (const size_t i : groups[index]) of_group.push_back({chosen[i]->weight, &samples[i]});
+    const WeightLayer& first = *chosen[groups[index].front()];
+    return results.obtain("codebook", first.name, [&] {
       return result_of(adaptive_codebook(of_group, first.spec, parameters, options.advanced_parameters.codebook));
-    };
-    const LayerResult found = results.obtain("codebook", first.name, fit);
+    });
+  };
+  ranks.share(sizes, fit, [&](size_t index, const LayerResult& found) {
+    const auto& group = groups[index];
     const at::Tensor &levels = found.tensors.at(0), &errors = found.tensors.at(1);
     for (size_t i = 0; i < group.size(); ++i) {
       WeightLayer& layer = *chosen[group[i]];
@@ -63,8 +70,8 @@ void fit_codebooks(std::vector<WeightLayer>& layers, const CompressPt2eOptions& 
       layer.record.error_after = of_layer[1];
       layer.record.algorithms.emplace_back("adaptive codebook");
     }
-    report_progress(options.progress, "codebooks", ++done, groups.size());
-  }
+    report_progress(options.progress, "codebooks", index + 1, groups.size());
+  });
 }
 
 }  // namespace tsquant

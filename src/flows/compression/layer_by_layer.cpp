@@ -33,14 +33,47 @@ void choose_codes(WeightLayer& layer, const std::vector<at::Tensor>& inputs, con
 }
 
 /// Which layers an earlier run has chosen the codes of.
-std::vector<bool> take_results(const std::vector<WeightLayer*>& layers, LayerResults& results) {
+std::vector<bool> take_results(const std::vector<WeightLayer*>& layers, LayerResults& results, RankGroup& ranks) {
   std::vector<bool> taken;
-  for (WeightLayer* layer : layers) {
-    const auto found = results.find(kStep, layer->name);
-    if (found) restore(*found, *layer);
-    taken.push_back(found.has_value());
+  std::vector<c10::optional<LayerResult>> found;
+  for (const WeightLayer* layer : layers) found.push_back(results.find(kStep, layer->name));
+  ranks.complete(found);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (found[i]) restore(*found[i], *layers[i]);
+    taken.push_back(found[i].has_value());
   }
   return taken;
+}
+
+/// Whether a node may change a tensor in place.
+bool may_write(const torch::jit::Node* node) {
+  if (!node->blocks().empty()) return true;
+  const auto* schema = node->maybeSchema();
+  return schema != nullptr && schema->is_mutable();
+}
+
+/// The end of the layers from `begin` on that read one tensor: none of their inputs depends on the codes of another.
+/// One process alone takes them one by one.
+size_t end_of_part(const std::vector<WeightLayer*>& layers, size_t begin, const RankGroup& ranks) {
+  if (ranks.alone()) return begin + 1;
+  const auto input = [](const WeightLayer* layer) { return product_of(*layer)->input(layer->activation->use.offset); };
+  size_t end = begin + 1;
+  for (; end < layers.size() && input(layers[end]) == input(layers[begin]); ++end) {
+    const torch::jit::Node* node = product_of(*layers[end - 1]);
+    while (node != product_of(*layers[end]) && !may_write(node)) node = node->next();
+    if (node != product_of(*layers[end])) break;
+  }
+  return end;
+}
+
+/// Those of the layers [begin, end) that were not taken.
+std::vector<WeightLayer*> left_of(const std::vector<WeightLayer*>& layers, size_t begin, size_t end,
+                                  const std::vector<bool>& taken) {
+  std::vector<WeightLayer*> left;
+  for (size_t i = begin; i < end; ++i) {
+    if (!taken[i]) left.push_back(layers[i]);
+  }
+  return left;
 }
 
 void show_bias(Model& model, const WeightLayer& layer) {
@@ -111,22 +144,27 @@ std::vector<Sample> first_samples(const Dataset& dataset, int64_t count) {
 }
 
 void run_in_parts(Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
-                  const CompressPt2eOptions& options, LayerResults& results, const Choose& choose) {
-  const auto taken = take_results(layers, results);
+                  const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks, const Choose& choose) {
+  const auto taken = take_results(layers, results, ranks);
   // Behind the last layer that is left the samples need not go on.
   const size_t end =
       layers.size() - static_cast<size_t>(std::find(taken.rbegin(), taken.rend(), false) - taken.rbegin());
   LayerwiseRun run(model, nodes_of(layers));
   for (const auto& sample : samples) run.add_sample(sample);
   std::vector<ShownCodes> shown;
-  for (size_t i = 0; i < layers.size(); ++i) {
+  for (size_t i = 0, part_end = 0; i < layers.size(); ++i) {
     std::vector<at::Tensor> inputs;
+    std::vector<WeightLayer*> left;  // of the part that starts here
+    if (i == part_end) {
+      part_end = end_of_part(layers, i, ranks);
+      left = left_of(layers, i, part_end, taken);
+    }
     const auto see = [&](const at::Tensor& x) {
-      if (!taken[i]) inputs.push_back(x);
+      if (!left.empty()) inputs.push_back(x);
     };
     if (i < end) run.advance_before(i, layers[i]->activation->use.offset, see);
     hide_passed(model, shown, product_of(*layers[i]), options);
-    if (!taken[i]) choose_codes(*layers[i], inputs, choose, results);
+    share_layers(ranks, left, [&](WeightLayer& layer) { choose_codes(layer, inputs, choose, results); });
     show_bias(model, *layers[i]);
     if (layers[i]->compressed) shown.push_back(show_codes(model, *layers[i]));
     report_progress(options.progress, "layers", i + 1, layers.size());
@@ -146,23 +184,28 @@ std::vector<at::Tensor> inputs_of(const Model& model, const WeightLayer& layer, 
 
 /// One run of the float model for each layer: the inputs of all of them at a time may not fit into memory.
 void run_whole(Model& model, const std::vector<WeightLayer*>& layers, const std::vector<Sample>& samples,
-               const CompressPt2eOptions& options, LayerResults& results, const Choose& choose) {
-  const auto taken = take_results(layers, results);
-  for (size_t i = 0; i < layers.size(); ++i) {
-    WeightLayer& layer = *layers[i];
-    if (!taken[i]) {
-      layer.record.remarks.emplace_back("its inputs are those of the float model: the model cannot be cut into layers");
-      choose_codes(layer, inputs_of(model, layer, samples), choose, results);
+               const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks, const Choose& choose) {
+  const auto taken = take_results(layers, results, ranks);
+  const auto choose_by_run = [&](WeightLayer& layer) {
+    layer.record.remarks.emplace_back("its inputs are those of the float model: the model cannot be cut into layers");
+    choose_codes(layer, inputs_of(model, layer, samples), choose, results);
+  };
+  // A new bias changes the inputs of the layers behind.
+  const bool independent = options.quality != CompressionQuality::kBest && !ranks.alone();
+  for (size_t begin = 0; begin < layers.size();) {
+    const size_t end = independent ? layers.size() : begin + 1;
+    share_layers(ranks, left_of(layers, begin, end, taken), choose_by_run);
+    for (; begin < end; ++begin) {
+      show_bias(model, *layers[begin]);
+      report_progress(options.progress, "layers", begin + 1, layers.size());
     }
-    show_bias(model, layer);
-    report_progress(options.progress, "layers", i + 1, layers.size());
   }
 }
 
 }  // namespace
 
 void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                             int64_t subset_size, LayerResults& results, const Choose& choose) {
+                             int64_t subset_size, LayerResults& results, RankGroup& ranks, const Choose& choose) {
   std::vector<WeightLayer*> chosen;
   for (WeightLayer& layer : layers) {
     if (!layer.takes_algorithms()) continue;
@@ -175,10 +218,10 @@ void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, con
   const SingleThreadGuard deterministic;
   const auto samples = first_samples(*options.dataset, std::min(subset_size, options.subset_size));
   if (!LayerwiseRun::possible(model, nodes_of(chosen)))
-    return run_whole(model, chosen, samples, options, results, choose);
+    return run_whole(model, chosen, samples, options, results, ranks, choose);
   std::sort(chosen.begin(), chosen.end(),
             [](const WeightLayer* a, const WeightLayer* b) { return product_of(*a)->isBefore(product_of(*b)); });
-  run_in_parts(model, chosen, samples, options, results, choose);
+  run_in_parts(model, chosen, samples, options, results, ranks, choose);
 }
 
 }  // namespace tsquant

@@ -98,6 +98,8 @@ LayerSamples samples_of(const WeightLayer& layer) {
 
 namespace {
 
+constexpr const char* kInputsStep = "inputs";
+
 /// What was measured: the states of all inputs, the number of samples, the warnings.
 LayerResult result_of(const std::vector<std::shared_ptr<LayerInputs>>& inputs, const StatTable& statistics) {
   LayerResult result;
@@ -119,14 +121,15 @@ void restore_inputs(const LayerResult& result, const std::vector<std::shared_ptr
 }  // namespace
 
 void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-                          const CompressPt2eOptions& options, LayerResults& results, Report& report) {
+                          const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks, Report& report) {
   CalibrationOptions calibration;
   calibration.subset_size = options.subset_size;
   calibration.progress = options.progress;
   calibration.collection = "layer inputs";
+  calibration.exchange = ranks.exchange();
   const std::string& path = options.advanced_parameters.statistics_path;
   if (!path.empty()) {
-    calibration.cache = std::make_shared<StatisticsCache>(StatisticsCache::Paths{"", "", path}, nullptr);
+    calibration.cache = std::make_shared<StatisticsCache>(StatisticsCache::Paths{"", "", path}, ranks.exchange());
   }
   std::map<std::pair<const torch::jit::Value*, int64_t>, std::shared_ptr<LayerInputs>> shared;
   std::vector<std::shared_ptr<LayerInputs>> all;
@@ -141,16 +144,20 @@ void collect_layer_inputs(const Model& model, const GraphView& view, std::vector
     }
     layer.inputs = inputs;
   }
-  bool measured = false;
-  const auto measure = [&] {
-    measured = true;
-    return result_of(all, calibrate(model, view, {}, *options.dataset, calibration));
-  };
   // A folder of statistics keeps them already.
-  const LayerResult found = path.empty() ? results.obtain("inputs", "", measure) : measure();
-  if (!measured) restore_inputs(found, all);
-  report.samples = found.values.at("samples").get<int64_t>();
-  for (const auto& warning : found.values.at("warnings")) report.warnings.push_back(warning.get<std::string>());
+  const bool keeps = path.empty() && ranks.is_first();
+  std::vector<c10::optional<LayerResult>> found(1);
+  if (keeps) found[0] = results.find(kInputsStep, "");
+  ranks.complete(found);
+  if (found[0]) {
+    restore_inputs(*found[0], all);
+  } else {
+    ranks.run_together([&] { found[0] = result_of(all, calibrate(model, view, {}, *options.dataset, calibration)); });
+    if (keeps) results.keep(kInputsStep, "", *found[0]);
+  }
+  const auto& values = found[0]->values;
+  report.samples = values.at("samples").get<int64_t>();
+  for (const auto& warning : values.at("warnings")) report.warnings.push_back(warning.get<std::string>());
 }
 
 }  // namespace tsquant

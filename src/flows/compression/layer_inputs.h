@@ -6,6 +6,7 @@
 #include "compression/layer_samples.h"
 #include "compression/sensitivity.h"
 #include "flows/compression/layer_results.h"
+#include "flows/compression/rank_group.h"
 #include "flows/compression/weight_layers.h"
 #include "observers/replayable.h"
 #include "tsquant/compress_pt2e.h"
@@ -43,9 +44,10 @@ class LayerInputs : public Observer, public Replayable {
 LayerSamples samples_of(const WeightLayer& layer);
 
 /// Runs the data once and gives every matrix multiplication whose other factor is an activation its inputs; layers that
-/// read one tensor share them. What an earlier run has measured is taken from `results`.
+/// read one tensor share them. What an earlier run has measured is taken from `results`. Several ranks share the
+/// samples.
 /// @throws Error as calibrate
 void collect_layer_inputs(const Model& model, const GraphView& view, std::vector<WeightLayer>& layers,
-                          const CompressPt2eOptions& options, LayerResults& results, Report& report);
+                          const CompressPt2eOptions& options, LayerResults& results, RankGroup& ranks, Report& report);
 
 }  // namespace tsquant

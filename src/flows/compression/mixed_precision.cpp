@@ -1,5 +1,7 @@
 #include "flows/compression/mixed_precision.h"
 
+#include <ATen/ATen.h>
+
 #include "compression/sensitivity.h"
 #include "flows/compression/layer_inputs.h"
 #include "io/file_mapping.h"
@@ -24,19 +26,26 @@ SensitivityMetric metric_of(const CompressPt2eOptions& options) {
   return options.dataset ? SensitivityMetric::kMaxActivationVariance : SensitivityMetric::kWeightQuantizationError;
 }
 
-void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, Report& report) {
+void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, RankGroup& ranks,
+                            Report& report) {
   if (options.ratio == 1) return;
   std::vector<WeightLayer*> candidates;
   std::vector<double> scores;
   std::vector<int64_t> sizes;
   for (WeightLayer& layer : layers) {
     if (!layer.ratio_defining() || layer.in_float) continue;
-    layer.record.score = score_of(layer, metric_of(options));
-    give_pages_back(layer.weight);
     candidates.push_back(&layer);
-    scores.push_back(layer.record.score);
     sizes.push_back(layer.weight.numel());
   }
+  const auto measure = [&](size_t i) {
+    const double score = score_of(*candidates[i], metric_of(options));
+    give_pages_back(candidates[i]->weight);
+    return LayerResult{{at::tensor({score}, at::kDouble)}};
+  };
+  ranks.share(sizes, measure, [&](size_t i, const LayerResult& result) {
+    candidates[i]->record.score = result.tensors.at(0).item<double>();
+    scores.push_back(candidates[i]->record.score);
+  });
   if (candidates.empty()) {
     report.warnings.emplace_back("ratio has no effect: no weight counts for it");
     return;

@@ -57,7 +57,7 @@ at::Tensor tensor_from(const json& description, const char*& begin, const char* 
 
 }  // namespace
 
-void write_result(const std::string& path, const ResultKey& key, const LayerResult& result) {
+std::string bytes_of(const ResultKey& key, const LayerResult& result) {
   json tensors = json::array();
   std::string bytes;
   for (const auto& tensor : result.tensors) {
@@ -70,19 +70,17 @@ void write_result(const std::string& path, const ResultKey& key, const LayerResu
                                 {"layer", key.layer}, {"values", result.values}, {"tensors", tensors}}
                                .dump() +
                            "\n";
-  OutputFile file(path, "result of a layer");
-  file.write(digest_of(head, bytes.data(), bytes.size()) + "\n" + head);
-  file.write(bytes);
-  file.commit();
+  return digest_of(head, bytes.data(), bytes.size()) + "\n" + head + bytes;
 }
 
-LayerResult read_result(const std::string& path, const ResultKey& key) {
-  std::ifstream file(path, std::ios::binary);
-  std::string digest, head;
-  if (!std::getline(file, digest) || !std::getline(file, head)) fail(path, "the file is damaged");
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  head += "\n";
-  if (digest != digest_of(head, bytes.data(), bytes.size())) fail(path, "the file is damaged");
+LayerResult result_from(const std::string& bytes, const ResultKey& key, const std::string& path) {
+  const size_t after_digest = bytes.find('\n');
+  const size_t after_head = after_digest == std::string::npos ? after_digest : bytes.find('\n', after_digest + 1);
+  if (after_head == std::string::npos) fail(path, "the file is damaged");
+  const std::string digest = bytes.substr(0, after_digest);
+  const std::string head = bytes.substr(after_digest + 1, after_head - after_digest);
+  const char *begin = bytes.data() + after_head + 1, *end = bytes.data() + bytes.size();
+  if (digest != digest_of(head, begin, static_cast<size_t>(end - begin))) fail(path, "the file is damaged");
   try {
     const json description = parse_json<json>(head);
     if (description.at("format") != kFormat || description.at("run") != key.run || description.at("step") != key.step ||
@@ -91,16 +89,25 @@ LayerResult read_result(const std::string& path, const ResultKey& key) {
     }
     LayerResult result;
     result.values = description.at("values");
-    const char* begin = bytes.data();
-    for (const auto& tensor : description.at("tensors")) {
-      result.tensors.push_back(tensor_from(tensor, begin, bytes.data() + bytes.size()));
-    }
+    for (const auto& tensor : description.at("tensors")) result.tensors.push_back(tensor_from(tensor, begin, end));
     return result;
   } catch (const Error&) {
     throw;
   } catch (const std::exception&) {  // LibTorch's and the parser's, of files that something else wrote
     fail(path, "the file is damaged");
   }
+}
+
+void write_result(const std::string& path, const ResultKey& key, const LayerResult& result) {
+  OutputFile file(path, "result of a layer");
+  file.write(bytes_of(key, result));
+  file.commit();
+}
+
+LayerResult read_result(const std::string& path, const ResultKey& key) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail(path, "the file cannot be read");
+  return result_from({std::istreambuf_iterator<char>(file), {}}, key, path);
 }
 
 }  // namespace tsquant

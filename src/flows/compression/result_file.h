@@ -21,11 +21,16 @@ struct ResultKey {
   std::string layer;  ///< the weight's name; empty: of all layers
 };
 
-/// Writes one result: a digest of all that follows, a line of JSON that describes the tensors, and their bytes.
-/// `path` never holds half a result. @throws Error kIo
+/// A result as bytes: a digest of all that follows, a line of JSON that describes the tensors, and their bytes.
+std::string bytes_of(const ResultKey& key, const LayerResult& result);
+/// @param path where they are from, for the error
+/// @throws Error kIo saying why they are no such result: damaged, or of another run, step or layer
+LayerResult result_from(const std::string& bytes, const ResultKey& key, const std::string& path);
+
+/// Writes one result. `path` never holds half of one. @throws Error kIo
 void write_result(const std::string& path, const ResultKey& key, const LayerResult& result);
 
-/// @throws Error kIo saying why the file is no such result: damaged, or of another run, step or layer
+/// @throws Error kIo as result_from
 LayerResult read_result(const std::string& path, const ResultKey& key);
 
 }  // namespace tsquant

@@ -13,7 +13,7 @@
 namespace tsquant::testing {
 namespace {
 
-const std::string kProgram = std::string(TSQUANT_BIN_DIR) + "/distributed_compression";
+const std::string kCompressionProgram = std::string(TSQUANT_BIN_DIR) + "/distributed_compression";
 
 class DistributedCompression : public ::testing::Test {
  protected:
@@ -30,7 +30,7 @@ class DistributedCompression : public ::testing::Test {
 
   std::vector<std::string> command(int64_t rank, int64_t size, const std::string& name, bool data,
                                    const std::string& options) const {
-    return {kProgram,
+    return {kCompressionProgram,
             path("lm.pt"),
             data ? path("samples.pt") : "none",
             path(name + ".pt"),

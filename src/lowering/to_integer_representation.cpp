@@ -43,8 +43,6 @@ using torch::jit::Value;
 /// What every aten::dequantize reads.
 using Sources = std::unordered_map<const Node*, Codes>;
 
-bool is_dequantized(const torch::jit::Use& use) { return is_kind(use.user, "aten::dequantize"); }
-
 const Codes* codes_of(const Sources& sources, const Value* value) {
   const auto found = sources.find(value->node());
   return found == sources.end() ? nullptr : &found->second;

@@ -30,15 +30,9 @@ class DistributedCompression : public ::testing::Test {
 
   std::vector<std::string> command(int64_t rank, int64_t size, const std::string& name, bool data,
                                    const std::string& options) const {
-    return {kCompressionProgram,
-            path("lm.pt"),
-            data ? path("samples.pt") : "none",
-            path(name + ".pt"),
-            path("store"),
-            std::to_string(rank),
-            std::to_string(size),
-            path(options),
-            "60"};
+    return {kCompressionProgram,  path("lm.pt"), data ? path("samples.pt") : "none",
+            path(name + ".pt"),   path("store"), std::to_string(rank),
+            std::to_string(size), path(options), "60"};
   }
 
   /// @param options file of each rank

@@ -64,9 +64,10 @@ TEST(Fields, EveryFieldOfTheHeadersHasARow) {
   expect_rows<StatisticsCollectorParameters>("range_estimator.h", "StatisticsCollectorParameters");
   expect_rows<AccuracyControlOptions>("quantize_with_accuracy_control.h", "AccuracyControlOptions");
   expect_rows<WeightsOnlyOptions>("openvino_quantizer.h", "WeightsOnlyOptions");
-  expect_rows<CompressPt2eOptions>("compress_pt2e.h", "CompressPt2eOptions", {"dataset", "do_copy", "progress"});
+  expect_rows<CompressPt2eOptions>("compress_pt2e.h", "CompressPt2eOptions",
+                                   {"dataset", "do_copy", "exchange", "progress"});
   expect_rows<CompressWeightsOptions>("compress_weights.h", "CompressWeightsOptions",
-                                      {"dataset", "do_copy", "progress"});
+                                      {"dataset", "do_copy", "exchange", "progress"});
   const std::string compression = "compression_parameters.h";
   expect_rows<AdvancedAWQParameters>(compression, "AdvancedAWQParameters");
   expect_rows<AdvancedScaleEstimationParameters>(compression, "AdvancedScaleEstimationParameters");

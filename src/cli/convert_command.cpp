@@ -104,8 +104,7 @@ void add_convert(CLI::App& app) {
                     "Prepared models: store weights as integers");
   command->add_flag("--use-reference-representation", args->use_reference_representation,
                     "Prepared models, forms reference and decomposed: operators compute with integers, written out in "
-                    "plain operators "
-                    "of LibTorch");
+                    "plain operators of LibTorch");
   add_json_option(*command, args->json);
   add_library_option(*command);
   command->callback([args] { run(*args); });

@@ -6,7 +6,7 @@
 namespace tsquant::kernels {
 namespace {
 
-/// Checks the arguments and calls products(call) for a result that is not empty.
+/// Checks the arguments and calls products(call), which checks what only it asks for, also when the result is empty.
 template <typename Products>
 at::Tensor linear(const at::Tensor& x, const CompressedArguments& weight, const OptionalTensor& bias,
                   int64_t in_features, const Products& products) {

@@ -218,7 +218,7 @@ Seconds measure_apart(const Maker& make, int64_t operators, const Options& optio
     std::filesystem::create_directories(folder);
     make(operators).save(folder + "/model.pt");
     Seconds best;
-    const int64_t runs = std::max<int64_t>(2, std::min<int64_t>(10, 3000 / operators));
+    const int64_t runs = std::max<int64_t>(3, std::min<int64_t>(10, 3000 / operators));
     for (int64_t run = 0; run < runs; ++run) {
       for (const auto& [phase, seconds] : travel(folder, options)) {
         best[phase] = best.count(phase) ? std::min(best[phase], seconds) : seconds;

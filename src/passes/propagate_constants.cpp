@@ -1,13 +1,15 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
+#include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/loop_unrolling.h>
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
 
+#include <algorithm>
 #include <unordered_set>
 
-#include "graph/dead_code.h"
 #include "graph/node_lists.h"
+#include "passes/foldable.h"
 #include "passes/identity_tests.h"
 #include "passes/passes.h"
 #include "passes/remove_checks.h"
@@ -65,6 +67,22 @@ bool peephole_without_merging(const std::shared_ptr<torch::jit::Graph>& graph) {
   return changed;
 }
 
+bool compute_constants(std::shared_ptr<torch::jit::Graph>& graph) {
+  const bool folded = fold_constant_lists(*graph);
+  if (!may_propagate(graph->block())) return folded;
+  const bool computed = needs_alias_analysis(graph->block())
+                            ? torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true)
+                            : torch::jit::ConstantPropagationImmutableTypes(graph);
+  return folded || computed;
+}
+
+/// Whether a round could change anything.
+bool has_work(const torch::jit::Block* block) {
+  const auto has_blocks = [](const Node* node) { return !node->blocks().empty(); };
+  return std::any_of(block->nodes().begin(), block->nodes().end(), has_blocks) || may_propagate(block) ||
+         may_simplify(block);
+}
+
 size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all_nodes(graph->block()).size(); }
 
 }  // namespace
@@ -73,17 +91,18 @@ size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all
 bool propagate_constants(RewriteContext& ctx) {
   constexpr int kMaxRounds = 16;
   auto graph = ctx.model.graph();
-  bool changed = false;
-  for (int round = 0; round < kMaxRounds; ++round) {
+  bool changed = fold_constant_lists(*graph);
+  for (int round = 0; round < kMaxRounds && has_work(graph->block()); ++round) {
     const size_t before = count_nodes(graph);
-    bool step = torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true);
-    step |= peephole_without_merging(graph);
+    bool step = compute_constants(graph);
+    if (may_simplify(graph->block())) step |= peephole_without_merging(graph);
     step |= unroll_scalar_loops(graph);
     step |= remove_internal_checks(*graph);
     step |= fold_identity_tests(*graph);
     torch::jit::LowerSimpleTuples(graph);
     step |= count_nodes(graph) != before;  // what is only dead makes no further round worth while
-    remove_dead_code(graph);
+    torch::jit::EliminateDeadCode(
+        graph->block());  // without what is written in place: the runner removes that at the end
     changed |= count_nodes(graph) != before;
     changed |= step;
     if (!step) break;

@@ -41,6 +41,23 @@ HWY_INLINE Floats<D> bounded(Floats<D> x, float low, float high) {
   return {hn::Min(hn::Set(D(), high), hn::Max(hn::Set(D(), low), x.v))};
 }
 
+template <class D>
+HWY_INLINE Floats<D> add(Floats<D> x, Floats<D> y) {
+  return {hn::Add(x.v, y.v)};
+}
+template <class D>
+HWY_INLINE Floats<D> product(Floats<D> x, float y) {
+  return {hn::Mul(x.v, hn::Set(D(), y))};
+}
+template <class D>
+HWY_INLINE Floats<D> quotient(Floats<D> x, Floats<D> y) {
+  return {hn::Div(x.v, y.v)};
+}
+
+#define TSQUANT_INLINE HWY_INLINE
+#include "kernels/activation_functions.inc"
+#undef TSQUANT_INLINE
+
 template <Activation A, class D>
 HWY_INLINE Floats<D> activate(Floats<D> x) {
 #define TSQUANT_ACTIVATION(name, formula) \

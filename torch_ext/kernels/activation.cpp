@@ -16,6 +16,10 @@ float product(float a, float b) { return a * b; }
 float quotient(float a, float b) { return a / b; }
 float bounded(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
 
+#define TSQUANT_INLINE inline
+#include "kernels/activation_functions.inc"
+#undef TSQUANT_INLINE
+
 }  // namespace scalars
 }  // namespace
 

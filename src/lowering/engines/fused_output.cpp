@@ -133,14 +133,28 @@ FusedOutput follow_output(LoweringContext& context, Value* value) {
   return out;
 }
 
+namespace {
+
+/// The name that a kernel knows the function by; "" when it has other arguments than its input.
+std::string activation_name(const LoweringContext& context, const Node* node) {
+  const std::string name = op_of(node);
+  if (node->inputs().size() == 1) return name;
+  if (name != "gelu") return "";
+  const auto approximate = constant_of(context.model(), node->input(1));
+  if (!approximate || !approximate->isString()) return "";
+  return approximate->toStringRef() == "tanh" ? "gelu_tanh" : name;
+}
+
+}  // namespace
+
 // %h = aten::hardswish(%c); [%m = aten::mul(%h, factors);] %q = quantize(%m)
 void follow_activation(const LoweringContext& context, const EngineRow& row, int64_t channels, int64_t spatial,
                        FusedOutput& output) {
   if (output.quantized() || output.clamps()) return;  // the kernels have no bounds before an activation
   size_t input = 0;
   Node* activation = only_reader(output.last, input);
-  if (activation == nullptr || input != 0 || activation->inputs().size() != 1) return;
-  const std::string name = op_of(activation);
+  if (activation == nullptr || input != 0) return;
+  const std::string name = activation_name(context, activation);
   if (std::find(row.activations.begin(), row.activations.end(), name) == row.activations.end()) return;
   FusedOutput longer = output;
   longer.activation = name;

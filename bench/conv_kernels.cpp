@@ -2,6 +2,7 @@
 // processor, and how they compare with LibTorch's float convolution (oneDNN, weights and input in its own layout). One
 // thread. Every number is a ratio of times taken turn by turn in one run, so a busy machine disturbs both sides alike.
 //   bench_conv_kernels [NAME-PART]   e.g. "first" or "3x3"
+//   bench_conv_kernels --peak        billions of float multiply-adds per second in registers, the best of 20
 // For float LibTorch on a smaller instruction set: ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
 // ONEDNN_MAX_CPU_ISA=AVX2; TSQUANT_MAX_ISA=avx2 leaves out our own rows above it.
 #include <ATen/ATen.h>
@@ -207,6 +208,12 @@ void bench_depthwise(Problem& p) {
 int main(int argc, char** argv) {
   const c10::InferenceMode guard;
   at::set_num_threads(1);
+  if (argc > 1 && std::string(argv[1]) == "--peak") {
+    double peak = 0;
+    for (int i = 0; i < 20; ++i) peak = std::max(peak, measure_peak(tsquant::kernels::best_gemm_row().isa));
+    fmt::print("{:.1f}\n", peak / 1e9);
+    return 0;
+  }
   fmt::print("{:24} {:16} {:>10} {:>16} {:>16}\n", "shape", "kernel", "us", "x fp32 FMA peak", "x float LibTorch");
   for (const Shape& shape : kShapes) {
     if (argc > 1 && std::string(shape.name).find(argv[1]) == std::string::npos) continue;

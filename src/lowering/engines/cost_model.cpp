@@ -91,8 +91,9 @@ std::string slower_on(const LoweringContext& context, const Island& island, cons
       sum.floats += cost.floats;
     }
     if (sum.int8 > sum.floats + kSmallestLoss) {
+      if (sum.floats == 0) return "no operator would compute with the codes: they only cost conversions";
       return fmt::format("int8 with its conversions is estimated at {:.1f} times the time of float ({})",
-                         sum.int8 / std::max(sum.floats, 1e-9), rates.target);
+                         sum.int8 / sum.floats, rates.target);
     }
   }
   return "";

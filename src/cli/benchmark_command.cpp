@@ -35,16 +35,22 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
                                {"ratio_to_first", result.ratio_to_first},
                                {"optimized", result.optimized},
                                {"rounds", result.rounds}});
-    if (!options.profile) continue;
+    if (!options.profile && !options.explain) continue;
     auto operators = nlohmann::ordered_json::array();
-    for (const auto& time : result.operators) {
+    for (size_t i = 0; i < result.operators.size(); ++i) {
+      const auto& time = result.operators[i];
       operators.push_back({{"name", time.name},
                            {"shapes", time.shapes},
                            {"calls", time.calls},
                            {"ms", time.ms},
                            {"megabytes", time.megabytes},
                            {"quantized", time.is_quantized}});
+      if (!options.explain) continue;
+      operators.back()["thousand_multiply_adds"] = time.work.multiply_adds;
+      operators.back()["predicted_ms"] =
+          result.predicted_ms[i] < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(result.predicted_ms[i]);
     }
+    if (options.explain) json["results"].back()["rates"] = result.rates;
     json["results"].back()["operators"] = std::move(operators);
   }
   return json.dump(1);
@@ -81,6 +87,33 @@ void print_profile(const BenchmarkResult& result) {
   }
 }
 
+/// What the table of costs, which decides what is lowered, expects of the operators, and what they took.
+void print_explanation(const BenchmarkResult& result) {
+  constexpr size_t kShown = 25;
+  TextTable table(
+      {"operator", "shapes", "calls", "million products", "predicted ms", "measured ms", "measured/predicted"});
+  table.align_right({2, 3, 4, 5, 6});
+  double predicted = 0, measured = 0, unknown = 0;
+  for (size_t i = 0; i < result.operators.size(); ++i) {
+    const auto& time = result.operators[i];
+    const double expected = result.predicted_ms[i];
+    (expected < 0 ? unknown : measured) += time.ms;
+    predicted += std::max(expected, 0.0);
+    if (i >= kShown) continue;
+    table.add({time.name, time.shapes, fmt::format("{:g}", time.calls),
+               time.work.multiply_adds > 0 ? fmt::format("{:.1f}", time.work.multiply_adds / 1e3) : "",
+               expected < 0 ? "-" : fmt::format("{:.3f}", expected), fmt::format("{:.3f}", time.ms),
+               expected > 0 ? fmt::format("{:.2f}", time.ms / expected) : "-"});
+  }
+  std::cout
+      << fmt::format(
+             "\n{}: {:.3f} ms predicted by the row {} of the table of costs, {:.3f} measured ({:.2f}); {:.3f} ms in "
+             "operators that it does not have\n",
+             result.model, predicted, result.rates, measured, measured / std::max(predicted, 1e-9), unknown)
+      << table.text();
+  if (result.operators.size() > kShown) std::cout << "the 25 slowest operators; all of them: --json\n";
+}
+
 Sample sample_of(const BenchmarkArgs& args) {
   if (args.shapes.given()) return make_sample(args.shapes);
   if (!args.data.path.empty()) return open_data(args.data).dataset.get(0);
@@ -106,8 +139,10 @@ void run(const BenchmarkArgs& args) {
                fmt::format("{:.2f}", 1 / result.ratio_to_first)});
   }
   std::cout << table.text();
-  if (!args.options.profile) return;
-  for (const auto& result : results) print_profile(result);
+  for (const auto& result : results) {
+    if (args.options.profile) print_profile(result);
+    if (args.options.explain) print_explanation(result);
+  }
 }
 
 }  // namespace
@@ -127,6 +162,8 @@ void add_benchmark(CLI::App& app) {
                     "Freeze float models and run LibTorch's optimize_for_inference on them");
   command->add_flag("--profile", args->options.profile,
                     "Time every operator as well: calls, bytes, and what it costs that some stayed float");
+  command->add_flag("--explain", args->options.explain,
+                    "Compare every operator's time with what the table of costs predicts that lowering decides by");
   add_library_option(*command);
   add_json_option(*command, args->json);
   command->callback([args] { run(*args); });

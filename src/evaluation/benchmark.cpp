@@ -45,6 +45,16 @@ bool optimize(Runnable& model) {
   return true;
 }
 
+/// The unit is measured next to the operators, at the clock that the machine has then.
+void predict(BenchmarkResult& result) {
+  const CostRates& rates = rates_here();
+  const double unit = measure_unit();
+  result.rates = rates.target;
+  for (const OperatorTime& time : result.operators) {
+    result.predicted_ms.push_back(predicted_ms(time.name, time.work, rates, unit));
+  }
+}
+
 }  // namespace
 
 std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sample& sample,
@@ -76,9 +86,10 @@ std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sampl
     results[m].median_ms = median(times[m]);
     results[m].min_ms = *std::min_element(times[m].begin(), times[m].end());
     results[m].ratio_to_first = results[m].median_ms / results.front().median_ms;
-    if (!options.profile) continue;
+    if (!options.profile && !options.explain) continue;
     constexpr int64_t kProfiledRounds = 20;
     results[m].operators = time_operators([&] { models[m].run(sample); }, std::min(rounds, kProfiledRounds));
+    if (options.explain) predict(results[m]);
   }
   return results;
 }

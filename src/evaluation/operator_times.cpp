@@ -20,6 +20,7 @@ using Clock = std::chrono::steady_clock;
 struct CallTotals {
   int64_t calls = 0;
   double seconds = 0, bytes = 0;
+  OperatorWork work;
 };
 
 /// By name and shapes. Operators also run in the threads of prim::fork.
@@ -37,6 +38,7 @@ std::mutex one_at_a_time;
 struct Begun : at::ObserverContext {
   std::string shapes;
   double bytes = 0;
+  Products products;
   Clock::time_point begin;
 };
 
@@ -61,6 +63,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& call) {
       begun->bytes += bytes_of(tensor);
     });
   }
+  begun->products = products_of_call(call.name(), call.inputs());
   begun->begin = Clock::now();
   return begun;
 }
@@ -78,6 +81,7 @@ void end(const at::RecordFunction& call, at::ObserverContext* context) {
   ++totals.calls;
   totals.seconds += std::chrono::duration<double>(now - begun->begin).count();
   totals.bytes += begun->bytes;
+  totals.work += work_of_call(begun->products, call.outputs());
 }
 
 bool is_quantized(const std::string& name) {
@@ -110,8 +114,9 @@ std::vector<OperatorTime> time_operators(const std::function<void()>& run, int64
   std::vector<OperatorTime> times;
   for (const auto& [key, totals] : table.totals) {
     const auto per_run = 1 / static_cast<double>(rounds);
+    const OperatorWork work{totals.work.values * per_run, totals.work.multiply_adds * per_run, totals.work.depthwise};
     times.push_back({key.first, key.second, static_cast<double>(totals.calls) * per_run, totals.seconds * per_run * 1e3,
-                     totals.bytes * per_run / 1e6, is_quantized(key.first)});
+                     totals.bytes * per_run / 1e6, work, is_quantized(key.first)});
   }
   std::stable_sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
   return times;

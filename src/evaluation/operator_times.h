@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "evaluation/operator_work.h"
+
 namespace tsquant {
 
 /// What the calls of one operator on tensors of the same shapes cost, per run of the model.
@@ -14,6 +16,7 @@ struct OperatorTime {
   double calls = 0;
   double ms = 0;         ///< with the operators that it calls in turn
   double megabytes = 0;  ///< of the tensors that it reads and writes, 10^6 bytes; packed weights are not among them
+  OperatorWork work;     ///< of the calls of one run
   bool is_quantized = false;  ///< it computes with codes; else it stayed float
 };
 

@@ -260,6 +260,29 @@ TEST_F(Program, BenchmarkProfileSaysWhatEveryOperatorCosts) {
   EXPECT_GT(quantized(results[1]), 0);
 }
 
+TEST_F(Program, BenchmarkExplainComparesEveryOperatorWithTheTableOfCosts) {
+  const auto lowered = path("explained.pt");
+  ASSERT_EQ(quantize("explained.pt", {"--form", "lowered"}).code, 0);
+  const std::vector<std::string> words{"benchmark", lowered, "--input-shape", "1,3,16,16",
+                                       "--rounds",  "2",     "--explain"};
+  const auto table = testing::tsquant(words);
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_NE(table.out.find("of the table of costs"), std::string::npos) << table.out;
+  EXPECT_NE(table.out.find("measured/predicted"), std::string::npos) << table.out;
+  auto with_json = words;
+  with_json.insert(with_json.end(), {"--json", "-"});
+  const auto result = testing::tsquant(with_json).json().at("results")[0];
+  EXPECT_FALSE(result.at("rates").get<std::string>().empty());
+  int layers = 0;
+  for (const auto& time : result.at("operators")) {
+    if (time.at("name").get<std::string>().rfind("tsquant::conv", 0) != 0) continue;
+    ++layers;
+    EXPECT_GT(time.at("thousand_multiply_adds").get<double>(), 0) << time;
+    EXPECT_GT(time.at("predicted_ms").get<double>(), 0) << time;
+  }
+  EXPECT_GT(layers, 0);
+}
+
 TEST_F(Program, ExitCodes) {
   EXPECT_EQ(testing::tsquant({"--help"}).code, 0);
   EXPECT_EQ(testing::tsquant({"quantize", "--help"}).code, 0);

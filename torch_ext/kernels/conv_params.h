@@ -38,7 +38,8 @@ class ConvParams : public torch::CustomClassHolder {
                    const Target* middle = nullptr) const;
   /// The codes of an activation of the result.
   at::Tensor activated_codes(const at::Tensor& x, const ActivationStep& step, const Target& target) const;
-  int64_t out_channels() const { return core_.spec().out_channels(); }
+  const ConvSpec& spec() const { return core_.spec(); }
+  int64_t out_channels() const { return spec().out_channels(); }
   at::Tensor floats(const at::Tensor& x, bool clamp = true) const;
 
  private:
@@ -76,7 +77,8 @@ class LinearParams : public torch::CustomClassHolder {
 
   /// @param step null or what is applied to the result before it is quantized
   at::Tensor codes(const at::Tensor& x, double scale, int64_t zero_point, const ActivationStep* step = nullptr) const;
-  int64_t out_channels() const { return core_.spec().out_channels(); }
+  const ConvSpec& spec() const { return core_.spec(); }
+  int64_t out_channels() const { return spec().out_channels(); }
   at::Tensor floats(const at::Tensor& x) const;
 
  private:

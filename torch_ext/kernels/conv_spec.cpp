@@ -67,6 +67,14 @@ at::Tensor checked_scales(const ConvSpec& s) {
 
 }  // namespace
 
+double ConvSpec::multiply_adds() const {
+  if (out_channels() == 0) return 0;
+  double products = static_cast<double>(weight.numel()) / static_cast<double>(out_channels());
+  if (!transposed) return products;
+  for (const int64_t step : stride) products /= static_cast<double>(step);
+  return products;
+}
+
 ConvSpec ConvSpec::checked() const {
   ConvSpec s = *this;
   check_weight(s);

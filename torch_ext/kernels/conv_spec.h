@@ -26,6 +26,10 @@ struct ConvSpec {
   int64_t out_channels() const { return transposed ? weight.size(1) * groups : weight.size(0); }
   int64_t in_channels() const { return transposed ? weight.size(0) : weight.size(1) * groups; }
 
+  /// Products that one value of the result is the sum of; of a transposed convolution with strides the mean.
+  double multiply_adds() const;
+  bool is_depthwise() const { return groups > 1 && groups == in_channels() && groups == out_channels(); }
+
   /// Checks every field, as the values may come from a damaged file, and brings the tensors to dense ones. Throws
   /// c10::Error.
   ConvSpec checked() const;

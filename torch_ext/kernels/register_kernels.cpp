@@ -76,10 +76,13 @@ at::Tensor linear_float(at::Tensor x, Linear params) { return params->floats(x);
 TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.class_<ConvParams>("ConvParams")
       .def("__str__", [](const Conv& self) { return self->description(); })
+      .def("multiply_adds", [](const Conv& self) { return self->spec().multiply_adds(); })
+      .def("is_depthwise", [](const Conv& self) { return self->spec().is_depthwise(); })
       .def_pickle([](const Conv& self) { return self->state(); },
                   [](ConvState s) { return ConvParams::from_state(s); });
   m.class_<LinearParams>("LinearParams")
       .def("__str__", [](const Linear& self) { return self->description(); })
+      .def("multiply_adds", [](const Linear& self) { return self->spec().multiply_adds(); })
       .def_pickle([](const Linear& self) { return self->state(); },
                   [](LinearParams::State s) { return LinearParams::from_state(s); });
   m.def(
@@ -114,7 +117,11 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       linear_activated);
   m.def("activations() -> str[]", []() -> std::vector<std::string> { return activation_names(); });
   m.def("linear_float(Tensor x, __torch__.torch.classes.tsquant.LinearParams params) -> Tensor", linear_float);
-  m.def("has_vnni() -> bool", []() { return has_isa(Isa::kAvx512Vnni); });
+  m.def("isas() -> str[]", []() {
+    std::vector<std::string> names;
+    for (const Isa isa : available_isas()) names.emplace_back(isa_name(isa));
+    return names;
+  });
 }
 
 }  // namespace tsquant::kernels

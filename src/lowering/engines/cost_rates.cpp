@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 
@@ -62,6 +63,20 @@ const std::vector<CostRates>& cost_table() {
   };
   return table;
 }
+
+const CostRates& rates_here() {
+  const auto& table = cost_table();
+  const c10::IValue names = call_operator("tsquant::isas", {});
+  for (size_t i = names.toListRef().size(); i-- > 0;) {
+    const std::string& isa = names.toListRef()[i].toStringRef();
+    const auto row =
+        std::find_if(table.begin(), table.end(), [&](const CostRates& rates) { return rates.target == isa; });
+    if (row != table.end()) return *row;
+  }
+  return table.front();
+}
+
+double measure_unit() { return time_convolution(64, 28, 1).floats; }
 
 CostRates measure_costs() {
   const ConvolutionTimes dense = time_convolution(64, 28, 1), channel = time_convolution(64, 28, 64);

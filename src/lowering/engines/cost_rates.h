@@ -21,6 +21,12 @@ struct CostRates {
 /// One row per target, written by `bench_lowering_costs`.
 const std::vector<CostRates>& cost_table();
 
+/// The row for the best instruction set that this machine has and TSQUANT_MAX_ISA allows; the first row for one without.
+const CostRates& rates_here();
+
+/// Seconds that LibTorch's float convolution takes here for 1,000 multiply-adds, the unit of the rates; measured now.
+double measure_unit();
+
 /// The rates of this machine, measured now (about a second, one thread).
 CostRates measure_costs();
 

@@ -46,7 +46,7 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
                            {"megabytes", time.megabytes},
                            {"quantized", time.is_quantized}});
       if (!options.explain) continue;
-      operators.back()["thousand_multiply_adds"] = time.work.multiply_adds;
+      operators.back()["thousand_multiply_adds"] = time.work.multiply_adds + time.work.channel_multiply_adds;
       operators.back()["predicted_ms"] =
           result.predicted_ms[i] < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(result.predicted_ms[i]);
     }
@@ -97,11 +97,12 @@ void print_explanation(const BenchmarkResult& result) {
   for (size_t i = 0; i < result.operators.size(); ++i) {
     const auto& time = result.operators[i];
     const double expected = result.predicted_ms[i];
+    const double products = time.work.multiply_adds + time.work.channel_multiply_adds;
     (expected < 0 ? unknown : measured) += time.ms;
     predicted += std::max(expected, 0.0);
     if (i >= kShown) continue;
     table.add({time.name, time.shapes, fmt::format("{:g}", time.calls),
-               time.work.multiply_adds > 0 ? fmt::format("{:.1f}", time.work.multiply_adds / 1e3) : "",
+               products > 0 ? fmt::format("{:.1f}", products / 1e3) : "",
                expected < 0 ? "-" : fmt::format("{:.3f}", expected), fmt::format("{:.3f}", time.ms),
                expected > 0 ? fmt::format("{:.2f}", time.ms / expected) : "-"});
   }

@@ -114,7 +114,8 @@ std::vector<OperatorTime> time_operators(const std::function<void()>& run, int64
   std::vector<OperatorTime> times;
   for (const auto& [key, totals] : table.totals) {
     const auto per_run = 1 / static_cast<double>(rounds);
-    const OperatorWork work{totals.work.values * per_run, totals.work.multiply_adds * per_run, totals.work.depthwise};
+    const OperatorWork work{totals.work.values * per_run, totals.work.multiply_adds * per_run,
+                            totals.work.channel_multiply_adds * per_run};
     times.push_back({key.first, key.second, static_cast<double>(totals.calls) * per_run, totals.seconds * per_run * 1e3,
                      totals.bytes * per_run / 1e6, work, is_quantized(key.first)});
   }

@@ -74,10 +74,9 @@ bool starts_with(const std::string& name, const char* start) { return name.rfind
 /// Thousands of units, or a negative number.
 double units_of(const std::string& name, const OperatorWork& work, const CostRates& rates) {
   const bool own = starts_with(name, "tsquant::");
-  if (work.multiply_adds > 0) {
-    if (work.depthwise) return work.multiply_adds * (own ? rates.int8_channel : rates.float_channel);
-    return work.multiply_adds * (own ? rates.int8_macs : 1);
-  }
+  const double products = work.multiply_adds * (own ? rates.int8_macs : 1) +
+                          work.channel_multiply_adds * (own ? rates.int8_channel : rates.float_channel);
+  if (products > 0) return products;
   if (name == "tsquant::quantize") return work.values * rates.quantize;
   if (name == "tsquant::dequantize" || name == "aten::dequantize") return work.values * rates.dequantize;
   static const Names on_codes = {"tsquant::add",      "tsquant::mul",      "tsquant::cat",
@@ -93,7 +92,7 @@ double units_of(const std::string& name, const OperatorWork& work, const CostRat
 OperatorWork& OperatorWork::operator+=(const OperatorWork& other) {
   values += other.values;
   multiply_adds += other.multiply_adds;
-  depthwise = depthwise || other.depthwise;
+  channel_multiply_adds += other.channel_multiply_adds;
   return *this;
 }
 
@@ -104,8 +103,10 @@ Products products_of_call(const std::string& name, c10::ArrayRef<const c10::IVal
 }
 
 OperatorWork work_of_call(const Products& products, const std::vector<c10::IValue>& outputs) {
-  const double values = thousands_of_values(outputs);
-  return {values, values * products.per_value, products.depthwise};
+  OperatorWork work;
+  work.values = thousands_of_values(outputs);
+  (products.depthwise ? work.channel_multiply_adds : work.multiply_adds) = work.values * products.per_value;
+  return work;
 }
 
 double predicted_ms(const std::string& name, const OperatorWork& work, const CostRates& rates, double unit) {

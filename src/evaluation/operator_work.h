@@ -11,9 +11,9 @@ namespace tsquant {
 
 /// What one call of an operator computes, as far as it can be told from its arguments.
 struct OperatorWork {
-  double values = 0;         ///< thousands of elements of its results
-  double multiply_adds = 0;  ///< thousands; 0 for operators that form no sums of products
-  bool depthwise = false;    ///< a convolution in which every channel is its own group
+  double values = 0;                 ///< thousands of elements of its results
+  double multiply_adds = 0;          ///< thousands; 0 for operators that form no sums of products
+  double channel_multiply_adds = 0;  ///< the same of depthwise convolutions, which are not among the others
 
   OperatorWork& operator+=(const OperatorWork& other);
 };

@@ -57,15 +57,17 @@ TEST(OperatorWork, FloatLayersAndProductsToo) {
   const OperatorWork work = work_of_call({54, false}, {at::rand({1, 8, 4, 4})});
   EXPECT_DOUBLE_EQ(work.values, 0.128);
   EXPECT_DOUBLE_EQ(work.multiply_adds, 0.128 * 54);
+  EXPECT_DOUBLE_EQ(work_of_call({9, true}, {at::rand({1, 8, 4, 4})}).channel_multiply_adds, 0.128 * 9);
 }
 
 TEST(OperatorWork, EveryKindOfOperatorHasItsRate) {
-  const OperatorWork dense{2, 100, false}, channel{2, 100, true}, plain{2, 0, false};
+  const OperatorWork dense{2, 100, 0}, channel{2, 0, 100}, plain{2, 0, 0}, both{4, 100, 100};
   const auto ms = [](const char* name, const OperatorWork& work) { return predicted_ms(name, work, kRates, kUnit); };
   EXPECT_DOUBLE_EQ(ms("aten::conv2d", dense), 100 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("tsquant::conv", dense), 50 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("aten::conv2d", channel), 800 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("tsquant::conv", channel), 300 * kUnit * 1e3);
+  EXPECT_DOUBLE_EQ(ms("tsquant::conv", both), 350 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("aten::relu", plain), 20 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("tsquant::add", plain), 8 * kUnit * 1e3);
   EXPECT_DOUBLE_EQ(ms("tsquant::quantize", plain), 60 * kUnit * 1e3);

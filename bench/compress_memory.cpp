@@ -1,7 +1,9 @@
 // How much memory and time does the program take to compress a large language model, as a share of its file? Makes a
 // Llama-like TorchScript model of 1.1 G parameters (4.4 GB; removed at the end) and runs `tsquant compress` on it:
-// without data, as a dry run, and with GPTQ over a few samples. Pages of the file count in the peak as long as there is
-// room; to see that less room is enough, start it in a control group with a limit.
+// as a dry run of several kinds, without data, and with GPTQ over a few samples. Peak: what was resident, pages of the
+// mapped file included, which the system takes away where room is short; own: memory that has no file behind it, which
+// cannot be taken away. Limits of memory (control groups) below the peak and above the second number slow a run down,
+// but do not end it.
 //
 // usage: bench_compress_memory PROGRAM [width=2048] [blocks=16], in TMPDIR; width 256 is done in seconds
 #include <ATen/ATen.h>
@@ -12,9 +14,12 @@
 #include <torch/script.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "llama_model.h"
 #include "temporary_folder.h"
@@ -35,8 +40,19 @@ void write_tokens(const std::string& path) {
 
 /// What a run of the program cost.
 struct Cost {
-  double seconds = 0, peak = 0;  ///< peak: bytes
+  double seconds = 0, peak = 0, own = 0;  ///< peak: bytes; own: without pages of files
 };
+
+/// Bytes without a file behind them at present, or 0 when the process is gone.
+double own_bytes(pid_t process) {
+  std::ifstream status(fmt::format("/proc/{}/status", process));
+  std::string word;
+  while (status >> word) {
+    double kilobytes = 0;
+    if (word == "RssAnon:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
 
 Cost run(std::vector<std::string> arguments) {
   std::vector<char*> argv;
@@ -49,10 +65,15 @@ Cost run(std::vector<std::string> arguments) {
   }
   int status = 0;
   rusage usage{};
-  wait4(child, &status, 0, &usage);
+  Cost cost;
+  while (wait4(child, &status, WNOHANG, &usage) == 0) {
+    cost.own = std::max(cost.own, own_bytes(child));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   if (status != 0) throw std::runtime_error(fmt::format("the program failed with status {}", status));
-  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
-          static_cast<double>(usage.ru_maxrss) * 1024};
+  cost.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  cost.peak = static_cast<double>(usage.ru_maxrss) * 1024;
+  return cost;
 }
 
 /// Runs work in a process of its own, whose memory is not counted.
@@ -83,14 +104,23 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
     auto arguments = compress;
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Cost cost = run(arguments);
-    fmt::print("{:<12} peak {:7.0f} MB = {:.3f} x the file, {:7.1f} s, {:.2f} GB/s\n", what, cost.peak / 1e6,
-               cost.peak / bytes, cost.seconds, bytes / 1e9 / cost.seconds);
+    fmt::print("{:<26} peak {:6.0f} MB = {:.3f} x the file, own {:6.0f} MB = {:.3f} x, {:7.1f} s, {:.2f} GB/s\n", what,
+               cost.peak / 1e6, cost.peak / bytes, cost.own / 1e6, cost.own / bytes, cost.seconds,
+               bytes / 1e9 / cost.seconds);
     std::fflush(stdout);
   };
+  const std::vector<std::string> samples{"--data", data, "--inputs", "ids", "--subset-size", std::to_string(kSamples)};
+  const auto with_samples = [&](std::vector<std::string> more) {
+    more.insert(more.end(), samples.begin(), samples.end());
+    return more;
+  };
   measured("dry run", {"--dry-run"});
+  measured("dry run, ratio", {"--dry-run", "--ratio", "0.8"});
+  measured("dry run, target size", {"--dry-run", "--target-size", "13%"});
+  measured("dry run, ratio with data", with_samples({"--dry-run", "--ratio", "0.8"}));
   measured("no data", {"-o", output});
-  fmt::print("{:<12} {:.3f} x the file\n", "result", static_cast<double>(fs::file_size(output)) / bytes);
-  measured("gptq", {"-o", output, "--gptq", "--data", data, "--inputs", "ids", "--subset-size", "4"});
+  fmt::print("{:<26} {:.3f} x the file\n", "result", static_cast<double>(fs::file_size(output)) / bytes);
+  measured("gptq", with_samples({"-o", output, "--gptq"}));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "compression/round_to_nearest.h"
+#include "io/file_mapping.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -64,19 +65,22 @@ struct Int8Error {
   }
 };
 
-/// Some channels at a time: differences in float64 of a whole weight would take many times its own memory.
+/// Some channels at a time: differences in float64 of a whole weight would take many times its own memory, and in small
+/// parts they stay in the cache.
 Int8Error int8_error(const at::Tensor& weight, int64_t ch_axis) {
-  constexpr int64_t kPartValues = 1 << 20;
+  constexpr int64_t kPartValues = 1 << 17;
   if (ch_axis < 0 || ch_axis >= weight.dim()) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("ch_axis is {}, but the weight has {} dimensions", ch_axis, weight.dim()), "",
                 "give an existing axis");
   }
   const auto rows = weight.detach().movedim(ch_axis, 0);
-  const int64_t count = rows.size(0), step = std::max<int64_t>(1, kPartValues * count / std::max<int64_t>(1, weight.numel()));
+  const int64_t count = rows.size(0),
+                step = std::max<int64_t>(1, kPartValues * count / std::max<int64_t>(1, weight.numel()));
   Int8Error error;
   for (int64_t begin = 0; begin < count; begin += step) {
     error.add(rows.narrow(0, begin, std::min(step, count - begin)));
+    give_pages_back(weight);
   }
   return error;
 }

@@ -20,8 +20,8 @@ namespace {
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-// Vectors of the compiler; without AVX2 each becomes two. They go by reference, since how they would go by value depends
-// on the instruction set.
+// Vectors of the compiler; without AVX2 each becomes two. They go by reference, since how they would go by value
+// depends on the instruction set.
 constexpr int kLanes = 8;
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t Masks __attribute__((vector_size(kLanes * sizeof(int32_t))));
@@ -109,8 +109,8 @@ TSQUANT_CLONES void encode_rows(const float* x, int64_t rows, int64_t size, cons
 }
 
 TSQUANT_CLONES void ranges_of_rows(const float* x, int64_t rows, int64_t size, float* low, float* high) {
-  const bool nan = size < kLanes ? ranges_of_short_rows(x, rows, size, low, high)
-                                 : ranges_of_long_rows(x, rows, size, low, high);
+  const bool nan =
+      size < kLanes ? ranges_of_short_rows(x, rows, size, low, high) : ranges_of_long_rows(x, rows, size, low, high);
   if (!nan) return;
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = row * size; i < (row + 1) * size; ++i) {

@@ -58,7 +58,7 @@ struct ErrorSums {
 /// Errors float64 [choices], of their outputs where these were seen. Some outputs of the weight at a time, since what
 /// is in between takes several times the memory.
 LayerResult measure(const Choices& choices) {
-  constexpr int64_t kPartValues = 1 << 20;
+  constexpr int64_t kPartValues = 1 << 17;
   const WeightLayer& layer = *choices.layer;
   const int64_t axis = output_axis(layer), outputs = layer.weight.size(axis);
   const LayerSamples samples = layer.is_matrix() && layer.channel_axis == -1 ? samples_of(layer) : LayerSamples();

@@ -6,6 +6,10 @@
 // but do not end it.
 //
 // usage: bench_compress_memory PROGRAM [width=2048] [blocks=16], in TMPDIR; width 256 is done in seconds
+//
+// bench_compress_memory PROGRAM --best [width=2048] [tokens=65536]: what does `--quality best` with data take for such
+// a model of 16 blocks? Runs it on a model of one block and says what the rest would add: blocks come one after the
+// other, so time grows with them, and memory by their codes.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -32,9 +36,9 @@ using torch::jit::Module;
 
 constexpr int64_t kSamples = 4, kLength = 128;
 
-void write_tokens(const std::string& path) {
+void write_tokens(const std::string& path, int64_t samples, int64_t length) {
   Module data("__torch__.Data");
-  data.register_buffer("ids", at::randint(0, kTokens, {kSamples, kLength}, at::kLong));
+  data.register_buffer("ids", at::randint(0, kTokens, {samples, length}, at::kLong));
   data.save(path);
 }
 
@@ -93,7 +97,7 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
   const std::string model = folder + "/model.pt", data = folder + "/ids.pt", output = folder + "/out.pt";
   apart([&] {
     write_llama_model(model, width, blocks);
-    write_tokens(data);
+    write_tokens(data, kSamples, kLength);
   });
   const auto bytes = static_cast<double>(fs::file_size(model));
   fmt::print("{:.2f} GB of float weights\n", bytes / 1e9);
@@ -123,12 +127,45 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
   measured("gptq", with_samples({"-o", output, "--gptq"}));
 }
 
+constexpr int64_t kWholeBlocks = 16, kLongSample = 512;
+/// Of a block of llama_model.h: its weights by the square of the width, and what a weight takes in groups of 32.
+constexpr double kBlockWeights = 14.5, kBytesOfWeight = (4 + (16 + 4) / 32.0) / 8;
+
+void measure_best(const std::string& folder, const std::string& program, int64_t width, int64_t tokens) {
+  const std::string model = folder + "/model.pt", data = folder + "/ids.pt", output = folder + "/out.pt";
+  const int64_t samples = std::max<int64_t>(1, tokens / kLongSample);
+  apart([&] {
+    write_llama_model(model, width, 1);
+    write_tokens(data, samples, kLongSample);
+  });
+  const std::vector<std::string> compress{program, "compress", model, "-o", output, "--mode", "int4_asym",
+                                          "--group-size", "32", "--no-resume", "--json", folder + "/report.json"};
+  const Cost plain = run(compress);
+  auto arguments = compress;
+  for (const std::string& word : {std::string("--quality"), std::string("best"), std::string("--data"), data,
+                                  std::string("--inputs"), std::string("ids"), std::string("--subset-size"),
+                                  std::to_string(samples)}) {
+    arguments.push_back(word);
+  }
+  const Cost best = run(arguments);
+  const double block = best.seconds - plain.seconds, whole = plain.seconds + kWholeBlocks * block;
+  const double codes = kBlockWeights * static_cast<double>(width * width) * kBytesOfWeight;
+  fmt::print("one block of {} channels, {} tokens: {:.0f} s ({:.0f} s without data), peak {:.2f} GB, own {:.2f} GB\n",
+             width, samples * kLongSample, best.seconds, plain.seconds, best.peak / 1e9, best.own / 1e9);
+  fmt::print("{} blocks: {:.1f} min, own at most {:.2f} GB\n", kWholeBlocks, whole / 60,
+             (best.own + (kWholeBlocks - 1) * codes) / 1e9);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    fmt::print("usage: {} PROGRAM [width] [blocks]\n", argv[0]);
+    fmt::print("usage: {} PROGRAM [width] [blocks]\n       {} PROGRAM --best [width] [tokens]\n", argv[0], argv[0]);
     return 2;
+  }
+  if (argc > 2 && std::string(argv[2]) == "--best") {
+    const int64_t width = argc > 3 ? std::atoi(argv[3]) : 2048, tokens = argc > 4 ? std::atoi(argv[4]) : 65536;
+    return in_temporary_folder([&](const std::string& folder) { measure_best(folder, argv[1], width, tokens); });
   }
   const int64_t width = argc > 2 ? std::atoi(argv[2]) : 2048, blocks = argc > 3 ? std::atoi(argv[3]) : 16;
   return in_temporary_folder([&](const std::string& folder) { measure(folder, argv[1], width, blocks); });

@@ -36,16 +36,27 @@ class LayerRefinement {
                   const RefineOptions& options, RefineRecord& record)
       : weight_(matrix.weight()), spec_(matrix.spec()), options_(options), record_(record) {
     hessian_ = moments.hessian();
-    if (held_out) held_out_ = held_out->hessian();
     record_.rows = moments.rows();
+    if (!held_out) return;
+    held_out_ = held_out->hessian();
+    held_out_rows_ = held_out->rows();
   }
 
   CompressedWeight run() {
-    const DampedLayer layer = choose();
+    DampedLayer layer = choose();
+    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
+    const bool learns = options_.all_rows && held_out_.defined();
+    if (learns) {
+      measure_held_out(plain, trial_error(record_.start, layer));
+      layer = with_held_out_rows(layer.factor.damping);
+    }
     note_layer(layer.factor);
     const auto refined = climb(weight_, start_of(weight_, record_.start, layer.hessian), layer, options_);
-    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
     measure(plain, refined);
+    if (held_out_.defined() && !learns) {
+      const auto values = trial_rows_of(decompress(refined.weight));
+      measure_held_out(plain, output_error(trial_rows_of(weight_), values, held_out_));
+    }
     return better_of(plain, refined.weight);
   }
 
@@ -96,6 +107,14 @@ class LayerRefinement {
     return best;
   }
 
+  /// Makes the mean of x x^T that of all rows.
+  DampedLayer with_held_out_rows(double damping) {
+    const auto rows = static_cast<double>(record_.rows), more = static_cast<double>(held_out_rows_);
+    hessian_ = hessian_ * (rows / (rows + more)) + held_out_ * (more / (rows + more));
+    record_.rows += held_out_rows_;
+    return damped(damping);
+  }
+
   double trial_error(RefineStart start, const DampedLayer& layer) const {
     const auto weight = trial_rows_of(weight_);
     const auto result = climb(weight, start_of(weight, start, layer.hessian), layer, options_);
@@ -119,10 +138,13 @@ class LayerRefinement {
     for (size_t i = 0; i + in_round < refined.objectives.size(); i += in_round) {
       if (refined.objectives[i + in_round] < refined.objectives[i]) ++record_.rounds;
     }
-    if (!held_out_.defined()) return;
+  }
+
+  /// @param error of the refined weight, for the trial rows
+  void measure_held_out(const CompressedWeight& plain, double error) {
     const auto weight = trial_rows_of(weight_);
     record_.held_out.before = relative_output_error(weight, trial_rows_of(decompress(plain)), held_out_);
-    record_.held_out.after = relative_output_error(weight, trial_rows_of(values), held_out_);
+    record_.held_out.after = relative_error(std::max(error, 0.0), output_error(weight, {}, held_out_));
   }
 
   CompressedWeight better_of(const CompressedWeight& plain, const CompressedWeight& refined) {
@@ -162,6 +184,7 @@ class LayerRefinement {
   const RefineOptions& options_;
   RefineRecord& record_;
   at::Tensor hessian_, held_out_;
+  int64_t held_out_rows_ = 0;
 };
 
 }  // namespace

@@ -61,8 +61,8 @@ LayerResult measure(const Choices& choices) {
   constexpr int64_t kPartValues = 1 << 17;
   const WeightLayer& layer = *choices.layer;
   const int64_t axis = output_axis(layer), outputs = layer.weight.size(axis);
-  const LayerSamples samples = layer.is_matrix() && layer.channel_axis == -1 ? samples_of(layer) : LayerSamples();
-  const at::Tensor inputs = samples.size() > 0 ? samples.inputs(samples.size()) : at::Tensor();
+  const bool seen = layer.is_matrix() && layer.channel_axis == -1 && layer.inputs;
+  const at::Tensor inputs = seen ? layer.inputs->kept_rows() : at::Tensor();
   const auto energy = [&](const at::Tensor& x) {
     return inputs.defined() ? energy_by_inputs(axis == 1 ? x.t() : x, inputs) : energy_of_values(x);
   };

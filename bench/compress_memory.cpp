@@ -138,13 +138,14 @@ void measure_best(const std::string& folder, const std::string& program, int64_t
     write_llama_model(model, width, 1);
     write_tokens(data, samples, kLongSample);
   });
-  const std::vector<std::string> compress{program, "compress", model, "-o", output, "--mode", "int4_asym",
-                                          "--group-size", "32", "--no-resume", "--json", folder + "/report.json"};
+  const std::vector<std::string> compress{program, "compress",    model,       "-o",
+                                          output,  "--mode",      "int4_asym", "--group-size",
+                                          "32",    "--no-resume", "--json",    folder + "/report.json"};
   const Cost plain = run(compress);
   auto arguments = compress;
-  for (const std::string& word : {std::string("--quality"), std::string("best"), std::string("--data"), data,
-                                  std::string("--inputs"), std::string("ids"), std::string("--subset-size"),
-                                  std::to_string(samples)}) {
+  for (const std::string& word :
+       {std::string("--quality"), std::string("best"), std::string("--data"), data, std::string("--inputs"),
+        std::string("ids"), std::string("--subset-size"), std::to_string(samples)}) {
     arguments.push_back(word);
   }
   const Cost best = run(arguments);

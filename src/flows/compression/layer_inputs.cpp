@@ -43,11 +43,11 @@ std::vector<at::Tensor> LayerInputs::summary(const at::Tensor& x) const {
   const auto channels_last = x.transpose(channel_axis_, -1);
   InputStatistics one;
   one.add(channels_last.dim() == 1 ? channels_last.unsqueeze(0) : channels_last);
-  std::vector<at::Tensor> result{counter_tensor(1, 0, 0), sample.means().reshape({-1}),
-                                 at::tensor(sample.rows(), at::kLong),
-                                 at::tensor({one.hessian_trace, one.mean_variance, one.max_variance, one.mean_magnitude,
-                                             static_cast<double>(x.numel())},
-                                            at::kDouble)};
+  std::vector<at::Tensor> result{
+      counter_tensor(1, 0, 0), sample.means().reshape({-1}), at::tensor(sample.rows(), at::kLong),
+      at::tensor(
+          {one.hessian_trace, one.mean_variance, one.max_variance, one.mean_magnitude, static_cast<double>(x.numel())},
+          at::kDouble)};
   if (keeps_rows_) result.push_back(some_rows(x));
   return result;
 }

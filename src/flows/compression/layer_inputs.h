@@ -35,8 +35,8 @@ class LayerInputs : public Observer, public Replayable {
   void replay(const std::vector<at::Tensor>& summary) override;
 
   LayerSamples samples() const;
-  /// Some of the inputs, float32 [channels, rows], evenly taken from every sample: what a mean over the rows of a sample
-  /// does not tell, how large outputs are. Undefined without.
+  /// Some of the inputs, float32 [channels, rows], evenly taken from every sample: what a mean over the rows of a
+  /// sample does not tell, how large outputs are. Undefined without.
   at::Tensor kept_rows() const;
   const InputStatistics& statistics() const { return statistics_; }
 

@@ -9,7 +9,8 @@
 //
 // bench_compress_memory PROGRAM --best [width=2048] [tokens=65536]: what does `--quality best` with data take for such
 // a model of 16 blocks? Runs it on a model of one block and says what the rest would add: blocks come one after the
-// other, so time grows with them, and memory by their codes.
+// other, so time grows with them, and memory by their codes. Minutes of processors are what counts where other work
+// runs on the machine.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -44,8 +45,13 @@ void write_tokens(const std::string& path, int64_t samples, int64_t length) {
 
 /// What a run of the program cost.
 struct Cost {
-  double seconds = 0, peak = 0, own = 0;  ///< peak: bytes; own: without pages of files
+  double seconds = 0, processor = 0;  ///< processor: seconds of all cores
+  double peak = 0, own = 0;           ///< bytes; own: without pages of files
 };
+
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
 
 /// Bytes without a file behind them at present, or 0 when the process is gone.
 double own_bytes(pid_t process) {
@@ -76,6 +82,7 @@ Cost run(std::vector<std::string> arguments) {
   }
   if (status != 0) throw std::runtime_error(fmt::format("the program failed with status {}", status));
   cost.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  cost.processor = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
   cost.peak = static_cast<double>(usage.ru_maxrss) * 1024;
   return cost;
 }
@@ -149,11 +156,17 @@ void measure_best(const std::string& folder, const std::string& program, int64_t
     arguments.push_back(word);
   }
   const Cost best = run(arguments);
-  const double block = best.seconds - plain.seconds, whole = plain.seconds + kWholeBlocks * block;
   const double codes = kBlockWeights * static_cast<double>(width * width) * kBytesOfWeight;
-  fmt::print("one block of {} channels, {} tokens: {:.0f} s ({:.0f} s without data), peak {:.2f} GB, own {:.2f} GB\n",
-             width, samples * kLongSample, best.seconds, plain.seconds, best.peak / 1e9, best.own / 1e9);
-  fmt::print("{} blocks: {:.1f} min, own at most {:.2f} GB\n", kWholeBlocks, whole / 60,
+  const auto show = [&](const char* what, const Cost& cost) {
+    fmt::print("{:<10} {:.0f} s, {:.0f} s of processors, peak {:.2f} GB, own {:.2f} GB\n", what, cost.seconds,
+               cost.processor, cost.peak / 1e9, cost.own / 1e9);
+  };
+  fmt::print("one block of {} channels, {} tokens\n", width, samples * kLongSample);
+  show("no data", plain);
+  show("best", best);
+  const auto whole = [&](double without, double with) { return (without + kWholeBlocks * (with - without)) / 60; };
+  fmt::print("{} blocks: {:.1f} min, {:.1f} min of processors, own at most {:.2f} GB\n", kWholeBlocks,
+             whole(plain.seconds, best.seconds), whole(plain.processor, best.processor),
              (best.own + (kWholeBlocks - 1) * codes) / 1e9);
 }
 

@@ -114,16 +114,23 @@ TEST_F(DistributedCompression, AMissingRankIsAnErrorAfterTheTimeout) {
 class RanksOfTheProgram : public DistributedCompression {
  protected:
   std::vector<std::string> program(const std::vector<std::string>& more) const {
-    std::vector<std::string> words{std::string(TSQUANT_BIN_DIR) + "/tsquant", "compress", path("lm.pt"), "--json",
-                                   path("report.json"), "--mode", "int4_asym", "--group-size", "16"};
+    std::vector<std::string> words{std::string(TSQUANT_BIN_DIR) + "/tsquant",
+                                   "compress",
+                                   path("lm.pt"),
+                                   "--json",
+                                   path("report.json"),
+                                   "--mode",
+                                   "int4_asym",
+                                   "--group-size",
+                                   "16"};
     for (const auto& word : with_tokens(folder_, more)) words.push_back(word);
     return words;
   }
 
   std::vector<std::string> rank(int64_t rank, std::vector<std::string> more) const {
-    for (const std::string& word : {std::string("--store"), path("store"), std::string("--ranks"), std::string("2"),
-                                    std::string("--rank"), std::to_string(rank), std::string("--rank-timeout"),
-                                    std::string("60")}) {
+    for (const std::string& word :
+         {std::string("--store"), path("store"), std::string("--ranks"), std::string("2"), std::string("--rank"),
+          std::to_string(rank), std::string("--rank-timeout"), std::string("60")}) {
       more.push_back(word);
     }
     return program(more);

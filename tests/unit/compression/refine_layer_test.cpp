@@ -171,7 +171,8 @@ TEST(Refine, ChoosesStartAndDampingOnHeldOutRows) {
 TEST(Refine, HeldOutRowsMayCountOnceTheyHaveJudged) {
   const CorrelatedLayer layer(24, 64, /*count=*/100);
   const auto spec = group_spec(Format::kInt2, 32, true);
-  auto all = layer.moments;
+  InputMoments all;
+  all.merge(layer.moments);
   all.merge(layer.held_out);
   const auto hessian = all.hessian();
   RefineOptions options;

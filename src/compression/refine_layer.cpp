@@ -45,10 +45,12 @@ class LayerRefinement {
   CompressedWeight run() {
     DampedLayer layer = choose();
     const auto plain = start_of(weight_, RefineStart::kMinMax, {});
-    const bool learns = options_.all_rows && held_out_.defined();
+    const bool learns = options_.all_rows && held_out_.defined() && !has_enough_rows();
     if (learns) {
       measure_held_out(plain, trial_error(record_.start, layer));
-      layer = with_held_out_rows(layer.factor.damping);
+      const double damping = layer.factor.damping;
+      layer = {};  // before the next one is made: each takes two matrices of the size of H
+      layer = with_held_out_rows(damping);
     }
     note_layer(layer.factor);
     const auto refined = climb(weight_, start_of(weight_, record_.start, layer.hessian), layer, options_);
@@ -80,11 +82,13 @@ class LayerRefinement {
     return result;
   }
 
+  bool has_enough_rows() const {
+    return static_cast<double>(record_.rows) >= options_.enough_rows * static_cast<double>(weight_.size(1));
+  }
+
   /// The start and the damping whose result has the lowest error on held-out rows.
   DampedLayer choose() {
-    const auto inputs = static_cast<double>(weight_.size(1));
-    const bool enough = static_cast<double>(record_.rows) >= options_.enough_rows * inputs;
-    const size_t dampings = enough ? 1 : options_.dampings.size();
+    const size_t dampings = has_enough_rows() ? 1 : options_.dampings.size();
     const bool choice = options_.starts.size() * dampings > 1;
     record_.start = options_.starts.front();
     if (!choice) return damped(options_.dampings.front());

@@ -188,6 +188,10 @@ TEST(Refine, HeldOutRowsMayCountOnceTheyHaveJudged) {
   const double error = relative_output_error(layer.weight, decompress(together), hessian);
   EXPECT_NEAR(record.error.after, error, 1e-5 * error);
   EXPECT_LT(error, relative_output_error(layer.weight, decompress(apart), hessian));
+  // Enough are enough.
+  options.enough_rows = 1;
+  refine(layer.weight, spec, layer.moments, &layer.held_out, options, &record);
+  EXPECT_EQ(record.rows, 100);
   // Without held-out rows there is nothing to add.
   const auto alone = refine(layer.weight, spec, layer.moments, nullptr, options, &record);
   EXPECT_EQ(record.rows, 100);

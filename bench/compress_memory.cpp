@@ -1,9 +1,16 @@
 // How much memory and time does the program take to compress a large language model, as a share of its file? Makes a
 // Llama-like TorchScript model of 1.1 G parameters (4.4 GB; removed at the end) and runs `tsquant compress` on it:
-// without data, as a dry run, and with GPTQ over a few samples. Pages of the file count in the peak as long as there is
-// room; to see that less room is enough, start it in a control group with a limit.
+// as a dry run of several kinds, without data, and with GPTQ over a few samples. Peak: what was resident, pages of the
+// mapped file included, which the system takes away where room is short; own: memory that has no file behind it, which
+// cannot be taken away. Limits of memory (control groups) below the peak and above the second number slow a run down,
+// but do not end it.
 //
 // usage: bench_compress_memory PROGRAM [width=2048] [blocks=16], in TMPDIR; width 256 is done in seconds
+//
+// bench_compress_memory PROGRAM --best [width=2048] [tokens=65536]: what does `--quality best` with data take for such
+// a model of 16 blocks? Runs it on a model of one block and says what the rest would add: blocks come one after the
+// other, so time grows with them, and memory by their codes. Minutes of processors are what counts where other work
+// runs on the machine.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <spawn.h>
@@ -12,9 +19,12 @@
 #include <torch/script.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "llama_model.h"
 #include "temporary_folder.h"
@@ -27,16 +37,32 @@ using torch::jit::Module;
 
 constexpr int64_t kSamples = 4, kLength = 128;
 
-void write_tokens(const std::string& path) {
+void write_tokens(const std::string& path, int64_t samples, int64_t length) {
   Module data("__torch__.Data");
-  data.register_buffer("ids", at::randint(0, kTokens, {kSamples, kLength}, at::kLong));
+  data.register_buffer("ids", at::randint(0, kTokens, {samples, length}, at::kLong));
   data.save(path);
 }
 
 /// What a run of the program cost.
 struct Cost {
-  double seconds = 0, peak = 0;  ///< peak: bytes
+  double seconds = 0, processor = 0;  ///< processor: seconds of all cores
+  double peak = 0, own = 0;           ///< bytes; own: without pages of files
 };
+
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
+
+/// Bytes without a file behind them at present, or 0 when the process is gone.
+double own_bytes(pid_t process) {
+  std::ifstream status(fmt::format("/proc/{}/status", process));
+  std::string word;
+  while (status >> word) {
+    double kilobytes = 0;
+    if (word == "RssAnon:" && status >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
+}
 
 Cost run(std::vector<std::string> arguments) {
   std::vector<char*> argv;
@@ -49,10 +75,16 @@ Cost run(std::vector<std::string> arguments) {
   }
   int status = 0;
   rusage usage{};
-  wait4(child, &status, 0, &usage);
+  Cost cost;
+  while (wait4(child, &status, WNOHANG, &usage) == 0) {
+    cost.own = std::max(cost.own, own_bytes(child));
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   if (status != 0) throw std::runtime_error(fmt::format("the program failed with status {}", status));
-  return {std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
-          static_cast<double>(usage.ru_maxrss) * 1024};
+  cost.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  cost.processor = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+  cost.peak = static_cast<double>(usage.ru_maxrss) * 1024;
+  return cost;
 }
 
 /// Runs work in a process of its own, whose memory is not counted.
@@ -72,7 +104,7 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
   const std::string model = folder + "/model.pt", data = folder + "/ids.pt", output = folder + "/out.pt";
   apart([&] {
     write_llama_model(model, width, blocks);
-    write_tokens(data);
+    write_tokens(data, kSamples, kLength);
   });
   const auto bytes = static_cast<double>(fs::file_size(model));
   fmt::print("{:.2f} GB of float weights\n", bytes / 1e9);
@@ -83,22 +115,71 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
     auto arguments = compress;
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Cost cost = run(arguments);
-    fmt::print("{:<12} peak {:7.0f} MB = {:.3f} x the file, {:7.1f} s, {:.2f} GB/s\n", what, cost.peak / 1e6,
-               cost.peak / bytes, cost.seconds, bytes / 1e9 / cost.seconds);
+    fmt::print("{:<26} peak {:6.0f} MB = {:.3f} x the file, own {:6.0f} MB = {:.3f} x, {:7.1f} s, {:.2f} GB/s\n", what,
+               cost.peak / 1e6, cost.peak / bytes, cost.own / 1e6, cost.own / bytes, cost.seconds,
+               bytes / 1e9 / cost.seconds);
     std::fflush(stdout);
   };
+  const std::vector<std::string> samples{"--data", data, "--inputs", "ids", "--subset-size", std::to_string(kSamples)};
+  const auto with_samples = [&](std::vector<std::string> more) {
+    more.insert(more.end(), samples.begin(), samples.end());
+    return more;
+  };
   measured("dry run", {"--dry-run"});
+  measured("dry run, ratio", {"--dry-run", "--ratio", "0.8"});
+  measured("dry run, target size", {"--dry-run", "--target-size", "13%"});
+  measured("dry run, ratio with data", with_samples({"--dry-run", "--ratio", "0.8"}));
   measured("no data", {"-o", output});
-  fmt::print("{:<12} {:.3f} x the file\n", "result", static_cast<double>(fs::file_size(output)) / bytes);
-  measured("gptq", {"-o", output, "--gptq", "--data", data, "--inputs", "ids", "--subset-size", "4"});
+  fmt::print("{:<26} {:.3f} x the file\n", "result", static_cast<double>(fs::file_size(output)) / bytes);
+  measured("gptq", with_samples({"-o", output, "--gptq"}));
+}
+
+constexpr int64_t kWholeBlocks = 16, kLongSample = 512;
+/// Of a block of llama_model.h: its weights by the square of the width, and what a weight takes in groups of 32.
+constexpr double kBlockWeights = 14.5, kBytesOfWeight = (4 + (16 + 4) / 32.0) / 8;
+
+void measure_best(const std::string& folder, const std::string& program, int64_t width, int64_t tokens) {
+  const std::string model = folder + "/model.pt", data = folder + "/ids.pt", output = folder + "/out.pt";
+  const int64_t samples = std::max<int64_t>(1, tokens / kLongSample);
+  apart([&] {
+    write_llama_model(model, width, 1);
+    write_tokens(data, samples, kLongSample);
+  });
+  const std::vector<std::string> compress{program, "compress",    model,       "-o",
+                                          output,  "--mode",      "int4_asym", "--group-size",
+                                          "32",    "--no-resume", "--json",    folder + "/report.json"};
+  const Cost plain = run(compress);
+  auto arguments = compress;
+  for (const std::string& word :
+       {std::string("--quality"), std::string("best"), std::string("--data"), data, std::string("--inputs"),
+        std::string("ids"), std::string("--subset-size"), std::to_string(samples)}) {
+    arguments.push_back(word);
+  }
+  const Cost best = run(arguments);
+  const double codes = kBlockWeights * static_cast<double>(width * width) * kBytesOfWeight;
+  const auto show = [&](const char* what, const Cost& cost) {
+    fmt::print("{:<10} {:.0f} s, {:.0f} s of processors, peak {:.2f} GB, own {:.2f} GB\n", what, cost.seconds,
+               cost.processor, cost.peak / 1e9, cost.own / 1e9);
+  };
+  fmt::print("one block of {} channels, {} tokens\n", width, samples * kLongSample);
+  show("no data", plain);
+  show("best", best);
+  const auto whole = [&](double without, double with) { return (without + kWholeBlocks * (with - without)) / 60; };
+  fmt::print("{} blocks: {:.1f} min, {:.1f} min of processors, own at most {:.2f} GB\n", kWholeBlocks,
+             whole(plain.seconds, best.seconds), whole(plain.processor, best.processor),
+             (best.own + (kWholeBlocks - 1) * codes) / 1e9);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    fmt::print("usage: {} PROGRAM [width] [blocks]\n", argv[0]);
+    fmt::print("usage: {} PROGRAM [width] [blocks]\n       {} PROGRAM --best [width] [tokens]\n", argv[0], argv[0]);
     return 2;
+  }
+  if (argc > 2 && std::string(argv[2]) == "--best") {
+    const int64_t width = argc > 3 ? std::atoi(argv[3]) : 2048, tokens = argc > 4 ? std::atoi(argv[4]) : 65536;
+    return in_temporary_folder([&](const std::string& folder) { measure_best(folder, argv[1], width, tokens); });
   }
   const int64_t width = argc > 2 ? std::atoi(argv[2]) : 2048, blocks = argc > 3 ? std::atoi(argv[3]) : 16;
   return in_temporary_folder([&](const std::string& folder) { measure(folder, argv[1], width, blocks); });

@@ -1,6 +1,7 @@
 // How many float weights does one core turn into codes in a second? Every format of the table in groups of 32 (or of
-// its own size), int8 per channel; beside the speed stands the error that remains. And how long do GPTQ and refinement
-// take, with how much memory? usage: bench_compress_weights [--benchmark_filter=...] [--benchmark_repetitions=5], or
+// its own size), int8 per channel; beside the speed stands the error that remains. mode/: the modes of
+// nncf.compress_weights; stored/: with packing. And how long do GPTQ and refinement take, with how much memory?
+// usage: bench_compress_weights [--benchmark_filter=...] [--benchmark_repetitions=5], or
 // bench_compress_weights --gptq [threads]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -74,20 +75,33 @@ void add(const FormatRow& row, QuantizationScheme mode, const std::string& name)
   })->UseRealTime();
 }
 
-/// From a float weight to what a file holds.
-void add_stored(Format format, QuantizationScheme mode, const std::string& name) {
+/// A mode of nncf.compress_weights: to its codes, and to what a file holds.
+void add_mode(Format format, QuantizationScheme mode, int64_t group_size) {
   QuantizationSpec spec;
   spec.format = format;
   spec.mode = mode;
-  spec.per_channel = format == Format::kInt8;
-  if (!spec.per_channel) spec.group_size = 64;
-  benchmark::RegisterBenchmark(("stored/" + name).c_str(), [spec](benchmark::State& state) {
-    const auto values = weight(kMany);
-    for (auto _ : state) {
-      benchmark::DoNotOptimize(store_weight(round_to_nearest(values, spec), values.sizes(), at::kFloat));
-    }
-    state.SetBytesProcessed(state.iterations() * values.numel() * 4);
-  })->UseRealTime();
+  spec.per_channel = group_size == 0;
+  spec.group_size = group_size;
+  const std::string name = to_string(format) + (mode == QuantizationScheme::kSymmetric ? "_sym" : "_asym") +
+                           (group_size > 0 ? fmt::format("_g{}", group_size) : "");
+  const auto add_work = [&](const char* what, const auto& work) {
+    benchmark::RegisterBenchmark((what + name).c_str(), [work](benchmark::State& state) {
+      const auto values = weight(kMany);
+      for (auto _ : state) benchmark::DoNotOptimize(work(values));
+      state.SetBytesProcessed(state.iterations() * values.numel() * 4);
+    })->UseRealTime();
+  };
+  add_work("mode/", [spec](const at::Tensor& values) { return round_to_nearest(values, spec); });
+  add_work("stored/", [spec](const at::Tensor& values) {
+    return store_weight(round_to_nearest(values, spec), values.sizes(), at::kFloat);
+  });
+}
+
+void add_modes() {
+  for (const auto mode : {QuantizationScheme::kAsymmetric, QuantizationScheme::kSymmetric}) {
+    add_mode(Format::kInt8, mode, 0);
+    for (const int64_t group_size : {32, 64, 128}) add_mode(Format::kInt4, mode, group_size);
+  }
 }
 
 template <typename Work>
@@ -161,10 +175,7 @@ int main(int argc, char** argv) {
     add(row, QuantizationScheme::kSymmetric, row.info.name);
     if (row.info.integer) add(row, QuantizationScheme::kAsymmetric, std::string(row.info.name) + "_asym");
   }
-  add_stored(Format::kInt8, QuantizationScheme::kAsymmetric, "int8_asym");
-  add_stored(Format::kInt8, QuantizationScheme::kSymmetric, "int8_sym");
-  add_stored(Format::kInt4, QuantizationScheme::kSymmetric, "int4_sym_g64");
-  add_stored(Format::kInt4, QuantizationScheme::kAsymmetric, "int4_asym_g64");
+  add_modes();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -9,6 +9,7 @@
 #include "cli/option_flags.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/rank_options.h"
 #include "flows/compression/layer_results.h"
 #include "io/output_target.h"
 #include "options/tables.h"
@@ -23,6 +24,7 @@ struct CompressArgs {
   std::string model, output, json, config;
   DataArgs data;
   CompressWeightsOptions options;
+  RankArgs ranks;
   bool no_resume = false;
 };
 
@@ -34,7 +36,7 @@ bool takes_long(const CompressWeightsOptions& o) {
 
 /// Beside the output, unless that is no file or the folder cannot be made.
 std::string default_resume_dir(const CompressArgs& args) {
-  if (args.no_resume || args.options.dry_run || !takes_long(args.options)) return "";
+  if (args.output.empty() || args.no_resume || args.options.dry_run || !takes_long(args.options)) return "";
   const OutputTarget target = writable_target(args.output, "model");
   if (!target.replaced) return "";
   const std::string folder = target.path + ".resume";
@@ -71,24 +73,26 @@ void compress_file(CompressArgs& args) {
   if (options.resume_dir.empty()) options.resume_dir = default_resume_dir(args);
   options.progress = console_progress();
   options.do_copy = false;  // nobody else holds the model
+  options.exchange = meet_ranks(args.ranks);
   Model model = load_mapped(args.model);
   const CompressedModel result = compress(model, options);
   tell_reused(result, options.resume_dir);
   stop_if_interrupted();
+  const bool writes = !options.dry_run && !args.output.empty();
+  if (writes) result.save(args.output);
   if (!options.dry_run) {
-    result.save(args.output);
     if (!options.resume_dir.empty()) remove_layer_results(options.resume_dir);
   }
   if (args.json.empty()) {
     std::cout << result.report.summary();
-    if (!options.dry_run) std::cout << "wrote " << args.output << std::endl;
+    if (writes) std::cout << "wrote " << args.output << std::endl;
   } else {
     write_text(args.json, "report", result.report.to_json());
   }
 }
 
 void run(CompressArgs& args) {
-  if (args.output.empty() && !args.options.dry_run) {
+  if (args.output.empty() && !args.options.dry_run && args.ranks.rank == 0) {
     throw Error(ErrorCode::kInvalidArgument, "no output is named", "-o", "give -o FILE, or --dry-run to look only");
   }
   check_outputs({{"-o", args.output, "model"}, {"--json", args.json, "report"}});
@@ -125,6 +129,7 @@ void add_compress(CLI::App& app) {
       ->group(kResultGroup)
       ->excludes("--resume-dir");
   add_process_options(*command);
+  add_rank_options(*command, args->ranks);
   add_json_option(*command, args->json);
   command->callback([args] { run(*args); });
 }

@@ -41,16 +41,23 @@ double error_by_hessian(const at::Tensor& weight, const at::Tensor& quantized, c
   return relative_error(output_energy(difference_of(weight, quantized), hessian), output_energy(weight, hessian));
 }
 
+double energy_by_inputs(const at::Tensor& d, const at::Tensor& inputs) {
+  return at::mm(d.detach().to(at::kDouble), inputs.to(at::kDouble)).square().sum().item<double>();
+}
+
 double error_by_inputs(const at::Tensor& weight, const at::Tensor& quantized, const at::Tensor& inputs) {
   const auto x = inputs.to(at::kDouble);
-  const auto energy_of = [&](const at::Tensor& d) { return at::mm(d, x).square().sum().item<double>(); };
-  return relative_error(energy_of(difference_of(weight, quantized)), energy_of(weight.detach().to(at::kDouble)));
+  return relative_error(energy_by_inputs(difference_of(weight, quantized), x), energy_by_inputs(weight, x));
+}
+
+double energy_of_values(const at::Tensor& d) {
+  return d.detach().to(at::kFloat).square().sum(at::kDouble).item<double>();
 }
 
 double error_of_values(const at::Tensor& weight, const at::Tensor& quantized) {
   const auto w = weight.to(at::kFloat);
-  const double size = w.square().sum(at::kDouble).item<double>();
-  return size > 0 ? (w - quantized.to(at::kFloat)).square().sum(at::kDouble).item<double>() / size : 0;
+  const double size = energy_of_values(w);
+  return size > 0 ? energy_of_values(w - quantized.to(at::kFloat)) / size : 0;
 }
 
 }  // namespace tsquant

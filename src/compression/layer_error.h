@@ -22,9 +22,16 @@ double relative_error(double error, double total);
 /// tr(D H D^T) / tr(W H W^T) with D = quantized - weight.
 double error_by_hessian(const at::Tensor& weight, const at::Tensor& quantized, const at::Tensor& hessian);
 
-/// The same with H = X X^T.
+/// The square of the outputs D X, summed.
+/// @param d [out_features, in_features] @param inputs X, [in_features, samples]
+double energy_by_inputs(const at::Tensor& d, const at::Tensor& inputs);
+
+/// tr(D H D^T) / tr(W H W^T) with H = X X^T.
 /// @param inputs X, [in_features, samples]
 double error_by_inputs(const at::Tensor& weight, const at::Tensor& quantized, const at::Tensor& inputs);
+
+/// ||D||^2, where nothing is known of the inputs.
+double energy_of_values(const at::Tensor& d);
 
 /// ||W - Q||^2 / ||W||^2, where nothing is known of the inputs; 0 for a weight of zeros.
 double error_of_values(const at::Tensor& weight, const at::Tensor& quantized);

@@ -36,16 +36,29 @@ class LayerRefinement {
                   const RefineOptions& options, RefineRecord& record)
       : weight_(matrix.weight()), spec_(matrix.spec()), options_(options), record_(record) {
     hessian_ = moments.hessian();
-    if (held_out) held_out_ = held_out->hessian();
     record_.rows = moments.rows();
+    if (!held_out) return;
+    held_out_ = held_out->hessian();
+    held_out_rows_ = held_out->rows();
   }
 
   CompressedWeight run() {
-    const DampedLayer layer = choose();
+    DampedLayer layer = choose();
+    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
+    const bool learns = options_.all_rows && held_out_.defined() && !has_enough_rows();
+    if (learns) {
+      measure_held_out(plain, trial_error(record_.start, layer));
+      const double damping = layer.factor.damping;
+      layer = {};  // before the next one is made: each takes two matrices of the size of H
+      layer = with_held_out_rows(damping);
+    }
     note_layer(layer.factor);
     const auto refined = climb(weight_, start_of(weight_, record_.start, layer.hessian), layer, options_);
-    const auto plain = start_of(weight_, RefineStart::kMinMax, {});
     measure(plain, refined);
+    if (held_out_.defined() && !learns) {
+      const auto values = trial_rows_of(decompress(refined.weight));
+      measure_held_out(plain, output_error(trial_rows_of(weight_), values, held_out_));
+    }
     return better_of(plain, refined.weight);
   }
 
@@ -69,11 +82,13 @@ class LayerRefinement {
     return result;
   }
 
+  bool has_enough_rows() const {
+    return static_cast<double>(record_.rows) >= options_.enough_rows * static_cast<double>(weight_.size(1));
+  }
+
   /// The start and the damping whose result has the lowest error on held-out rows.
   DampedLayer choose() {
-    const auto inputs = static_cast<double>(weight_.size(1));
-    const bool enough = static_cast<double>(record_.rows) >= options_.enough_rows * inputs;
-    const size_t dampings = enough ? 1 : options_.dampings.size();
+    const size_t dampings = has_enough_rows() ? 1 : options_.dampings.size();
     const bool choice = options_.starts.size() * dampings > 1;
     record_.start = options_.starts.front();
     if (!choice) return damped(options_.dampings.front());
@@ -94,6 +109,14 @@ class LayerRefinement {
       }
     }
     return best;
+  }
+
+  /// Makes the mean of x x^T that of all rows.
+  DampedLayer with_held_out_rows(double damping) {
+    const auto rows = static_cast<double>(record_.rows), more = static_cast<double>(held_out_rows_);
+    hessian_ = hessian_ * (rows / (rows + more)) + held_out_ * (more / (rows + more));
+    record_.rows += held_out_rows_;
+    return damped(damping);
   }
 
   double trial_error(RefineStart start, const DampedLayer& layer) const {
@@ -119,10 +142,13 @@ class LayerRefinement {
     for (size_t i = 0; i + in_round < refined.objectives.size(); i += in_round) {
       if (refined.objectives[i + in_round] < refined.objectives[i]) ++record_.rounds;
     }
-    if (!held_out_.defined()) return;
+  }
+
+  /// @param error of the refined weight, for the trial rows
+  void measure_held_out(const CompressedWeight& plain, double error) {
     const auto weight = trial_rows_of(weight_);
     record_.held_out.before = relative_output_error(weight, trial_rows_of(decompress(plain)), held_out_);
-    record_.held_out.after = relative_output_error(weight, trial_rows_of(values), held_out_);
+    record_.held_out.after = relative_error(std::max(error, 0.0), output_error(weight, {}, held_out_));
   }
 
   CompressedWeight better_of(const CompressedWeight& plain, const CompressedWeight& refined) {
@@ -162,6 +188,7 @@ class LayerRefinement {
   const RefineOptions& options_;
   RefineRecord& record_;
   at::Tensor hessian_, held_out_;
+  int64_t held_out_rows_ = 0;
 };
 
 }  // namespace

@@ -36,6 +36,10 @@ struct RefineOptions {
   bool refit = true;                          ///< whether each round ends with refit_scales
   c10::ScalarType scale_type = c10::kFloat;   ///< kFloat or kHalf: what the file will hold, see StoredScales
   ScaleSearchOptions search = {/*steps=*/8};  ///< of kSearched; a coarse one: refits do the rest
+  /// Whether held-out rows count with the others once start and damping are chosen, where there are not `enough_rows`:
+  /// more make a better H. Held-out errors, and whether the result is better than round_to_nearest, are then those of
+  /// the trial before.
+  bool all_rows = false;
   int64_t trial_rows = 256;  ///< outputs, evenly spread, on which starts and dampings are tried and held-out errors are
                              ///< measured; at least 1
 };

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "compression/round_to_nearest.h"
+#include "io/file_mapping.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -46,15 +47,42 @@ struct SampleNumbers {
   }
 };
 
-/// Difference that 8-bit codes make, float64, one row per output channel.
-at::Tensor int8_difference(const at::Tensor& weight, int64_t ch_axis) {
-  QuantizationSpec spec;
-  spec.mode = QuantizationScheme::kAsymmetric;
-  spec.per_channel = true;
-  spec.ch_axis = ch_axis;
-  const auto w = weight.detach().to(at::kFloat);
-  const auto difference = decompress(round_to_nearest(w, spec)).to(at::kDouble) - w.to(at::kDouble);
-  return difference.movedim(ch_axis, 0).reshape({w.size(ch_axis), -1});
+/// What 8-bit codes, one scale for each output channel, make of a weight.
+struct Int8Error {
+  double sum = 0;           ///< of all squares
+  double largest_mean = 0;  ///< of the squares of one output channel
+
+  /// @param rows [output channels, ..]
+  void add(const at::Tensor& rows) {
+    QuantizationSpec spec;
+    spec.mode = QuantizationScheme::kAsymmetric;
+    spec.per_channel = true;
+    const auto w = rows.to(at::kFloat).contiguous();
+    const auto difference = decompress(round_to_nearest(w, spec)).to(at::kDouble).sub_(w);
+    const auto squares = difference.square_().reshape({w.size(0), -1});
+    sum += squares.sum().item<double>();
+    largest_mean = std::max(largest_mean, squares.mean(1).max().item<double>());
+  }
+};
+
+/// Some channels at a time: differences in float64 of a whole weight would take many times its own memory, and in small
+/// parts they stay in the cache.
+Int8Error int8_error(const at::Tensor& weight, int64_t ch_axis) {
+  constexpr int64_t kPartValues = 1 << 17;
+  if (ch_axis < 0 || ch_axis >= weight.dim()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("ch_axis is {}, but the weight has {} dimensions", ch_axis, weight.dim()), "",
+                "give an existing axis");
+  }
+  const auto rows = weight.detach().movedim(ch_axis, 0);
+  const int64_t count = rows.size(0),
+                step = std::max<int64_t>(1, kPartValues * count / std::max<int64_t>(1, weight.numel()));
+  Int8Error error;
+  for (int64_t begin = 0; begin < count; begin += step) {
+    error.add(rows.narrow(0, begin, std::min(step, count - begin)));
+    give_pages_back(weight);
+  }
+  return error;
 }
 
 }  // namespace
@@ -113,11 +141,9 @@ double sensitivity(const at::Tensor& weight, int64_t ch_axis, SensitivityMetric 
                 "sensitivity_metric", "give a data set, or choose weight_quantization_error");
   }
   const double inputs = statistics == nullptr ? 1 : statistics->factor(metric);
-  const auto difference = int8_difference(weight, ch_axis);
-  if (metric == SensitivityMetric::kHessianInputActivation) {
-    return std::sqrt(difference.square().sum().item<double>()) * inputs;
-  }
-  return inputs / (difference.square().mean(1).max().item<double>() + kErrorEps);
+  const Int8Error error = int8_error(weight, ch_axis);
+  if (metric == SensitivityMetric::kHessianInputActivation) return std::sqrt(error.sum) * inputs;
+  return inputs / (error.largest_mean + kErrorEps);
 }
 
 std::vector<bool> assign_precision(const std::vector<double>& scores, const std::vector<int64_t>& sizes, double ratio) {

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "numerics/formulas.h"
+#include "numerics/row_loops.h"
 #include "numerics/scale_format.h"
 
 namespace tsquant {
@@ -37,21 +38,22 @@ QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
   if (!format_info(spec.format).integer) return compressed_levels(range, spec);
   const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;
   const IntegerCodes codes = integer_codes(spec, symmetric);
-  const auto min = shaped_parameters(range.min.to(at::kFloat), spec);
-  const auto max = shaped_parameters(range.max.to(at::kFloat), spec);
+  const auto low = shaped_parameters(range.min.to(at::kFloat), spec);
+  const auto high = shaped_parameters(range.max.to(at::kFloat), spec);
 
   QParams result = empty_qparams(spec, range);
   result.dtype = codes.dtype;
   result.quant_min = codes.low;
   result.quant_max = codes.high;
+  result.scale = at::empty_like(low);
+  result.zero_point = at::zeros(low.sizes(), at::kLong);
+  const auto *lowest = low.data_ptr<float>(), *highest = high.data_ptr<float>();
+  auto* scale = result.scale.data_ptr<float>();
   if (symmetric) {
-    const auto below = min.abs();
-    result.scale = not_too_small(at::where(below >= max, below, -max) / largest_level(spec));
-    result.zero_point = at::zeros(result.scale.sizes(), at::kLong);
+    symmetric_scales(lowest, highest, low.numel(), static_cast<float>(largest_level(spec)), scale);
   } else {
-    const auto low = static_cast<double>(codes.low), high = static_cast<double>(codes.high);
-    result.scale = not_too_small((max - min) / (high - low));
-    result.zero_point = (low - at::round(min / result.scale)).clamp(low, high).to(at::kLong);
+    const CodeBounds bounds{static_cast<float>(codes.low), static_cast<float>(codes.high)};
+    asymmetric_parameters(lowest, highest, low.numel(), bounds, scale, result.zero_point.data_ptr<int64_t>());
   }
   return result;
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "numerics/large_output.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -98,6 +99,7 @@ int pack_plane(const uint8_t* codes, int64_t size, int first, int shift, uint8_t
     }
     for (; seen_by_eight != 0; seen_by_eight >>= 8) seen |= static_cast<int>(seen_by_eight & 0xFF);
   }
+  std::fill(bytes + i / kPerByte, bytes + (size + kPerByte - 1) / kPerByte, uint8_t{0});
   for (; i < size; ++i) {
     const int code = (codes[i] + shift) & 0xFF;
     seen |= code;
@@ -158,7 +160,7 @@ struct Rows {
 
   at::Tensor bytes(int64_t row_size, c10::ScalarType dtype) {
     shape.back() = row_size;
-    return at::zeros(shape, at::TensorOptions(dtype));
+    return large_output(shape, dtype);
   }
 
   int64_t grain() const { return std::max<int64_t>(1, kValuesPerTask / std::max<int64_t>(1, size)); }

@@ -6,11 +6,20 @@
 #include <limits>
 
 #include "numerics/formulas.h"
+#include "numerics/row_loops.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
 
 namespace {
+
+bool is_usable(const Range& range) {
+  if (range.min.scalar_type() == at::kFloat && range.max.scalar_type() == at::kFloat) {
+    const auto low = range.min.contiguous(), high = range.max.contiguous();
+    return are_ranges(low.data_ptr<float>(), high.data_ptr<float>(), low.numel());
+  }
+  return (at::isfinite(range.min) & at::isfinite(range.max) & (range.min <= range.max)).all().item<bool>();
+}
 
 void check_range(const Range& range, const QuantizationSpec& spec) {
   if (!range.min.defined() || !range.max.defined() || range.min.numel() == 0 ||
@@ -20,8 +29,7 @@ void check_range(const Range& range, const QuantizationSpec& spec) {
   if (!spec.per_channel && spec.group_size == 0 && range.min.numel() != 1) {
     throw Error(ErrorCode::kInternal, fmt::format("a per-tensor quantizer got {} ranges", range.min.numel()));
   }
-  const auto valid = at::isfinite(range.min) & at::isfinite(range.max) & (range.min <= range.max);
-  if (!valid.all().item<bool>()) {
+  if (!is_usable(range)) {
     throw Error(ErrorCode::kCalibration, "the range of a tensor is not finite or its minimum exceeds its maximum", "",
                 "check the calibration data and the weights for NaN and infinite values");
   }

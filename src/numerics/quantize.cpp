@@ -6,6 +6,7 @@
 
 #include "numerics/formats.h"
 #include "numerics/groups.h"
+#include "numerics/large_output.h"
 #include "numerics/qparams.h"
 #include "numerics/row_loops.h"
 #include "tsquant/error.h"
@@ -87,7 +88,7 @@ at::Tensor quantize_scaled(const at::Tensor& x, const at::Tensor& scale, const a
   constexpr int64_t kPart = 1 << 16;
   if (x.numel() <= kPart) return encode_scaled(x, scale, zero_point, q);
   const int64_t rows = std::max<int64_t>(1, kPart * x.size(0) / x.numel());
-  auto codes = at::empty(x.sizes(), at::TensorOptions(q.dtype));
+  auto codes = large_output(x.sizes(), q.dtype);
   at::parallel_for(0, x.size(0), rows, [&](int64_t first, int64_t last) {
     for (int64_t begin = first; begin < last; begin += rows) {
       const int64_t end = std::min(begin + rows, last);
@@ -115,7 +116,7 @@ at::Tensor quantize_rows(const at::Tensor& x, const QParams& q) {
   const int64_t levels = int64_t{1} << format_info(q.format).bits, lowest = is_signed ? -levels / 2 : 0;
   const CodeBounds bounds{static_cast<float>(std::max(lowest, q.quant_min)),
                           static_cast<float>(std::min(lowest + levels - 1, q.quant_max))};
-  auto codes = at::empty(x.sizes(), at::TensorOptions(q.dtype));
+  auto codes = large_output(x.sizes(), q.dtype);
   const int64_t rows = scales.numel(), size = x.numel() / rows;
   const auto* values = x.data_ptr<float>();
   const auto *scale = scales.data_ptr<float>(), *zero_point = zero_points.data_ptr<float>();

@@ -1,5 +1,7 @@
 #include "numerics/row_loops.h"
 
+#include <cmath>
+#include <cstring>
 #include <limits>
 
 // Compiled for machines with AVX2 too; LibTorch needs no more than SSE4. Only with optimization, since sanitizers do
@@ -16,62 +18,83 @@ namespace tsquant {
 
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-/// Independent lanes, which become vectors.
-template <int kLanes>
-struct Lanes {
-  float low[kLanes], high[kLanes];
-};
+// Vectors of the compiler; without AVX2 each becomes two. They go by reference, since how they would go by value
+// depends on the instruction set.
+constexpr int kLanes = 8;
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t Masks __attribute__((vector_size(kLanes * sizeof(int32_t))));
+
+TSQUANT_INLINE void load(const float* x, Floats& values) { std::memcpy(&values, x, sizeof(values)); }
 
 /// Comparisons with NaN are false, so that NaN is passed over.
-template <int kLanes>
-TSQUANT_INLINE void take_in(Lanes<kLanes>& lanes, int j, float value) {
-  lanes.low[j] = value < lanes.low[j] ? value : lanes.low[j];
-  lanes.high[j] = value > lanes.high[j] ? value : lanes.high[j];
+TSQUANT_INLINE void take_in(const Floats& below, const Floats& above, Floats& low, Floats& high) {
+  low = below < low ? below : low;
+  high = above > high ? above : high;
 }
 
+/// Every lane becomes the lowest one of `low`, the highest one of `high`.
+TSQUANT_INLINE void join_lanes(Floats& low, Floats& high) {
+  take_in(__builtin_shufflevector(low, low, 4, 5, 6, 7, 0, 1, 2, 3),
+          __builtin_shufflevector(high, high, 4, 5, 6, 7, 0, 1, 2, 3), low, high);
+  take_in(__builtin_shufflevector(low, low, 2, 3, 0, 1, 6, 7, 4, 5),
+          __builtin_shufflevector(high, high, 2, 3, 0, 1, 6, 7, 4, 5), low, high);
+  take_in(__builtin_shufflevector(low, low, 1, 0, 3, 2, 5, 4, 7, 6),
+          __builtin_shufflevector(high, high, 1, 0, 3, 2, 5, 4, 7, 6), low, high);
+}
+
+/// @param size at least kLanes
 /// @param nan set to -1 in a lane that saw NaN
-template <int kLanes>
-TSQUANT_INLINE void range_of_row(const float* x, int64_t size, int* nan, float& low, float& high) {
-  Lanes<kLanes> lanes;
-  for (int j = 0; j < kLanes; ++j) lanes.low[j] = kInfinity;
-  for (int j = 0; j < kLanes; ++j) lanes.high[j] = -kInfinity;
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    for (int j = 0; j < kLanes; ++j) take_in(lanes, j, x[i + j]);
-    for (int j = 0; j < kLanes; ++j) nan[j] |= x[i + j] != x[i + j] ? -1 : 0;
+TSQUANT_INLINE void range_of_row(const float* x, int64_t size, Masks& nan, float& lowest, float& highest) {
+  Floats low, values;
+  load(x, low);
+  Floats high = low;
+  nan |= low != low;
+  for (int64_t i = kLanes; i < size; i += kLanes) {
+    load(x + (i + kLanes <= size ? i : size - kLanes), values);  // the last ones may be seen twice
+    take_in(values, values, low, high);
+    nan |= values != values;
   }
-  for (; i < size; ++i) {
-    take_in(lanes, 0, x[i]);
-    nan[0] |= x[i] != x[i] ? -1 : 0;
-  }
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int j = 0; j < width; ++j) {
-      lanes.low[j] = lanes.low[j + width] < lanes.low[j] ? lanes.low[j + width] : lanes.low[j];
-      lanes.high[j] = lanes.high[j + width] > lanes.high[j] ? lanes.high[j + width] : lanes.high[j];
-    }
-  }
-  low = lanes.low[0];
-  high = lanes.high[0];
+  join_lanes(low, high);
+  lowest = low[0];
+  highest = high[0];
 }
 
 /// @return whether a value is NaN
-template <int kLanes>
-TSQUANT_INLINE bool ranges(const float* x, int64_t rows, int64_t size, float* low, float* high) {
-  int nan[kLanes] = {};
-  for (int64_t row = 0; row < rows; ++row) range_of_row<kLanes>(x + row * size, size, nan, low[row], high[row]);
+TSQUANT_INLINE bool ranges_of_long_rows(const float* x, int64_t rows, int64_t size, float* low, float* high) {
+  Masks nan = {};
+  for (int64_t row = 0; row < rows; ++row) range_of_row(x + row * size, size, nan, low[row], high[row]);
   bool any = false;
-  for (int j = 0; j < kLanes; ++j) any |= nan[j] != 0;
+  for (int lane = 0; lane < kLanes; ++lane) any |= nan[lane] != 0;
   return any;
 }
+
+TSQUANT_INLINE bool ranges_of_short_rows(const float* x, int64_t rows, int64_t size, float* low, float* high) {
+  bool nan = false;
+  for (int64_t row = 0; row < rows; ++row, x += size) {
+    low[row] = high[row] = x[0];
+    for (int64_t i = 0; i < size; ++i) {
+      low[row] = x[i] < low[row] ? x[i] : low[row];
+      high[row] = x[i] > high[row] ? x[i] : high[row];
+      nan |= x[i] != x[i];
+    }
+  }
+  return nan;
+}
+
+/// Adding and subtracting it rounds to an integer, as std::nearbyint does, without a call.
+constexpr float kRounder = 12582912.0F;
+
+constexpr float kEps = std::numeric_limits<float>::epsilon();
+
+/// Scales that are too small become this one, whatever their sign.
+TSQUANT_INLINE float not_too_small(float scale) { return std::fabs(scale) < kEps ? kEps : scale; }
 
 }  // namespace
 
 TSQUANT_CLONES void encode_rows(const float* x, int64_t rows, int64_t size, const float* scale, const float* zero_point,
                                 const CodeBounds& bounds, uint8_t* codes) {
-  // Adding and subtracting it rounds to an integer, as std::nearbyint does, without a call.
-  constexpr float kRounder = 12582912.0F;
   const float low = bounds.low, high = bounds.high;
   for (int64_t row = 0; row < rows; ++row) {
     const float of_row = scale[row], zero = zero_point[row];
@@ -86,13 +109,43 @@ TSQUANT_CLONES void encode_rows(const float* x, int64_t rows, int64_t size, cons
 }
 
 TSQUANT_CLONES void ranges_of_rows(const float* x, int64_t rows, int64_t size, float* low, float* high) {
-  constexpr int kMany = 32, kFew = 8;
-  const bool nan = size < kMany ? ranges<kFew>(x, rows, size, low, high) : ranges<kMany>(x, rows, size, low, high);
+  const bool nan =
+      size < kLanes ? ranges_of_short_rows(x, rows, size, low, high) : ranges_of_long_rows(x, rows, size, low, high);
   if (!nan) return;
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = row * size; i < (row + 1) * size; ++i) {
       if (x[i] != x[i]) low[row] = high[row] = kNan;
     }
+  }
+}
+
+TSQUANT_CLONES bool are_ranges(const float* low, const float* high, int64_t count) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  int bad = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const bool finite = std::fabs(low[i]) <= kLargest && std::fabs(high[i]) <= kLargest;
+    bad |= finite && low[i] <= high[i] ? 0 : 1;
+  }
+  return bad == 0;
+}
+
+TSQUANT_CLONES void asymmetric_parameters(const float* low, const float* high, int64_t count, const CodeBounds& bounds,
+                                          float* scale, int64_t* zero_point) {
+  const float lowest = bounds.low, highest = bounds.high, levels = highest - lowest;
+  for (int64_t i = 0; i < count; ++i) {
+    const float size = not_too_small((high[i] - low[i]) / levels), begin = low[i] / size;
+    // Beyond these numbers, which lie within what kRounder rounds, the zero point is the last code anyhow.
+    const float near = begin > -1024 ? (begin < 1024 ? begin : 1024) : -1024;
+    const float zero = lowest - ((near + kRounder) - kRounder);
+    scale[i] = size;
+    zero_point[i] = static_cast<int32_t>(zero > lowest ? (zero < highest ? zero : highest) : lowest);
+  }
+}
+
+TSQUANT_CLONES void symmetric_scales(const float* low, const float* high, int64_t count, float largest, float* scale) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float below = std::fabs(low[i]);
+    scale[i] = not_too_small((below >= high[i] ? below : -high[i]) / largest);
   }
 }
 

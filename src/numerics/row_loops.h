@@ -19,4 +19,18 @@ void encode_rows(const float* x, int64_t rows, int64_t size, const float* scale,
 /// @param x [rows, size], size at least 1 @param low,high [rows]
 void ranges_of_rows(const float* x, int64_t rows, int64_t size, float* low, float* high);
 
+/// Whether every range has finite ends in order. @param low,high [count]
+bool are_ranges(const float* low, const float* high, int64_t count);
+
+/// For each range the scale whose codes reach from its lowest to its highest value, and the code of 0. Scales below
+/// the machine precision become that.
+/// @param low,high,scale,zero_point [count]
+void asymmetric_parameters(const float* low, const float* high, int64_t count, const CodeBounds& bounds, float* scale,
+                           int64_t* zero_point);
+
+/// For each range the scale that makes its value of the largest magnitude the code -largest; negative where that value
+/// is positive. Scales of magnitudes below the machine precision become that.
+/// @param low,high,scale [count]
+void symmetric_scales(const float* low, const float* high, int64_t count, float largest, float* scale);
+
 }  // namespace tsquant

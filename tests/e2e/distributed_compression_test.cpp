@@ -110,5 +110,68 @@ TEST_F(DistributedCompression, AMissingRankIsAnErrorAfterTheTimeout) {
   EXPECT_FALSE(std::filesystem::exists(path("0.pt")));
 }
 
+/// `tsquant compress` itself as one of several processes.
+class RanksOfTheProgram : public DistributedCompression {
+ protected:
+  std::vector<std::string> program(const std::vector<std::string>& more) const {
+    std::vector<std::string> words{std::string(TSQUANT_BIN_DIR) + "/tsquant",
+                                   "compress",
+                                   path("lm.pt"),
+                                   "--json",
+                                   path("report.json"),
+                                   "--mode",
+                                   "int4_asym",
+                                   "--group-size",
+                                   "16"};
+    for (const auto& word : with_tokens(folder_, more)) words.push_back(word);
+    return words;
+  }
+
+  std::vector<std::string> rank(int64_t rank, std::vector<std::string> more) const {
+    for (const std::string& word :
+         {std::string("--store"), path("store"), std::string("--ranks"), std::string("2"), std::string("--rank"),
+          std::to_string(rank), std::string("--rank-timeout"), std::string("60")}) {
+      more.push_back(word);
+    }
+    return program(more);
+  }
+
+  int run(const std::vector<std::string>& words) const { return exit_code_of(start(words, path("log"))); }
+};
+
+TEST_F(RanksOfTheProgram, WriteTheFileOfOneProcess) {
+  for (const std::vector<std::string>& method : std::vector<std::vector<std::string>>{{"--gptq"}, {"--awq"}}) {
+    auto alone = method;
+    alone.insert(alone.end(), {"-o", path("alone.pt")});
+    ASSERT_EQ(run(program(alone)), 0) << bytes_of(path("log"));
+    std::filesystem::remove(path("store"));
+    auto first = method, second = method;
+    first.insert(first.end(), {"-o", path("first.pt")});
+    second.insert(second.end(), {"-o", path("second.pt")});
+    const pid_t one = start(rank(0, first), path("0.log")), other = start(rank(1, second), path("1.log"));
+    ASSERT_EQ(exit_code_of(one), 0) << bytes_of(path("0.log"));
+    ASSERT_EQ(exit_code_of(other), 0) << bytes_of(path("1.log"));
+    EXPECT_TRUE(bytes_of(path("first.pt")) == bytes_of(path("alone.pt"))) << method.front();
+    EXPECT_TRUE(bytes_of(path("second.pt")) == bytes_of(path("alone.pt"))) << method.front();
+  }
+}
+
+TEST_F(RanksOfTheProgram, OnlyTheFirstMustHaveAnOutput) {
+  const pid_t one = start(rank(0, {"--gptq", "-o", path("first.pt")}), path("0.log"));
+  const pid_t other = start(rank(1, {"--gptq"}), path("1.log"));
+  EXPECT_EQ(exit_code_of(one), 0) << bytes_of(path("0.log"));
+  EXPECT_EQ(exit_code_of(other), 0) << bytes_of(path("1.log"));
+  EXPECT_TRUE(std::filesystem::exists(path("first.pt")));
+  EXPECT_NE(run(rank(0, {"--gptq"})), 0);
+  EXPECT_NE(bytes_of(path("log")).find("no output is named"), std::string::npos);
+}
+
+TEST_F(RanksOfTheProgram, AreNumberedFromZero) {
+  EXPECT_NE(run(rank(2, {"-o", path("out.pt")})), 0);
+  EXPECT_NE(bytes_of(path("log")).find("number the processes from 0 to 1"), std::string::npos) << bytes_of(path("log"));
+  EXPECT_NE(run(program({"-o", path("out.pt"), "--rank", "0"})), 0);
+  EXPECT_NE(bytes_of(path("log")).find("--rank requires"), std::string::npos) << bytes_of(path("log"));
+}
+
 }  // namespace
 }  // namespace tsquant::testing

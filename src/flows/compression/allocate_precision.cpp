@@ -28,28 +28,57 @@ std::vector<QuantizationSpec> choices_of(const WeightLayer& layer) {
   return choices;
 }
 
-double error_of(const WeightLayer& layer, const QuantizationSpec& spec) {
-  const at::Tensor weight = layer.weight.to(at::kFloat);
-  const at::Tensor values = decompress(round_to_nearest(weight, spec));
-  const LayerSamples samples = layer.is_matrix() && layer.channel_axis == -1 ? samples_of(layer) : LayerSamples();
-  if (samples.size() == 0) return error_of_values(weight, values);
-  const bool in_by_out = output_axis(layer) == 1;
-  return error_by_inputs(in_by_out ? weight.t() : weight, in_by_out ? values.t() : values,
-                         samples.inputs(samples.size()));
-}
-
 /// A weight with its precisions to choose from.
 struct Choices {
   WeightLayer* layer;
   std::vector<QuantizationSpec> specs;
 };
 
-/// Errors float64 [choices].
-LayerResult measure(const Choices& choices) {
+/// Whether outputs have scales of their own, so that some of them have the codes that they have among all.
+bool has_scales_by_output(const at::Tensor& weight, const QuantizationSpec& spec, int64_t outputs) {
+  if (spec.group_size > 0) return at::maybe_wrap_dim(spec.group_axis, weight.dim()) != outputs;
+  return spec.per_channel && spec.ch_axis == outputs;
+}
+
+/// Sums over the outputs: of each choice's error, and of the weight itself.
+struct ErrorSums {
   std::vector<double> errors;
-  for (const auto& spec : choices.specs) errors.push_back(error_of(*choices.layer, spec));
-  give_pages_back(choices.layer->weight);
-  return {{at::tensor(errors, at::kDouble)}};
+  double total = 0;
+
+  template <typename Energy>
+  void add(const at::Tensor& weight, const std::vector<QuantizationSpec>& specs, const Energy& energy) {
+    errors.resize(specs.size());
+    for (size_t i = 0; i < specs.size(); ++i) {
+      errors[i] += energy(decompress(round_to_nearest(weight, specs[i])).sub_(weight));
+    }
+    total += energy(weight);
+  }
+};
+
+/// Errors float64 [choices], of their outputs where these were seen. Some outputs of the weight at a time, since what
+/// is in between takes several times the memory.
+LayerResult measure(const Choices& choices) {
+  constexpr int64_t kPartValues = 1 << 17;
+  const WeightLayer& layer = *choices.layer;
+  const int64_t axis = output_axis(layer), outputs = layer.weight.size(axis);
+  const bool seen = layer.is_matrix() && layer.channel_axis == -1 && layer.inputs;
+  const at::Tensor inputs = seen ? layer.inputs->kept_rows() : at::Tensor();
+  const auto energy = [&](const at::Tensor& x) {
+    return inputs.defined() ? energy_by_inputs(axis == 1 ? x.t() : x, inputs) : energy_of_values(x);
+  };
+  const bool in_parts = std::all_of(choices.specs.begin(), choices.specs.end(), [&](const QuantizationSpec& spec) {
+    return has_scales_by_output(layer.weight, spec, axis);
+  });
+  const int64_t values = std::max<int64_t>(1, layer.weight.numel());
+  const int64_t step = in_parts ? std::max<int64_t>(1, kPartValues * outputs / values) : outputs;
+  ErrorSums sums;
+  for (int64_t begin = 0; begin < outputs; begin += step) {
+    const auto part = layer.weight.narrow(axis, begin, std::min(step, outputs - begin));
+    sums.add(part.to(at::kFloat).contiguous(), choices.specs, energy);
+    give_pages_back(layer.weight);
+  }
+  for (double& error : sums.errors) error = relative_error(error, sums.total);
+  return {{at::tensor(sums.errors, at::kDouble)}};
 }
 
 std::vector<BitChoice> bit_choices(const Choices& choices, const at::Tensor& errors) {

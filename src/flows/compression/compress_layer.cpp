@@ -56,7 +56,7 @@ void compensate_mean(const Model& model, WeightLayer& layer, const at::Tensor& m
   layer.record.algorithms.emplace_back("mean compensation");
 }
 
-/// The ladder of refine_layer.h; one sample in four is kept back to judge by.
+/// The ladder of refine_layer.h; one sample in four judges before it counts with the others.
 void choose_by_refinement(const Model& model, WeightLayer& layer, const std::vector<at::Tensor>& inputs,
                           const CompressPt2eOptions& compression) {
   if (inputs.empty()) {
@@ -68,6 +68,7 @@ void choose_by_refinement(const Model& model, WeightLayer& layer, const std::vec
   for (size_t i = 0; i < inputs.size(); ++i) (i % kKeptBack == kKeptBack - 1 ? held_out : moments).add(inputs[i]);
   RefineOptions options;
   options.scale_type = c10::kHalf;
+  options.all_rows = true;
   RefineRecord record;
   layer.compressed =
       refine(layer.weight, layer.spec, moments, held_out.rows() > 0 ? &held_out : nullptr, options, &record);

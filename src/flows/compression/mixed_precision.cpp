@@ -4,7 +4,6 @@
 
 #include "compression/sensitivity.h"
 #include "flows/compression/layer_inputs.h"
-#include "io/file_mapping.h"
 
 namespace tsquant {
 
@@ -39,7 +38,6 @@ void assign_mixed_precision(std::vector<WeightLayer>& layers, const CompressPt2e
   }
   const auto measure = [&](size_t i) {
     const double score = score_of(*candidates[i], metric_of(options));
-    give_pages_back(candidates[i]->weight);
     return LayerResult{{at::tensor({score}, at::kDouble)}};
   };
   ranks.share(sizes, measure, [&](size_t i, const LayerResult& result) {

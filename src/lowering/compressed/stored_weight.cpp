@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "lowering/compressed/broadcast_scale.h"
@@ -64,13 +65,21 @@ void for_parts(const StoredWeight& stored, const std::function<void(int64_t begi
   }
 }
 
-/// float16 as NNCF stores it; what float16 would make infinite or zero stays float32.
-at::Tensor stored_scale(const at::Tensor& scale) {
-  const auto half = scale.to(at::kHalf);
-  const auto back = half.to(at::kFloat);
-  const bool fits = at::isfinite(back).all().item<bool>() && !((back == 0) & (scale != 0)).any().item<bool>();
-  return fits ? half : scale;
+/// Whether float16 makes no value infinite and none but 0 to 0.
+bool fit_halves(const at::Tensor& scale) {
+  constexpr float kToInfinity = 65520, kToZero = 0x1p-25F;  // halfway beyond the largest number, and below the smallest
+  const auto values = scale.contiguous();
+  const auto* x = values.data_ptr<float>();
+  bool fit = true;
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    const float size = std::fabs(x[i]);
+    fit &= size < kToInfinity && (size > kToZero || size == 0);
+  }
+  return fit;
 }
+
+/// float16 as NNCF stores it; what float16 would make infinite or zero stays float32.
+at::Tensor stored_scale(const at::Tensor& scale) { return fit_halves(scale) ? scale.to(at::kHalf) : scale; }
 
 }  // namespace
 

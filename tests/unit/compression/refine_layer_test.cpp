@@ -168,6 +168,36 @@ TEST(Refine, ChoosesStartAndDampingOnHeldOutRows) {
   EXPECT_NE(record.held_out.before, before);
 }
 
+TEST(Refine, HeldOutRowsMayCountOnceTheyHaveJudged) {
+  const CorrelatedLayer layer(24, 64, /*count=*/100);
+  const auto spec = group_spec(Format::kInt2, 32, true);
+  InputMoments all;
+  all.merge(layer.moments);
+  all.merge(layer.held_out);
+  const auto hessian = all.hessian();
+  RefineOptions options;
+  RefineRecord record, judged;
+  const auto apart = refine(layer.weight, spec, layer.moments, &layer.held_out, options, &judged);
+  options.all_rows = true;
+  const auto together = refine(layer.weight, spec, layer.moments, &layer.held_out, options, &record);
+  EXPECT_EQ(record.rows, 200);
+  EXPECT_EQ(record.start, judged.start);
+  EXPECT_EQ(record.damping, judged.damping);
+  EXPECT_NEAR(record.held_out.before, judged.held_out.before, 1e-9);
+  EXPECT_NEAR(record.held_out.after, judged.held_out.after, 1e-6) << "of the result that had not seen these rows";
+  const double error = relative_output_error(layer.weight, decompress(together), hessian);
+  EXPECT_NEAR(record.error.after, error, 1e-5 * error);
+  EXPECT_LT(error, relative_output_error(layer.weight, decompress(apart), hessian));
+  // Enough are enough.
+  options.enough_rows = 1;
+  refine(layer.weight, spec, layer.moments, &layer.held_out, options, &record);
+  EXPECT_EQ(record.rows, 100);
+  // Without held-out rows there is nothing to add.
+  const auto alone = refine(layer.weight, spec, layer.moments, nullptr, options, &record);
+  EXPECT_EQ(record.rows, 100);
+  EXPECT_GT(relative_output_error(layer.weight, decompress(alone), hessian), error);
+}
+
 TEST(Refine, SaysWhatItFellBackTo) {
   const auto spec = group_spec(Format::kInt4, 16);
   const auto has_note = [](const RefineRecord& record, const std::string& text) {

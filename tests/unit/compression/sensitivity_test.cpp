@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "algorithms_golden.h"
+#include "compression/round_to_nearest.h"
 #include "support/thrown_error.h"
 
 namespace tsquant::testing {
@@ -32,6 +33,26 @@ TEST(Sensitivity, GivesNncfsNumbers) {
       EXPECT_EQ(sensitivity(layer.weight.t(), 1, Metric::kWeightQuantizationError),
                 sensitivity(layer.weight, 0, Metric::kWeightQuantizationError));
     }
+  }
+}
+
+/// More values than are looked at in one piece.
+TEST(Sensitivity, OfALargeWeightIsThatOfItsWorstChannel) {
+  at::manual_seed(1);
+  auto weight = at::randn({3000, 1024});
+  weight[2900].mul_(50);
+  QuantizationSpec spec;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.per_channel = true;
+  const auto squares = (decompress(round_to_nearest(weight, spec)).to(at::kDouble) - weight).square();
+  const double worst = squares.mean(1)[2900].item<double>(), all = squares.sum().item<double>();
+  InputStatistics statistics;
+  statistics.add(at::ones({2, 1024}));
+  for (const int64_t axis : {0, 1}) {
+    const auto w = axis == 0 ? weight : weight.t().contiguous();
+    EXPECT_NEAR(sensitivity(w, axis, Metric::kWeightQuantizationError) * (worst + 1.1920928955078125e-07), 1, 1e-9);
+    const double frobenius = std::sqrt(all) * statistics.factor(Metric::kHessianInputActivation);
+    EXPECT_NEAR(sensitivity(w, axis, Metric::kHessianInputActivation, &statistics) / frobenius, 1, 1e-9);
   }
 }
 

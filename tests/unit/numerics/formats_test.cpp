@@ -150,6 +150,18 @@ TEST_P(EveryFormat, EncodesToTheNearestLevel) {
   }
 }
 
+/// Vector code takes many values at a time, plain code what is left of a row.
+TEST_P(EveryFormat, VectorCodeGivesTheCodesOfPlainCode) {
+  const auto x = at::cat({samples(levels()), at::tensor({NAN, -NAN, INFINITY, -INFINITY, 0.F, -0.F})});
+  std::vector<at::Tensor> one_by_one;
+  for (int64_t i = 0; i < x.numel(); ++i) one_by_one.push_back(encoded(x.narrow(0, i, 1)));
+  const auto plain = at::cat(one_by_one);
+  for (const int64_t skip : {0, 1, 3, 7}) {
+    const auto part = x.narrow(0, skip, x.numel() - 2 * skip);
+    EXPECT_TRUE(at::equal(encoded(part), plain.narrow(0, skip, part.numel()))) << skip;
+  }
+}
+
 TEST_P(EveryFormat, BreaksTiesAsItsRowSays) {
   const auto all = levels();
   int ties = 0;

@@ -55,9 +55,11 @@ std::string block_source(const LayerRow& row) {
   return fmt::format(R"(
 def forward(self, x, weight, bias: Optional[Tensor]{arguments}, gamma: Optional[Tensor], beta: Optional[Tensor], mean: Optional[Tensor], var: Optional[Tensor], training: bool, momentum: float, eps: float, cudnn_enabled: bool):
     assert var is not None
-    k = torch.rsqrt(var + eps)
-    if gamma is not None:
-        k = torch.where(gamma == 0, torch.ones_like(k), gamma * k)
+    deviation = torch.sqrt(var + eps)
+    if gamma is None:
+        k = torch.reciprocal(deviation)
+    else:
+        k = torch.where(gamma == 0, torch.ones_like(deviation), gamma / deviation)
     w = self.weight_fake_quant.forward(weight * k.reshape([-1, 1{tail}]))
     y = {call} / k.reshape([-1{tail}])
     if bias is not None:

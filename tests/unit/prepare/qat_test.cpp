@@ -158,6 +158,18 @@ TEST_P(Qat, SavingAndLoadingInTheMiddleChangesNothing) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, Qat, ::testing::Values("openvino", "x86_inductor", "xnnpack"),
                          [](const auto& info) { return info.param; });
 
+// Archives that Python wrote in the middle of training have such parameters.
+TEST(QatModule, ParametersThatHadGradientsAreTrainedAsOthers) {
+  auto original = net();
+  for (at::Tensor parameter : original.parameters()) parameter.set_requires_grad(true);
+  X86InductorQuantizer quantizer;
+  quantizer.set_global(get_default_x86_inductor_quantization_config(/*is_qat=*/true));
+  auto module = prepare_qat_pt2e(Model::from(original), quantizer, {{images()}, {}});
+  for (const at::Tensor& parameter : module.parameters()) EXPECT_TRUE(parameter.is_leaf());
+  train(module, 0, 2);
+  for (const at::Tensor& parameter : original.parameters()) EXPECT_FALSE(parameter.grad().defined());
+}
+
 TEST(QatModule, LayersWithNormsAreBlocks) {
   const auto module = prepared();
   EXPECT_TRUE(module.hasattr("conv_bn_0"));

@@ -1,15 +1,14 @@
 // Training in torch.ao and here, from one state on one machine: every step computes the same.
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <torch/script.h>
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>
 
-#include <fmt/format.h>
-#include <cstdlib>
+#include <algorithm>
 
 #include "support/support.h"
+#include "unit/prepare/python_records.h"
 #include "unit/prepare/qat_training.h"
 
 namespace tsquant::testing::qat_live {
@@ -27,17 +26,9 @@ class QatLive : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     at::set_num_threads(1);  // as the script
-    const char* set = std::getenv("TSQUANT_PYTHON");
-    const std::string python = set ? set : "/usr/bin/python3", out = temp_dir() + "/records.pt";
-    const std::string command =
-        fmt::format("{} '{}/tests/e2e/python_qat.py' '{}' {} {} {} '{}'", python, TSQUANT_SOURCE_DIR, data_file("fx"),
-                    GetParam().backend, GetParam().version, kSteps, out);
-    const int status = std::system(command.c_str()), code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-    if (code == 77 || code == 127) GTEST_SKIP() << python << " has no torch";
-    ASSERT_EQ(code, 0);
-    for (const auto& entry : torch::jit::load(out).attr("records").toGenericDict()) {
-      records_[entry.key().toStringRef()] = entry.value().toTensor();
-    }
+    records_ = python_records(
+        "python_qat.py", fmt::format("'{}' {} {} {}", data_file("fx"), GetParam().backend, GetParam().version, kSteps));
+    if (records_.empty()) GTEST_SKIP() << "Python has no torch";
   }
   void TearDown() override { at::set_num_threads(threads_); }
 

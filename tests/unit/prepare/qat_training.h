@@ -2,13 +2,12 @@
 
 #include <torch/script.h>
 
-#include <map>
 #include <string>
 #include <vector>
 
-namespace tsquant::testing {
+#include "unit/prepare/python_records.h"
 
-using NamedTensors = std::map<std::string, at::Tensor>;
+namespace tsquant::testing {
 
 /// One step of training: the output, and by the names of the module's parameters and of its fake quantizes what these
 /// had in it. Outputs of fake quantizes have the name and the number of the call, "activation_post_process_0#0".

@@ -3,11 +3,13 @@
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tsquant/sample.h"
@@ -66,10 +68,14 @@ class Model {
 
   /// The same module captured anew, with calls of `forward` of some submodules left as calls (prim::CallMethod): what
   /// they run is not part of the graph.
+  /// A model with `set_original` is captured from the original one.
   /// @param paths of the submodules ("layer1.0"), none inside of another one
-  /// @throws Error kUnsupportedModel when the graph was edited since it was captured, or when forward calls another
-  ///         method of such a submodule
+  /// @throws Error kUnsupportedModel when the graph was edited since it was captured (or graph or tensors since
+  ///         `set_original`), or when forward calls another method of such a submodule
   Model capture_with_calls(const std::set<std::string>& paths) const;
+
+  /// Remembers the model that this one was made of by rewrites which whoever captures it anew runs, too (fx::fuse_fx).
+  void set_original(const Model& original);
 
   /// Writes the archive beside `path` and renames it, so that `path` holds either the old or the complete new file.
   /// @param extra_files files to store in the archive (`extra/<name>`) besides those that the model carries, such as
@@ -112,6 +118,8 @@ class Model {
   struct Source {
     std::shared_ptr<torch::jit::Graph> forward;
     size_t flat_nodes = 0;  ///< hash of the kinds of all nodes after inlining
+    std::shared_ptr<const Model> original;
+    std::vector<std::pair<const void*, uint64_t>> tensors;  ///< and their versions, beside the original
   };
 
   torch::jit::Module module_;

@@ -11,6 +11,8 @@
 #include <mutex>
 #include <utility>
 
+#include "evaluation/quantized_operator.h"
+
 namespace tsquant {
 
 namespace {
@@ -84,13 +86,6 @@ void end(const at::RecordFunction& call, at::ObserverContext* context) {
   totals.work += work_of_call(begun->products, call.outputs());
 }
 
-bool is_quantized(const std::string& name) {
-  for (const char* space : {"tsquant::", "quantized::", "quantized_decomposed::"}) {
-    if (name.rfind(space, 0) == 0) return true;
-  }
-  return name.rfind("aten::quantize", 0) == 0 || name.rfind("aten::dequantize", 0) == 0;
-}
-
 }  // namespace
 
 std::vector<OperatorTime> time_operators(const std::function<void()>& run, int64_t rounds) {
@@ -117,7 +112,7 @@ std::vector<OperatorTime> time_operators(const std::function<void()>& run, int64
     const OperatorWork work{totals.work.values * per_run, totals.work.multiply_adds * per_run,
                             totals.work.channel_multiply_adds * per_run};
     times.push_back({key.first, key.second, static_cast<double>(totals.calls) * per_run, totals.seconds * per_run * 1e3,
-                     totals.bytes * per_run / 1e6, work, is_quantized(key.first)});
+                     totals.bytes * per_run / 1e6, work, is_quantized_operator(key.first)});
   }
   std::stable_sort(times.begin(), times.end(), [](const auto& a, const auto& b) { return a.ms > b.ms; });
   return times;

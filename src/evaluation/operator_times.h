@@ -17,7 +17,7 @@ struct OperatorTime {
   double ms = 0;         ///< with the operators that it calls in turn
   double megabytes = 0;  ///< of the tensors that it reads and writes, 10^6 bytes; packed weights are not among them
   OperatorWork work;     ///< of the calls of one run
-  bool is_quantized = false;  ///< it computes with codes; else it stayed float
+  bool is_quantized = false;  ///< as is_quantized_operator; else it stayed float
 };
 
 /// Times every operator that a model calls itself, as LibTorch's dispatcher sees them; operators inside of operators

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/inliner.h>
 
+#include "evaluation/quantized_operator.h"
 #include "io/archive_info.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
@@ -26,7 +27,7 @@ void collect(const c10::IValue& value, std::vector<at::Tensor>& tensors) {
 
 bool has_quantized_operators(const torch::jit::Block* block) {
   for (const auto* node : block->nodes()) {
-    if (is_quantized_operator(*node)) return true;
+    if (is_quantized_operator(node->kind().toQualString())) return true;
     for (const auto* inner : node->blocks()) {
       if (has_quantized_operators(inner)) return true;
     }
@@ -42,12 +43,6 @@ std::string operator_message(const std::string& text) {
 }
 
 }  // namespace
-
-bool is_quantized_operator(const torch::jit::Node& node) {
-  const std::string ns = node.kind().ns().toUnqualString(), name = node.kind().toUnqualString();
-  return ns == "quantized" || ns == "quantized_decomposed" || ns == "tsquant" || name == "dequantize" ||
-         name.rfind("quantize_per_", 0) == 0 || name.rfind("fake_quantize_", 0) == 0;
-}
 
 Runnable load_runnable(const std::string& path) {
   const auto module = load_quantized(path);

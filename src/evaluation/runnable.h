@@ -28,9 +28,6 @@ at::Tensor first_tensor(const c10::IValue& value);
 /// All tensors of a result, in order.
 std::vector<at::Tensor> all_tensors(const c10::IValue& value);
 
-/// Whether a graph node is a quantized operator: quantize, dequantize, fake quantize, or a kernel that reads codes.
-bool is_quantized_operator(const torch::jit::Node& node);
-
 /// Whether any method of the module calls a quantized operator; such modules must not be frozen and re-optimised.
 bool has_quantized_operators(const torch::jit::Module& module);
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "evaluation/runnable.h"
+#include "evaluation/quantized_operator.h"
 #include "graph/node_lists.h"
 #include "numerics/formats.h"
 #include "options/words.h"
@@ -63,7 +63,7 @@ void check_axis(const QuantizationPoint& point, const GraphView& view) {
 
 void require_float(const Model& model, const std::string& path) {
   for (const auto* node : all_nodes(model.graph()->block())) {
-    if (!is_quantized_operator(*node)) continue;
+    if (!is_quantized_operator(node->kind().toQualString())) continue;
     throw Error(ErrorCode::kUnsupportedModel,
                 fmt::format("the model is already quantized: it calls {}", node->kind().toQualString()), path,
                 "give the float model that it was made from");

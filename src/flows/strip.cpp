@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "evaluation/compare.h"
-#include "evaluation/runnable.h"
+#include "evaluation/quantized_operator.h"
 #include "flows/strip_rewrites.h"
 #include "flows/strip_trainable.h"
 #include "graph/names.h"
@@ -51,7 +51,9 @@ void require_quantizers(const Model& model, StripFormat format) {
 
 void warn_if_float(Model& model) {
   const auto nodes = all_nodes(model.graph()->block());
-  if (std::any_of(nodes.begin(), nodes.end(), [](const Node* node) { return is_quantized_operator(*node); })) return;
+  if (std::any_of(nodes.begin(), nodes.end(),
+                  [](const Node* node) { return is_quantized_operator(node->kind().toQualString()); }))
+    return;
   if (has_compressed_weights(model)) return;
   model.warnings().push_back("strip: the model has no quantizers, so there is nothing to strip");
 }

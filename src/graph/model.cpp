@@ -36,6 +36,17 @@ size_t hash_of_kinds(torch::jit::Graph& graph) {
   return hash;
 }
 
+/// Which parameters and buffers a module has, and how often each was written.
+std::vector<std::pair<const void*, uint64_t>> versions_of(const Module& module) {
+  std::vector<std::pair<const void*, uint64_t>> versions;
+  const auto add = [&](const at::Tensor& tensor) {
+    versions.emplace_back(tensor.unsafeGetTensorImpl(), tensor.is_inference() ? 0 : tensor._version());
+  };
+  for (const at::Tensor& tensor : module.parameters()) add(tensor);
+  for (const at::Tensor& tensor : module.buffers()) add(tensor);
+  return versions;
+}
+
 /// Everything under extra/ in the archive.
 std::map<std::string, std::string> read_extra_files(TorchArchive& archive) {
   constexpr size_t kPrefix = 6;
@@ -121,15 +132,31 @@ Model Model::clone() const {
 }
 
 Model Model::capture_with_calls(const std::set<std::string>& paths) const {
-  if (hash_of_kinds(*graph()) != source_->flat_nodes) {
-    throw Error(ErrorCode::kUnsupportedModel, "the graph was rewritten after the model was captured", "forward",
-                "give the model as it was loaded");
+  const auto refuse_if = [](bool changed, const char* what) {
+    if (changed) throw Error(ErrorCode::kUnsupportedModel, what, "forward", "give the model as it was loaded");
+  };
+  refuse_if(hash_of_kinds(*graph()) != source_->flat_nodes, "the graph was rewritten after the model was captured");
+  Model copy;
+  if (source_->original) {
+    refuse_if(versions_of(module_) != source_->tensors, "tensors were changed after the model was fused");
+    copy = source_->original->clone();
+    copy.extra_files_ = extra_files_;
+    copy.warnings_ = warnings_;
+  } else {
+    copy = clone();
   }
-  Model copy = clone();
-  replace_forward(copy.module_, *source_->forward->copy());
+  replace_forward(copy.module_, *copy.source_->forward->copy());
   flatten_calls(copy, paths);
   assign_names(copy);
   return copy;
+}
+
+void Model::set_original(const Model& original) {
+  Source source{original.source_->forward, hash_of_kinds(*graph())};
+  source.original =
+      original.source_->original ? original.source_->original : std::make_shared<const Model>(original.clone());
+  source.tensors = versions_of(module_);
+  source_ = std::make_shared<const Source>(std::move(source));
 }
 
 void Model::set_extra_files(std::map<std::string, std::string> files) {

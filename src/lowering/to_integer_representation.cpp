@@ -11,12 +11,13 @@
 //
 // All other quantizers become round, clamp and casts around the float operator, so that no quantized tensor is left.
 //
-// Differences from torchao: products, biases and pooled values are rounded to the nearest where it truncates, which
-// would shift every output by half a code; weights may have a scale per channel; a relu may also stand behind linear
-// and conv; adaptive_avg_pool2d is from its earlier versions; its 4-bit linear in groups, an operator of its own
-// library, has no counterpart. Integers are int64: LibTorch 1.13 has linear and every convolution for them (dilated
-// ones not for int32), and no sum of products overflows. It pools no integers at all, so those are pooled as float64,
-// which holds integers of 53 bits exactly; factors multiply in float64, too.
+// Differences from torchao: products, biases and pooled values are rounded to the nearest where it truncates (terms of
+// additions it rounds, too, unless a relu follows), which would shift every output by half a code: its tests allow for
+// that. But for the truncation, its formulas give these codes. Weights may have a scale per channel; a relu may also
+// stand behind linear and conv; adaptive_avg_pool2d is from its earlier versions; its 4-bit linear in groups, an
+// operator of its own library, has no counterpart. Integers are int64: LibTorch 1.13 has linear and every convolution
+// for them (dilated ones not for int32), and no sum of products overflows. It pools no integers at all, so those are
+// pooled as float64, which holds integers of 53 bits exactly; factors multiply in float64, too.
 #include <ATen/ATen.h>
 
 #include <algorithm>

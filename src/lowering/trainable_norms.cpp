@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <set>
+#include <vector>
 
 #include "graph/attribute_slots.h"
 #include "graph/dead_code.h"
@@ -33,16 +34,33 @@ struct LayerRow {
   const char* arguments;  ///< declared
   const char* call;
   size_t trailing;  ///< axes of the result behind the channels
+  /// Factors of the output channels for the first two axes of the weight: of a transposed convolution it has them in
+  /// the second axis, those of a group for the input channels of that group.
+  const char* factors = "k.reshape([-1, 1";
 };
 
-const LayerRow* row_of(const std::string& kind) {
+const std::vector<LayerRow>& layer_rows() {
   static const char* const kGeometry = ", stride: List[int], padding: List[int], dilation: List[int], groups: int";
-  static const LayerRow kRows[] = {
+  static const char* const kTransposed =
+      ", stride: List[int], padding: List[int], output_padding: List[int], groups: int, dilation: List[int]";
+  static const char* const kOfGroups =
+      "k.reshape([groups, -1]).repeat_interleave(weight.size(0) // groups, 0).reshape([weight.size(0), -1";
+  static const std::vector<LayerRow> rows = {
       {"aten::linear", "LinearBn1d", "", "torch.nn.functional.linear(x, w)", 0},
       {"aten::conv1d", "ConvBn1d", kGeometry, "torch.conv1d(x, w, None, stride, padding, dilation, groups)", 1},
       {"aten::conv2d", "ConvBn2d", kGeometry, "torch.conv2d(x, w, None, stride, padding, dilation, groups)", 2},
-      {"aten::conv3d", "ConvBn3d", kGeometry, "torch.conv3d(x, w, None, stride, padding, dilation, groups)", 3}};
-  for (const auto& row : kRows) {
+      {"aten::conv3d", "ConvBn3d", kGeometry, "torch.conv3d(x, w, None, stride, padding, dilation, groups)", 3},
+      {"aten::conv_transpose1d", "ConvTransposeBn1d", kTransposed,
+       "torch.conv_transpose1d(x, w, None, stride, padding, output_padding, groups, dilation)", 1, kOfGroups},
+      {"aten::conv_transpose2d", "ConvTransposeBn2d", kTransposed,
+       "torch.conv_transpose2d(x, w, None, stride, padding, output_padding, groups, dilation)", 2, kOfGroups},
+      {"aten::conv_transpose3d", "ConvTransposeBn3d", kTransposed,
+       "torch.conv_transpose3d(x, w, None, stride, padding, output_padding, groups, dilation)", 3, kOfGroups}};
+  return rows;
+}
+
+const LayerRow* row_of(const std::string& kind) {
+  for (const auto& row : layer_rows()) {
     if (kind == row.kind) return &row;
   }
   return nullptr;
@@ -55,16 +73,19 @@ std::string block_source(const LayerRow& row) {
   return fmt::format(R"(
 def forward(self, x, weight, bias: Optional[Tensor]{arguments}, gamma: Optional[Tensor], beta: Optional[Tensor], mean: Optional[Tensor], var: Optional[Tensor], training: bool, momentum: float, eps: float, cudnn_enabled: bool):
     assert var is not None
-    k = torch.rsqrt(var + eps)
-    if gamma is not None:
-        k = torch.where(gamma == 0, torch.ones_like(k), gamma * k)
-    w = self.weight_fake_quant.forward(weight * k.reshape([-1, 1{tail}]))
+    deviation = torch.sqrt(var + eps)
+    if gamma is None:
+        k = torch.reciprocal(deviation)
+    else:
+        k = torch.where(gamma == 0, torch.ones_like(deviation), gamma / deviation)
+    w = self.weight_fake_quant.forward(weight * {factors}{tail}]))
     y = {call} / k.reshape([-1{tail}])
     if bias is not None:
         y = y + bias.reshape([-1{tail}])
     return torch.batch_norm(y, gamma, beta, mean, var, training, momentum, eps, cudnn_enabled)
 )",
-                     fmt::arg("arguments", row.arguments), fmt::arg("call", row.call), fmt::arg("tail", tail));
+                     fmt::arg("arguments", row.arguments), fmt::arg("factors", row.factors), fmt::arg("call", row.call),
+                     fmt::arg("tail", tail));
 }
 
 class TrainableMaker {
@@ -205,8 +226,8 @@ void unmake_block(Graph& graph, Node* call, const std::string& kind) {
 /// By the block's class: the only thing that says so after loading.
 std::string layer_kind_of(const Module& block) {
   const std::string type = block.type()->name()->name();
-  for (const char* kind : {"aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"}) {
-    if (type.rfind(row_of(kind)->block, 0) == 0) return kind;
+  for (const auto& row : layer_rows()) {
+    if (type.rfind(row.block, 0) == 0) return row.kind;
   }
   return "";
 }

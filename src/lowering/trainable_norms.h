@@ -27,7 +27,8 @@ Annotations unfolded(Annotations annotations, const NormPairs& pairs);
 /// Makes a graph that was captured in evaluation mode one that can be trained: dropout and batch norms, which are
 /// constants there, follow the module's `training`; batch norms also `update_bn_stats`.
 ///
-/// A convolution or linear layer with a norm in `pairs` and a fake-quantized weight becomes a block `conv_bn_0`, `_1`,
+/// A convolution, transposed or not, or a linear layer with a norm in `pairs` and a fake-quantized weight becomes a
+/// block `conv_bn_0`, `_1`,
 /// ... that quantizes the weight as it will be after folding (torch.ao's ConvBn2d and LinearBn1d, Jacob et al. 2018
 /// section 3.2): y = batch_norm(conv(x, fq(w * k)) / k + b) with k = gamma / sqrt(running_var + eps); channels with
 /// gamma 0 have k = 1. The block owns the weight's module; parameters and statistics keep their places.

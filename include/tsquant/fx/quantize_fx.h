@@ -28,7 +28,8 @@
 namespace tsquant::fx {
 
 /// Folds batch norms into the layers before them (and normalises the graph as all flows do). Activations stay operators
-/// of their own, which TorchScript's quantized kernels take in when the model is lowered.
+/// of their own, which TorchScript's quantized kernels take in when the model is lowered. prepare_fx fuses by itself:
+/// it gives the same for the result as for `model`, custom and standalone modules included, which stay unfused then.
 /// @throws Error kInvalidArgument for a preserved attribute that the model does not have
 Model fuse_fx(const Model& model, const FuseCustomConfig& fuse_custom_config = {});
 

@@ -120,6 +120,7 @@ Model fuse_fx(const Model& model, const FuseCustomConfig& fuse_custom_config) {
   require_attributes(model.module(), fuse_custom_config.preserved_attributes());
   Model fused = model.clone();
   RewriteRunner(fused).run_passes(RewritePhase::kFloat);
+  fused.set_original(model);
   return fused;
 }
 

@@ -92,7 +92,8 @@ class Preparation {
     record_.warnings = observed.warnings();
     attach_record(module, record_);
     if (!record_.is_qat) return module;
-    module = module.deepcopy();  // training changes parameters and statistics in place
+    const at::NoGradGuard no_grad;  // copies of parameters that have gradients are parameters, not results
+    module = module.deepcopy();     // training changes parameters and statistics in place
     require_gradients(module);
     module.train();
     return module;

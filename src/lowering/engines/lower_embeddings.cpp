@@ -21,6 +21,7 @@ using torch::jit::Value;
 namespace {
 
 constexpr const char* kKernel = "rows of codes (plain operators)";
+constexpr size_t kPadding = 8;  ///< aten::embedding_bag's argument padding_idx
 
 /// Writes the operators that read rows of one table.
 class RowReader {
@@ -82,17 +83,24 @@ class RowReader {
 
 bool is_embedding(const Use& use) { return is_kind(use.user, "aten::embedding") && use.offset == 0; }
 
-/// A bag whose only result that is read is the sum, mean or maximum. Which rows are padding is told by their indices,
-/// which such a bag no longer has.
-bool is_bag(const LoweringContext& context, const Use& use) {
+/// The row of the table that a bag leaves out; none: it takes all. @return false: it is only known when the bag runs
+bool find_padding(const LoweringContext& context, const Node* bag, int64_t rows, c10::optional<int64_t>& padding) {
+  if (bag->inputs().size() <= kPadding) return true;
+  const auto value = constant_of(context.model(), bag->input(kPadding));
+  if (!value || !(value->isNone() || value->isInt())) return false;
+  if (value->isInt()) padding = value->toInt() < 0 ? value->toInt() + rows : value->toInt();
+  return true;
+}
+
+/// A bag whose only result that is read is the sum, mean or maximum.
+bool is_bag(const LoweringContext& context, const Use& use, int64_t rows) {
   const Node* bag = use.user;
   if (!is_kind(bag, "aten::embedding_bag") || use.offset != 0) return false;
   for (size_t i = 1; i < bag->outputs().size(); ++i) {
     if (bag->output(i)->hasUses()) return false;
   }
-  if (bag->inputs().size() < 9) return true;
-  const auto padding = constant_of(context.model(), bag->input(8));
-  return padding && padding->isNone();  // negative numbers count from the last row
+  c10::optional<int64_t> padding;
+  return find_padding(context, bag, rows, padding);
 }
 
 /// %y = aten::embedding(%weight, %indices, ...)   ->   %y = (rows of codes - rows of zero points) * rows of scales
@@ -105,21 +113,39 @@ void lower_embedding(LoweringContext& context, RowReader& reader, Node* node) {
   context.destroy(node);
 }
 
+/// 0 to the number of indices - 1.
+Value* count_from_zero(LoweringContext& context, Node* position, Value* indices) {
+  Value* none = context.constant(position, {});
+  Value* one = context.constant(position, int64_t{1});
+  Value* ones = context.insert(position, "aten::ones_like", {indices, none, none, none, none, none}, nullptr);
+  Value* counted =
+      context.insert(position, "aten::cumsum", {ones, context.constant(position, int64_t{0}), none}, nullptr);
+  return context.insert(position, "aten::sub", {counted, one, one}, nullptr);
+}
+
 /// %y = aten::embedding_bag(%weight, %indices, %offsets, ...)
 ///   ->
 /// %y = aten::embedding_bag(rows of %indices, 0 to their number - 1, %offsets, ...)
-void lower_bag(LoweringContext& context, RowReader& reader, Node* node) {
+/// The row that bags leave out is read once more, after the others: its number stands in for all of its indices.
+void lower_bag(LoweringContext& context, RowReader& reader, Node* node, int64_t table_rows) {
+  const auto constant = [&](const c10::IValue& value) { return context.constant(node, value); };
+  c10::optional<int64_t> padding;
+  find_padding(context, node, table_rows, padding);
   Value* indices = node->input(1);
-  Value* rows = reader.read(node, indices, nullptr);
-  Value* ones = context.insert(node, "aten::ones_like",
-                               {indices, context.constant(node, {}), context.constant(node, {}),
-                                context.constant(node, {}), context.constant(node, {}), context.constant(node, {})},
-                               nullptr);
-  Value* counted = context.insert(node, "aten::cumsum",
-                                  {ones, context.constant(node, int64_t{0}), context.constant(node, {})}, nullptr);
-  Value* numbers = context.insert(
-      node, "aten::sub", {counted, context.constant(node, int64_t{1}), context.constant(node, int64_t{1})}, nullptr);
-  node->replaceInput(0, rows);
+  Value* numbers = count_from_zero(context, node, indices);
+  Value* read = indices;
+  if (padding) {
+    Value* is_padding = context.insert(node, "aten::eq", {indices, constant(*padding)}, nullptr);
+    Value* count = context.insert(node, "aten::size", {indices, constant(int64_t{0})}, nullptr);
+    count->setType(c10::IntType::get());
+    numbers = context.insert(node, "aten::masked_fill", {numbers, is_padding, count}, nullptr);
+    Value* last = context.insert(node, "aten::type_as", {constant(at::tensor({*padding})), indices}, nullptr);
+    Node* list = context.graph().createList(c10::TensorType::get(), {indices, last});
+    list->insertBefore(node);
+    read = context.insert(node, "aten::cat", {list->output(), constant(int64_t{0})}, nullptr);
+    node->replaceInput(kPadding, constant(int64_t{-1}));
+  }
+  node->replaceInput(0, reader.read(node, read, nullptr));
   node->replaceInput(1, context.insert(node, "aten::type_as", {numbers, indices}, nullptr));
   context.record(node, kKernel);
 }
@@ -127,8 +153,9 @@ void lower_bag(LoweringContext& context, RowReader& reader, Node* node) {
 bool lower_table(LoweringContext& context, const FloatZeroTable& table) {
   const auto uses = table.last->output()->uses();
   const bool by_row = table.axis == 0 && table.tensor.dim() == 2 && table.tensor.numel() > 0;
-  const bool all = by_row && std::all_of(uses.begin(), uses.end(),
-                                         [&](const Use& use) { return is_embedding(use) || is_bag(context, use); });
+  const bool all = by_row && std::all_of(uses.begin(), uses.end(), [&](const Use& use) {
+                     return is_embedding(use) || is_bag(context, use, table.tensor.size(0));
+                   });
   if (!all) {
     for (const Use& use : uses) context.refuse(use.user, "its table has readers that need all of its rows as floats");
     return false;
@@ -138,7 +165,7 @@ bool lower_table(LoweringContext& context, const FloatZeroTable& table) {
     if (is_embedding(use)) {
       lower_embedding(context, reader, use.user);
     } else {
-      lower_bag(context, reader, use.user);
+      lower_bag(context, reader, use.user, table.tensor.size(0));
     }
   }
   context.remove_dead_code();

@@ -136,6 +136,9 @@ Engine make_tsquant_engine() {
   // Float convolutions of one pixel, see lower_pixel_convolutions.
   engine.rows.push_back(function("pixel_conv2d", "tsquant::pixel_conv", nullptr));
   engine.rows.push_back(function("dequantize", "tsquant::dequantize", nullptr));
+  engine.rows.push_back(function("lstm", "tsquant::lstm", nullptr));  // see lower_recurrent
+  // Weights that are stored in float16, see lower_half_weights.
+  engine.rows.push_back(function("half_weight", "tsquant::half_floats", nullptr));
   return engine;
 }
 

@@ -3,10 +3,12 @@
 #include <ATen/ThreadLocalState.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <stdexcept>
 #include <thread>
 
+#include "evaluation/runnable.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -51,6 +53,39 @@ def forward(self, x):
   for (const auto& time : times_of(module, at::randn({4, 8}), 1)) {
     EXPECT_EQ(time.is_quantized, time.name != "aten::relu") << time.name;
   }
+}
+
+// What is timed and what is looked for in a graph go by one rule; names of fake quantizes differ between the two.
+TEST(OperatorTimes, FakeQuantizesAreQuantizedOperatorsWhereverTheyAreMet) {
+  const auto module =
+      define(R"(
+def forward(self, x):
+    y = torch.fake_quantize_per_tensor_affine(x, 0.1, 0, 0, 255)
+    y = torch.fake_quantize_per_channel_affine(y, self.scale, self.zero_point, 1, -128, 127)
+    y = torch.fake_quantize_per_tensor_affine(y, self.one, self.zero_point[0], 0, 255)
+    return torch.relu(torch._fake_quantize_learnable_per_tensor_affine(y, self.one, self.one, 0, 255, 1.0))
+)",
+             {{"scale", at::full({8}, 0.1)}, {"zero_point", at::zeros({8}, at::kInt)}, {"one", at::ones({1})}});
+  EXPECT_TRUE(has_quantized_operators(module));
+  const auto times = times_of(module, at::randn({4, 8}), 1);
+  EXPECT_EQ(std::count_if(times.begin(), times.end(), [](const auto& time) { return time.is_quantized; }), 4);
+  for (const auto& time : times) {
+    EXPECT_EQ(time.is_quantized, time.name.find("quantize") != std::string::npos) << time.name;
+  }
+}
+
+TEST(OperatorTimes, ObserversThatQuantizeInOneCallAreQuantizedOperators) {
+  const auto observers = [] {
+    at::Tensor on = at::ones({1}, at::kLong), low = at::zeros({}), high = at::ones({}), scale = at::ones({1}),
+               zero = at::zeros({1}, at::kInt);
+    at::fused_moving_avg_obs_fake_quant(at::randn({4, 8}), on, on, low, high, scale, zero, 0.01, 0, 255, 0);
+  };
+  const auto times = time_operators(observers, 1);
+  const auto found = std::find_if(times.begin(), times.end(), [](const auto& time) {
+    return time.name == "aten::fused_moving_avg_obs_fake_quant";
+  });
+  ASSERT_NE(found, times.end());
+  EXPECT_TRUE(found->is_quantized);
 }
 
 TEST(OperatorTimes, OperatorsOfOtherThreadsCount) {

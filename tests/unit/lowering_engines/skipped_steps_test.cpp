@@ -33,6 +33,11 @@ def forward(self, x):
     f = torch.linear(torch.conv2d(r, torch.dequantize(self.w4)).mean([2, 3]), torch.dequantize(self.w5), self.b5)
     e = torch.conv2d(x.mean([0, 2, 3], True), self.w6)
     f = f + torch.embedding((self.codes.to(6) - self.zero_points) * self.row_scales, (x.mean([1, 2, 3]) > 0).to(4))
+    f = f + torch.linear(x.mean([2, 3]), torch.dequantize(self.half))
+    state = torch.zeros([1, 3, 8])
+    weights = [torch.dequantize(self.lstm_input), torch.dequantize(self.lstm_hidden), self.lstm_bias, self.lstm_bias]
+    y, hidden, cell = torch.lstm(x.mean([3]), [state, state], weights, True, 1, 0.0, False, False, False)
+    f = f + y.mean()
     v = torch.dequantize(torch.quantize_per_tensor(s.reshape([2, -1]), 0.03125, 0, 13))
     return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True) + e.mean(), 0.03125, 128, 13))
 )";
@@ -47,6 +52,10 @@ Model network() {
                                            {"w5", quantized_weight({5, 4})},
                                            {"b5", at::randn({5}) * 0.1},
                                            {"w6", at::randn({2, 3, 1, 1}) * 0.1},
+                                           {"half", at::randn({5, 3}).to(at::kHalf)},
+                                           {"lstm_input", quantized_weight({32, 8})},
+                                           {"lstm_hidden", quantized_weight({32, 8})},
+                                           {"lstm_bias", at::randn({32}) * 0.1},
                                            {"scales", at::rand({8}) * 0.02 + 0.01},
                                            {"zeros", at::zeros({8}, at::kLong)},
                                            {"codes", at::randint(0, 16, {2, 5}, at::kByte)},

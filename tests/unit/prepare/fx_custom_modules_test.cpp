@@ -275,6 +275,58 @@ TEST(FxCustomModules, ModulesThatReturnSeveralTensorsOrWereRewrittenAreRefused) 
             "the graph was rewritten after the model was captured");
 }
 
+Module net_with_norms() {
+  const auto block = of_class("Block", R"(
+def forward(self, x, factor: float):
+    y = torch.batch_norm(torch.conv2d(x, self.weight), None, None, self.mean, self.var, False, 0.1, 1e-5, True)
+    return torch.relu(y) * factor + x
+)",
+                              {{"weight", values({8, 8, 1, 1})}, {"mean", values({8})}, {"var", at::rand({8}) + 0.5}});
+  return define(
+      R"(
+def forward(self, x):
+    y = torch.batch_norm(torch.conv2d(x, self.w1), None, None, self.mean, self.var, False, 0.1, 1e-5, True)
+    z = self.block.forward(torch.relu(y), 2.0)
+    return torch.conv2d(z, self.w2)
+)",
+      {{"w1", values({8, 3, 3, 3})}, {"w2", values({4, 8, 3, 3})}, {"mean", values({8})}, {"var", at::rand({8}) + 0.5}},
+      {{"block", block}});
+}
+
+at::Tensor reference_output(const Model& model, const fx::PrepareCustomConfig& custom) {
+  auto prepared = fx::prepare_fx(model, mapping(), {{image()}, {}}, custom);
+  for (int64_t seed = 2; seed < 6; ++seed) prepared.forward({image(seed)});
+  const auto result = fx::convert_to_reference_fx(prepared, convert_options());
+  EXPECT_EQ(calls_in(result.model).size(), 1U);
+  return result.model.run({{image()}, {}}).toTensor();
+}
+
+TEST(FxCustomModules, AreFoundAfterFusingAsBefore) {
+  const Model model = Model::from(net_with_norms());
+  const Model fused = fx::fuse_fx(model);
+  EXPECT_EQ(count(fused, "aten::batch_norm"), 0U);
+  const auto custom = fx::PrepareCustomConfig().set_float_to_observed_mapping("Block", [](const Module& block) {
+    EXPECT_FALSE(at::equal(block.attr("mean").toTensor(), at::zeros({8})));
+    return make_observed(block);
+  });
+  const at::Tensor expected = reference_output(model, custom);
+  EXPECT_TRUE(at::equal(reference_output(fused, custom), expected));
+  EXPECT_TRUE(at::equal(reference_output(fx::fuse_fx(fused.clone()), custom), expected));
+}
+
+TEST(FxCustomModules, AFusedModelWithOtherWeightsIsRefused) {
+  const auto message = [](const Model& model) {
+    return thrown_error([&] { fx::prepare_fx(model, mapping(), {{image()}, {}}, prepare_config()); }).message();
+  };
+  const at::NoGradGuard no_grad;
+  Model written = fx::fuse_fx(Model::from(net_with_norms()));
+  written.module().attr("w2").toTensor().mul_(2);
+  EXPECT_EQ(message(written), "tensors were changed after the model was fused");
+  Model replaced = fx::fuse_fx(Model::from(net_with_norms()));
+  replaced.module().setattr("w2", values({4, 8, 3, 3}));
+  EXPECT_EQ(message(replaced), "tensors were changed after the model was fused");
+}
+
 TEST(FxCustomModules, OnlyCalibrationCountsInTheirOwnObservers) {
   const auto custom = fx::PrepareCustomConfig().set_float_to_observed_mapping("Block", [](const Module&) {
     Module observed("__torch__.models.Counting", std::make_shared<torch::jit::CompilationUnit>(), true);

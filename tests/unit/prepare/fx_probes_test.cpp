@@ -185,7 +185,7 @@ const std::vector<Probe>& probes() {
       {"standalone_tuple_output",
        [] { fx::prepare_standalone_module_fx(Model::from(function("(torch.relu(x), x)")), everywhere(), row()); },
        "unsupported_model", "one tensor"},
-      // These two train here: the norm is folded without factors, or stays an operator of its own.
+      // These two train here: the norm is folded, also without factors and into a transposed convolution.
       {"qat_bn_not_affine", [] { train(conv_and_norm("conv2d", /*is_affine=*/false), image()); }},
       {"qat_convtranspose_bn",
        [] {

@@ -165,6 +165,119 @@ TEST(IntegerRepresentation, PoolsCodesBetweenLayers) {
   expect_survives_files(integers, x);
 }
 
+/// torchao's formulas of these patterns, with one rounding of products and biases. torchao truncates these towards
+/// zero, but for those of an addition without a relu.
+class TorchAoFormulas {
+ public:
+  using Rounding = at::Tensor (*)(const at::Tensor&);
+  struct Scale {
+    double scale;
+    int64_t zero_point;
+  };
+
+  TorchAoFormulas(const QuantizedModel& reference, Rounding rounding) : rounding_(rounding) {
+    for (const auto* node : nodes_of(reference, {"aten::quantize_per_tensor"})) {
+      scales_.push_back({constant_of(reference.model, node->input(1))->toDouble(),
+                         constant_of(reference.model, node->input(2))->toInt()});
+    }
+  }
+
+  /// Codes without their zero point.
+  at::Tensor centred(const at::Tensor& x, size_t i) const {
+    const auto codes = at::quantize_per_tensor(x, scales_[i].scale, scales_[i].zero_point, at::kQInt8);
+    return codes.int_repr().to(at::kDouble) - scales_[i].zero_point;
+  }
+  /// clamp(rounded(accumulated * (scale / out scale)) + zero point), as floats
+  at::Tensor output(const at::Tensor& accumulated, double scale) const {
+    return saturated(rounding_(accumulated * (scale / out().scale)));
+  }
+  at::Tensor saturated(const at::Tensor& levels, bool relu = false) const {
+    const int64_t low = relu ? out().zero_point : -128;
+    return (((levels + out().zero_point).clamp(low, 127) - out().zero_point) * out().scale).to(at::kFloat);
+  }
+  at::Tensor rounded(const at::Tensor& x) const { return rounding_(x); }
+  double scale(size_t i) const { return scales_.at(i).scale; }
+  const Scale& out() const { return scales_.back(); }
+
+ private:
+  Rounding rounding_;
+  std::vector<Scale> scales_;
+};
+
+at::Tensor to_nearest(const at::Tensor& x) { return x.round(); }
+at::Tensor towards_zero(const at::Tensor& x) { return x.trunc(); }
+
+/// Share of codes that differ, and how far they are from the reference form's on average, in codes.
+struct Deviation {
+  double share, mean;
+};
+
+Deviation deviation(const at::Tensor& actual, const at::Tensor& reference, double scale) {
+  const at::Tensor codes = ((actual - reference) / scale).round();
+  return {(codes != 0).to(at::kDouble).mean().item<double>(), codes.abs().mean().item<double>()};
+}
+
+at::Tensor weight_codes(const QuantizedModel& reference, const char* name) {
+  return reference.model.module().attr(name).toTensor().int_repr().to(at::kDouble);
+}
+
+double weight_scale(const QuantizedModel& reference, const char* name) {
+  return reference.model.module().attr(name).toTensor().q_scale();
+}
+
+// Where torchao truncates, a large share of all codes is one below the float operator's; rounded, its formulas are ours
+// bit for bit, and the float operator's codes but for few.
+TEST(IntegerRepresentation, IsTorchAosButForTruncation) {
+  at::manual_seed(5);
+  const auto x = at::randn({40, 8}), image = at::randn({3, 4, 9, 9});
+  const auto linear = prepared("torch.linear(x, self.v, self.c)", x, false);
+  const auto conv = prepared("torch.conv2d(x, self.w, self.b)", image, false);
+  const auto formula = [&](const QuantizedModel& reference, TorchAoFormulas::Rounding rounding, bool is_linear) {
+    const TorchAoFormulas torchao(reference, rounding);
+    const char* name = is_linear ? "v" : "w";
+    const double scale = torchao.scale(0) * weight_scale(reference, name);
+    const at::Tensor bias = net("x").attr(is_linear ? "c" : "b").toTensor().to(at::kDouble);
+    const at::Tensor levels = torchao.rounded(bias / scale), weight = weight_codes(reference, name);
+    const at::Tensor sums = is_linear ? at::linear(torchao.centred(x, 0), weight) + levels
+                                      : at::conv2d(torchao.centred(image, 0), weight) + levels.reshape({-1, 1, 1});
+    return torchao.output(sums, scale);
+  };
+  for (const bool is_linear : {true, false}) {
+    SCOPED_TRACE(is_linear ? "linear" : "conv2d");
+    const auto& module = is_linear ? linear : conv;
+    const Sample sample{{is_linear ? x : image}, {}};
+    const auto reference = convert(module, false), integers = convert(module, true);
+    const auto expected = reference.model.run(sample).toTensor(), actual = integers.model.run(sample).toTensor();
+    EXPECT_TRUE(at::equal(actual, formula(reference, to_nearest, is_linear)));
+    const double scale = output_scale(reference);
+    EXPECT_LT(deviation(actual, expected, scale).share, 0.02);
+    EXPECT_GT(deviation(formula(reference, towards_zero, is_linear), expected, scale).share, 0.4);
+  }
+}
+
+// torchao rounds the terms of an addition, but truncates them when a relu follows.
+TEST(IntegerRepresentation, AdditionsAreTorchAosAndWithAReluTheSameClamped) {
+  at::manual_seed(5);
+  const auto x = at::randn(kImages);
+  for (const bool relu : {false, true}) {
+    const std::string sum = "x + x.flip([0])";
+    const auto module = prepared(relu ? "torch.relu(" + sum + ")" : sum, x, false);
+    const auto reference = convert(module, false), integers = convert(module, true);
+    const auto formula = [&](TorchAoFormulas::Rounding rounding) {
+      const TorchAoFormulas torchao(reference, rounding);
+      const double factor = torchao.scale(0) / torchao.out().scale;
+      return torchao.saturated(
+          torchao.rounded(torchao.centred(x, 0) * factor) + torchao.rounded(torchao.centred(x.flip({0}), 0) * factor),
+          relu);
+    };
+    const auto expected = reference.model.run({{x}, {}}).toTensor(), actual = integers.model.run({{x}, {}}).toTensor();
+    EXPECT_TRUE(at::equal(actual, formula(to_nearest)));
+    const auto rounded = deviation(actual, expected, output_scale(reference));
+    const auto truncated = deviation(formula(towards_zero), expected, output_scale(reference));
+    EXPECT_LT(rounded.mean, 0.7 * truncated.mean) << rounded.mean << " " << truncated.mean;
+  }
+}
+
 // What has no integer form computes in float on the values of the codes, bit for bit as in the reference form.
 TEST(IntegerRepresentation, OtherOperatorsStayBetweenQuantizers) {
   at::manual_seed(3);

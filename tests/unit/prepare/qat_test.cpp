@@ -1,6 +1,9 @@
 // prepare_qat_pt2e, training with LibTorch, convert_pt2e.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <torch/optim.h>
+#include <tsquant/fx/quantize_fx.h>
 #include <tsquant/observer_module.h>
 #include <tsquant/openvino_quantizer.h>
 #include <tsquant/prepare_pt2e.h>
@@ -99,6 +102,16 @@ std::vector<double> train(torch::jit::Module& module, int64_t first, int64_t las
   return losses;
 }
 
+/// Ten steps on one batch.
+void train_on(torch::jit::Module& module, const at::Tensor& x) {
+  torch::optim::SGD optimizer(parameters(module), 0.02);
+  for (int step = 0; step < 10; ++step) {
+    optimizer.zero_grad();
+    run(module, x).pow(2).mean().backward();
+    optimizer.step();
+  }
+}
+
 torch::jit::Module reloaded(const torch::jit::Module& module) {
   std::stringstream stream;
   module.save(stream);
@@ -158,6 +171,18 @@ TEST_P(Qat, SavingAndLoadingInTheMiddleChangesNothing) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, Qat, ::testing::Values("openvino", "x86_inductor", "xnnpack"),
                          [](const auto& info) { return info.param; });
 
+// Archives that Python wrote in the middle of training have such parameters.
+TEST(QatModule, ParametersThatHadGradientsAreTrainedAsOthers) {
+  auto original = net();
+  for (at::Tensor parameter : original.parameters()) parameter.set_requires_grad(true);
+  X86InductorQuantizer quantizer;
+  quantizer.set_global(get_default_x86_inductor_quantization_config(/*is_qat=*/true));
+  auto module = prepare_qat_pt2e(Model::from(original), quantizer, {{images()}, {}});
+  for (const at::Tensor& parameter : module.parameters()) EXPECT_TRUE(parameter.is_leaf());
+  train(module, 0, 2);
+  for (const at::Tensor& parameter : original.parameters()) EXPECT_FALSE(parameter.grad().defined());
+}
+
 TEST(QatModule, LayersWithNormsAreBlocks) {
   const auto module = prepared();
   EXPECT_TRUE(module.hasattr("conv_bn_0"));
@@ -166,6 +191,57 @@ TEST(QatModule, LayersWithNormsAreBlocks) {
   EXPECT_TRUE(module.attr("conv_bn_0").toModule().hasattr("weight_fake_quant"));
   EXPECT_TRUE(nodes_of_kind(module.get_method("forward").graph()->block(), {"aten::batch_norm"}).empty());
 }
+
+class TransposedQat : public ::testing::TestWithParam<std::pair<int64_t, int64_t>> {};
+
+// torch.ao refuses these; torchao's prepare_qat_pt2e trains them as other convolutions, those without groups.
+TEST_P(TransposedQat, ConvolutionsWithNormsAreBlocks) {
+  const auto [dims, groups] = GetParam();
+  at::manual_seed(7);
+  std::vector<int64_t> weight{6, 8 / groups}, image{5, 6};
+  weight.resize(2 + dims, 3);
+  image.resize(2 + dims, 7);
+  const at::Tensor x = at::randn(image);
+  torch::jit::Module float_module("__torch__.TransposedNet");
+  float_module.register_parameter("w", at::randn(weight), /*is_buffer=*/false);
+  for (const char* name : {"b", "g", "c"}) float_module.register_parameter(name, at::rand({8}) + 0.5, false);
+  for (const char* name : {"m", "v"}) float_module.register_buffer(name, at::rand({8}) + 0.5);
+  float_module.define(fmt::format(R"(
+def forward(self, x):
+    y = torch.conv_transpose{0}d(x, self.w, self.b, {1}, {2}, {2}, {3}, {2})
+    return torch.batch_norm(y, self.g, self.c, self.m, self.v, False, 0.1, 1e-5, True)
+)",
+                                  dims, std::vector<int64_t>(dims, 2), std::vector<int64_t>(dims, 1), groups));
+  const auto value = [&](const char* name) { return float_module.attr(name).toTensor().clone(); };
+  const fx::QConfigMapping mapping = fx::get_default_qat_qconfig_mapping("x86");
+  auto module = fx::prepare_qat_fx(Model::from(float_module), mapping, {{x}, {}});
+  ASSERT_TRUE(module.hasattr("conv_bn_0"));
+  EXPECT_TRUE(nodes_of_kind(module.get_method("forward").graph()->block(), {"aten::batch_norm"}).empty());
+  auto plain = module.deepcopy();
+  disable_fake_quant(plain);
+  const at::Tensor y = float_module.deepcopy().forward({x}).toTensor();
+  // Batch statistics do not depend on those that run.
+  const at::Tensor normed = at::batch_norm(y, value("g"), value("c"), {}, {}, true, 0.1, 1e-5, false);
+  EXPECT_LT(relative(run(plain, x).detach(), normed), 1e-3);
+  auto untrained = module.deepcopy();
+  untrained.eval();
+  disable_fake_quant(untrained);
+  EXPECT_LT(relative(run(untrained, x).detach(), y), 1e-5);
+  train_on(module, x);
+  module.eval();
+  disable_observer(module);
+  const at::Tensor trained = run(module, x).detach();
+  const auto result = fx::convert_to_reference_fx(reloaded(module));
+  EXPECT_LT(relative(result.model.run({{x}, {}}).toTensor(), trained), 0.03);
+  EXPECT_TRUE(nodes_of_kind(result.model.graph()->block(), {"aten::batch_norm"}).empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, TransposedQat,
+                         ::testing::Values(std::make_pair(1, 1), std::make_pair(2, 1), std::make_pair(2, 2),
+                                           std::make_pair(3, 1)),
+                         [](const auto& info) {
+                           return fmt::format("{}d_groups_{}", info.param.first, info.param.second);
+                         });
 
 TEST(QatModule, StatisticsOfBatchesMoveWhileTraining) {
   auto module = prepared();

@@ -3,6 +3,9 @@
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>
 
+#include <algorithm>
+#include <sstream>
+
 #include "graph/node_lists.h"
 #include "support/support.h"
 #include "support/thrown_error.h"
@@ -128,6 +131,35 @@ def forward(self, x):
   }
 }
 
+TEST(WeightOnlyEmbedding, BagsLeaveOutTheirPaddingWithoutFloatsOfTheWholeTable) {
+  const auto x = at::tensor({3, 7, 3, 19, 0, 3, 3, 3, 19, 3, 1, 19}, at::kLong).reshape({4, 3});
+  for (const auto& [mode, padding] :
+       std::vector<std::pair<int, int>>{{0, 3}, {1, 3}, {2, 3}, {0, -1}, {1, -1}, {2, -1}, {1, 5}}) {
+    SCOPED_TRACE(fmt::format("mode {}, padding {}", mode, padding));
+    const std::string source = fmt::format(R"(
+def forward(self, x):
+    offsets = torch.arange(0, x.numel(), x.size(1)).to(x.dtype)
+    bags = torch.embedding_bag(self.w, x.reshape([-1]), offsets, False, {}, False, None, False, {})
+    return bags[0]
+)",
+                                           mode, padding);
+    for (const Bits& bits : both_widths()) {
+      const auto mapping = mapping_of(bits.qconfig);
+      const auto reference = run(converted(model(source.c_str()), mapping, OutputForm::kReference), x);
+      const auto lowered = converted(model(source.c_str()), mapping, OutputForm::kLowered);
+      EXPECT_TRUE(at::allclose(run(lowered, x), reference, 1e-6, 1e-6));
+      EXPECT_TRUE(at::allclose(run(lowered, x.to(at::kInt)), reference, 1e-6, 1e-6));
+      EXPECT_TRUE(at::allclose(run(lowered, x.slice(0, 1, 2)), reference.slice(0, 1, 2), 1e-6, 1e-6));
+      EXPECT_EQ(bytes_of_weight(lowered), 20 * bits.row);
+      const auto& nodes = lowered.report.nodes;
+      EXPECT_EQ(std::count_if(nodes.begin(), nodes.end(),
+                              [](const auto& node) { return node.kernel == "rows of codes (plain operators)"; }),
+                1);
+      lowered.save(temp_dir() + "/bag.pt");
+    }
+  }
+}
+
 TEST(WeightOnlyEmbedding, ATableThatALayerReadsTooIsStoredForBoth) {
   const char* source = "def forward(self, x):\n    return torch.linear(torch.embedding(self.w, x), self.w)\n";
   fx::QConfigMapping mapping;
@@ -152,6 +184,38 @@ TEST(WeightOnlyEmbedding, IsTrainedWithItsCodes) {
   }
 }
 
+TEST(Float16Weights, AreWrittenWithTheirBitsAfterTheyWereFloats) {
+  const auto weight = at::cat({at::randn({5000}), at::tensor({0.0, 6e-8, 65504.0})}).to(at::kHalf);
+  const auto run_op = [](const char* name, const c10::IValue& argument) {
+    torch::jit::Stack stack{argument};
+    c10::Dispatcher::singleton().findSchemaOrThrow(name, "").callBoxed(&stack);
+    return stack.at(0);
+  };
+  const auto packed = run_op("tsquant::half_pack", weight);
+  const auto floats = run_op("tsquant::half_floats", packed).toTensor();
+  EXPECT_TRUE(at::equal(floats, weight.to(at::kFloat)));
+  EXPECT_TRUE(run_op("tsquant::half_floats", packed).toTensor().is_same(floats)) << "converted again";
+  torch::jit::Module module("m");
+  module.register_attribute("packed", packed.type(), packed);
+  std::stringstream before;
+  module.save(before);
+  EXPECT_LT(before.str().size(), 15000U);
+  const auto loaded = torch::jit::load(before).attr("packed");
+  EXPECT_TRUE(at::equal(run_op("tsquant::half_floats", loaded).toTensor(), floats));
+  EXPECT_ANY_THROW(run_op("tsquant::half_pack", floats));
+}
+
+TEST(Float16Weights, ThatSeveralLayersReadAreOneObject) {
+  const char* source =
+      "def forward(self, x):\n    return torch.linear(x, self.v) + torch.linear(x * 2, self.v, self.b)\n";
+  at::manual_seed(5);
+  const auto input = at::randn({3, 9});
+  const auto result = converted(model(source), mapping_of(fx::float16_dynamic_qconfig()), OutputForm::kLowered, input);
+  int64_t objects = 0;
+  for (const auto& attribute : result.model.module().named_attributes(false)) objects += attribute.value.isObject();
+  EXPECT_EQ(objects, 1);
+}
+
 TEST(Float16Weights, AreRoundedAndComputedInFloat) {
   const char* source = "def forward(self, x):\n    return torch.linear(x, self.v, self.b)\n";
   at::manual_seed(5);
@@ -163,7 +227,9 @@ TEST(Float16Weights, AreRoundedAndComputedInFloat) {
   for (const auto form : kForms) {
     const auto result = converted(original, mapping, form, input);
     EXPECT_TRUE(at::equal(run(result, input), expected)) << static_cast<int>(form);
-    EXPECT_EQ(result.model.module().attr("v").toTensor().scalar_type(), at::kHalf);
+    const bool is_lowered = form == OutputForm::kLowered;
+    if (!is_lowered) EXPECT_EQ(result.model.module().attr("v").toTensor().scalar_type(), at::kHalf);
+    EXPECT_EQ(nodes_of_kind(result.model.graph()->block(), {"tsquant::half_floats"}).size(), is_lowered ? 1U : 0U);
     EXPECT_EQ(result.report.quantizers.at(0).dtype, "float16");
     result.save(temp_dir() + "/half.pt");
   }

@@ -10,11 +10,17 @@
 
 namespace tsquant::testing {
 
-/// Runs tsquant::<name> through the dispatcher.
+/// Runs tsquant::<name> through the dispatcher. @return all results
+inline std::vector<c10::IValue> run_kernel_results(const std::string& name, std::vector<c10::IValue> stack,
+                                                   const std::string& overload = "") {
+  c10::Dispatcher::singleton().findSchemaOrThrow(("tsquant::" + name).c_str(), overload.c_str()).callBoxed(&stack);
+  return stack;
+}
+
+/// The same for the first result.
 inline c10::IValue run_kernel(const std::string& name, std::vector<c10::IValue> stack,
                               const std::string& overload = "") {
-  c10::Dispatcher::singleton().findSchemaOrThrow(("tsquant::" + name).c_str(), overload.c_str()).callBoxed(&stack);
-  return stack.at(0);
+  return run_kernel_results(name, std::move(stack), overload).at(0);
 }
 
 /// A convolution to test. Lists have one entry per spatial dimension.

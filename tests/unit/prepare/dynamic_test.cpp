@@ -93,6 +93,32 @@ TEST_P(Dynamic, LayersRunOnTheIntegerKernel) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, Dynamic, ::testing::Values("x86_inductor", "xnnpack", "fx"),
                          [](const auto& info) { return info.param; });
 
+// Codes of the weights in one operator; what has no kernel keeps LibTorch's.
+TEST(DynamicRecurrent, LstmsRunInOneKernel) {
+  for (const int64_t units : {16, 12}) {
+    at::manual_seed(6);
+    const Model network = Model::from(define(
+        R"(
+def forward(self, x):
+    h = torch.zeros([2, x.size(0), self.b.size(0) // 4])
+    weights = [self.w, self.u, self.b, self.b, self.w, self.u, self.b, self.b]
+    y, hn, cn = torch.lstm(x, [h, h], weights, True, 1, 0.0, False, True, True)
+    return y + hn.sum() * 0.01
+)",
+        {{"w", at::randn({4 * units, 6})}, {"u", at::randn({4 * units, units}) * 0.3}, {"b", at::randn({4 * units})}}));
+    const Sample input{{at::randn({3, 7, 6})}, {}};
+    const auto prepared =
+        fx::prepare_fx(network, fx::QConfigMapping().set_global(fx::per_channel_dynamic_qconfig()), input);
+    const auto reference = fx::convert_to_reference_fx(prepared), lowered = fx::convert_fx(prepared);
+    EXPECT_EQ(count(lowered, "tsquant::lstm"), units % 8 == 0 ? 1U : 0U);
+    EXPECT_EQ(count(lowered, "aten::lstm"), units % 8 == 0 ? 0U : 1U);
+    const at::Tensor expected = reference.model.run(input).toTensor();
+    EXPECT_TRUE(at::allclose(lowered.model.run(input).toTensor(), expected, 1e-5, 1e-5));
+    EXPECT_FALSE(at::allclose(network.run(input).toTensor(), expected, 1e-5, 1e-5)) << "nothing was quantized";
+    lowered.save(temp_dir() + "/lstm.pt");  // loads it and compares
+  }
+}
+
 TEST(DynamicTraining, FakeQuantizesByTheRangeOfEachBatch) {
   X86InductorQuantizer quantizer;
   quantizer.set_global(get_default_x86_inductor_quantization_config(/*is_qat=*/true, /*is_dynamic=*/true));

@@ -142,7 +142,9 @@ LayerCost time_refinement(int64_t outputs, int64_t inputs) {
   spec.mode = QuantizationScheme::kAsymmetric;
   spec.group_size = 32;
   RefineRecord record;
-  cost.refine = seconds_of([&] { refine(weight, spec, moments, &held_out, {}, &record); });
+  RefineOptions options;  // that try what they would try with all rows
+  options.enough_rows *= static_cast<double>(kTimedRows) / kModelRows;
+  cost.refine = seconds_of([&] { refine(weight, spec, moments, &held_out, options, &record); });
   fmt::print(
       "{:>5} x {:<5} int4 asym g32: moments of {} rows {:6.1f} s, refine {:6.1f} s, peak {:.2f} GB, error {:.5f} -> "
       "{:.5f}\n",

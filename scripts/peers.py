@@ -172,6 +172,7 @@ def store_integers(path):
     nodes = []
 
     def add(name, array):
+        array = numpy.asarray(array)
         graph.initializer.append(numpy_helper.from_array(array, name))
         values[name] = array
         return name
@@ -205,7 +206,18 @@ def store_integers(path):
             codes, axis = numpy.ascontiguousarray(codes.T), codes.ndim - 1 - axis
         return codes, scale, axis
 
+    # Activations of depthwise convolutions have a scale per channel here, which ONNX Runtime does not take.
+    coarse = {n.input[0]: values[n.input[1]].max() for n in graph.node
+              if n.op_type == "QuantizeLinear" and n.input[0] not in values and values[n.input[1]].ndim}
     for index, node in enumerate(list(graph.node)):
+        source = node.input[0] if node.op_type == "QuantizeLinear" else ""
+        if node.op_type == "DequantizeLinear" and node.input[0] in made:
+            source = made[node.input[0]].input[0]
+        if source in coarse and node.input[1] in values and values[node.input[1]].ndim:
+            zero_point = values[node.input[2]]
+            node.input[1] = add(f"scale_{index}", numpy.float32(coarse[source]))
+            node.input[2] = add(f"zero_{index}", zero_point.reshape(-1)[0])
+            del node.attribute[:]
         found = weight_of(node.input[1]) if node.op_type in ("Conv", "Gemm", "MatMul") else None
         if found is not None:
             codes, scale, axis = found
@@ -229,9 +241,10 @@ class OnnxRuntime:
         kind = "int64" if inputs.dtype == torch.int64 else "float32"
         script = str(pathlib.Path(__file__).with_name("onnx_peer.mjs"))
         self.process = subprocess.Popen(["node", script, node, model, shape, kind, str(threads)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError("ONNX Runtime does not run " + model)
+            raise RuntimeError(f"ONNX Runtime does not run {model}; what it says: node {script} {node} {model} {shape} "
+                               f"{kind} {threads}")
 
     def __call__(self):
         self.process.stdin.write("run\n")

@@ -96,7 +96,6 @@ HWY_INLINE const float* weights_of(const float* weight, int64_t inputs, int64_t 
 
 template <int kGates>
 struct Products {
-  static constexpr int kMostRows = 12 / kGates;
   const GateProducts& p;
 
   template <int kRows>
@@ -134,7 +133,6 @@ HWY_INLINE void load_gates(const RecurrentRows& r, int64_t row, int64_t unit, VU
 }
 
 struct LstmStep {
-  static constexpr int kMostRows = 3;
   const RecurrentRows& r;
 
   template <int kRows>
@@ -155,7 +153,6 @@ struct LstmStep {
 };
 
 struct GruStep {
-  static constexpr int kMostRows = 4;
   const RecurrentRows& r;
 
   template <int kRows>
@@ -185,10 +182,8 @@ HWY_INLINE void run_blocks(const Block& block, int64_t rows, int64_t units) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(DUnits()));
   for (int64_t unit = 0; unit < units; unit += lanes) {
     int64_t row = 0;
-    for (; row + Block::kMostRows <= rows; row += Block::kMostRows) block.template run<Block::kMostRows>(row, unit);
-    if (row + 3 <= rows) {
-      block.template run<3>(row, unit);
-    } else if (row + 2 <= rows) {
+    for (; row + 3 <= rows; row += 3) block.template run<3>(row, unit);
+    if (row + 2 <= rows) {
       block.template run<2>(row, unit);
     } else if (row < rows) {
       block.template run<1>(row, unit);

@@ -174,9 +174,12 @@ TEST_P(QatLive, TheStateOfTorchAosModelConvertsToItsScales) {
   for (size_t i = 0; i < scales.size(); ++i) EXPECT_NEAR(scales[i], expected[i], 1e-6 * expected[i]) << i;
   EXPECT_EQ(numbers(own, "zero_point"), numbers(theirs, "zero_point"));
   const at::Tensor out = result.model.run({{records_.at("batch/0")}, {}}).toTensor();
-  // Sums in another order put a few values on the other side of a rounding, and what follows from these.
-  const at::Tensor error = (out - records_.at("converted_out")).abs();
-  EXPECT_LE(error.mean().item<double>(), theirs.at("fc_scale_0").item<double>());
+  // Torch.ao's reference form keeps codes above the largest one of a reduced range, which training cut; here they are
+  // cut as well. In this network and batch it happens to the results alone.
+  const auto& last = result.report.quantizers.at(4);
+  ASSERT_EQ(last.node, "fc/linear/0");
+  const double largest = static_cast<double>(last.quant_max - last.zero_point.at(0)) * last.scale.at(0);
+  expect_near(out, records_.at("converted_out").clamp_max(largest));
 }
 
 INSTANTIATE_TEST_SUITE_P(cases, QatLive,

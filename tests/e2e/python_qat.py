@@ -4,7 +4,8 @@ usage: python_qat.py DATA_FOLDER BACKEND VERSION STEPS OUT.pt; exit code 77 when
 
 OUT.pt is a TorchScript module whose dictionary `records` has, for step i, `i/out`, `i/loss`, and by names `i/grad/...`,
 `i/fq/...#k` (outputs of the k-th call of fake quantizes), `i/scale/...` and `i/zero_point/...`; and `batch/i`.
-Gradients have the names of the network that was not prepared.
+Gradients have the names of the network that was not prepared. What training ended in is its state dict, `state/...`, and
+of its reference model `converted/...` (scales and zero points by their names there) and `converted_out` (for `batch/0`).
 """
 import sys
 from typing import Dict
@@ -76,6 +77,13 @@ def main():
                 records[f"{key}/scale/{name}"] = child.scale.clone()
                 records[f"{key}/zero_point/{name}"] = child.zero_point.clone()
         optimizer.step()
+    records.update({f"state/{original(name)}": value.clone() for name, value in module.state_dict().items()})
+    key = "conversion"
+    converted = quantize_fx.convert_to_reference_fx(module.eval())
+    for name, value in converted.state_dict().items():
+        if "scale" in name or "zero_point" in name:
+            records[f"converted/{name}"] = value
+    records["converted_out"] = converted(records["batch/0"]).detach()
     torch.jit.script(Records({name: value.clone() for name, value in records.items()})).save(out_path)
 
 

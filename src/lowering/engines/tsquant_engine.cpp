@@ -137,6 +137,7 @@ Engine make_tsquant_engine() {
   engine.rows.push_back(function("pixel_conv2d", "tsquant::pixel_conv", nullptr));
   engine.rows.push_back(function("dequantize", "tsquant::dequantize", nullptr));
   engine.rows.push_back(function("lstm", "tsquant::lstm", nullptr));  // see lower_recurrent
+  engine.rows.push_back(function("gru", "tsquant::gru", nullptr));
   // Weights that are stored in float16, see lower_half_weights.
   engine.rows.push_back(function("half_weight", "tsquant::half_floats", nullptr));
   return engine;

@@ -1,4 +1,5 @@
 // Activations whose parameters are computed at run time.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/prepare_pt2e.h>
@@ -93,31 +94,57 @@ TEST_P(Dynamic, LayersRunOnTheIntegerKernel) {
 INSTANTIATE_TEST_SUITE_P(Quantizers, Dynamic, ::testing::Values("x86_inductor", "xnnpack", "fx"),
                          [](const auto& info) { return info.param; });
 
+struct RecurrentCase {
+  const char* op;
+  const char* call;  ///< with weights and whether there are biases
+  int64_t gates, units;
+  bool biases;
+};
+
+class DynamicRecurrent : public ::testing::TestWithParam<RecurrentCase> {};
+
 // Codes of the weights in one operator; what has no kernel keeps LibTorch's.
-TEST(DynamicRecurrent, LstmsRunInOneKernel) {
-  for (const int64_t units : {16, 12}) {
-    at::manual_seed(6);
-    const Model network = Model::from(define(
-        R"(
+TEST_P(DynamicRecurrent, RunsInOneKernel) {
+  const auto& [op, call, gates, units, biases] = GetParam();
+  at::manual_seed(6);
+  const Model network =
+      Model::from(define(fmt::format(R"(
 def forward(self, x):
-    h = torch.zeros([2, x.size(0), self.b.size(0) // 4])
-    weights = [self.w, self.u, self.b, self.b, self.w, self.u, self.b, self.b]
-    y, hn, cn = torch.lstm(x, [h, h], weights, True, 1, 0.0, False, True, True)
+    h = torch.zeros([2, x.size(0), self.b.size(0) // {}])
+    weights = [{}]
+    y, hn{}, {}, 1, 0.0, False, True, True)
     return y + hn.sum() * 0.01
 )",
-        {{"w", at::randn({4 * units, 6})}, {"u", at::randn({4 * units, units}) * 0.3}, {"b", at::randn({4 * units})}}));
-    const Sample input{{at::randn({3, 7, 6})}, {}};
-    const auto prepared =
-        fx::prepare_fx(network, fx::QConfigMapping().set_global(fx::per_channel_dynamic_qconfig()), input);
-    const auto reference = fx::convert_to_reference_fx(prepared), lowered = fx::convert_fx(prepared);
-    EXPECT_EQ(count(lowered, "tsquant::lstm"), units % 8 == 0 ? 1U : 0U);
-    EXPECT_EQ(count(lowered, "aten::lstm"), units % 8 == 0 ? 0U : 1U);
-    const at::Tensor expected = reference.model.run(input).toTensor();
-    EXPECT_TRUE(at::allclose(lowered.model.run(input).toTensor(), expected, 1e-5, 1e-5));
-    EXPECT_FALSE(at::allclose(network.run(input).toTensor(), expected, 1e-5, 1e-5)) << "nothing was quantized";
-    lowered.save(temp_dir() + "/lstm.pt");  // loads it and compares
-  }
+                                     gates,
+                                     biases ? "self.w, self.u, self.b, self.b, self.w, self.u, self.b, self.b"
+                                            : "self.w, self.u, self.w, self.u",
+                                     call, biases ? "True" : "False"),
+                         {{"w", at::randn({gates * units, 6})},
+                          {"u", at::randn({gates * units, units}) * 0.3},
+                          {"b", at::randn({gates * units})}}));
+  const Sample input{{at::randn({3, 7, 6})}, {}};
+  const auto prepared =
+      fx::prepare_fx(network, fx::QConfigMapping().set_global(fx::per_channel_dynamic_qconfig()), input);
+  const auto reference = fx::convert_to_reference_fx(prepared), lowered = fx::convert_fx(prepared);
+  EXPECT_EQ(count(lowered, fmt::format("tsquant::{}", op).c_str()), units % 8 == 0 ? 1U : 0U);
+  EXPECT_EQ(count(lowered, fmt::format("aten::{}", op).c_str()), units % 8 == 0 ? 0U : 1U);
+  const at::Tensor expected = reference.model.run(input).toTensor();
+  EXPECT_TRUE(at::allclose(lowered.model.run(input).toTensor(), expected, 1e-5, 1e-5));
+  EXPECT_FALSE(at::allclose(network.run(input).toTensor(), expected, 1e-5, 1e-5)) << "nothing was quantized";
+  lowered.save(temp_dir() + "/recurrent.pt");  // loads it and compares
 }
+
+constexpr const char* kLstmCall = ", cn = torch.lstm(x, [h, h], weights";
+constexpr const char* kGruCall = " = torch.gru(x, h, weights";
+
+INSTANTIATE_TEST_SUITE_P(
+    Operators, DynamicRecurrent,
+    ::testing::Values(RecurrentCase{"lstm", kLstmCall, 4, 16, true}, RecurrentCase{"lstm", kLstmCall, 4, 16, false},
+                      RecurrentCase{"lstm", kLstmCall, 4, 12, true}, RecurrentCase{"gru", kGruCall, 3, 16, true},
+                      RecurrentCase{"gru", kGruCall, 3, 16, false}, RecurrentCase{"gru", kGruCall, 3, 12, true}),
+    [](const auto& info) {
+      return fmt::format("{}_{}{}", info.param.op, info.param.units, info.param.biases ? "" : "_without_biases");
+    });
 
 TEST(DynamicTraining, FakeQuantizesByTheRangeOfEachBatch) {
   X86InductorQuantizer quantizer;

@@ -74,20 +74,27 @@ RecurrentLayers::RecurrentLayers(RecurrentKind kind, State state) : kind_(kind),
 
 void RecurrentLayers::check() const {
   const auto& [weights, config] = state_;
-  TORCH_CHECK(config.size() == 3 && config[0] > 0, "tsquant: damaged parameters of a recurrent layer");
+  TORCH_CHECK(config.size() == 3 && config[0] > 0 && config[0] <= static_cast<int64_t>(weights.size()),
+              "tsquant: damaged parameters of a recurrent layer");
   TORCH_CHECK(static_cast<int64_t>(weights.size()) == layers() * directions() * kTensors, "tsquant: a ", name(), " of ",
               layers(), " layers and ", directions(), " directions has ", layers() * directions() * kTensors,
               " weights and biases, but ", weights.size(), " were given");
-  TORCH_CHECK(weights[1].defined() && weights[1].dim() == 2, "tsquant: weights of a ", name(), " have 2 dimensions");
+  for (size_t i = 0; i < 2; ++i) {
+    TORCH_CHECK(weights[i].defined() && weights[i].dim() == 2, "tsquant: weights of a ", name(), " have 2 dimensions");
+  }
   TORCH_CHECK(units() > 0 && units() % kRecurrentUnits == 0, "tsquant: the ", name(), " kernel takes multiples of ",
               kRecurrentUnits, " units, but not ", units());
   for (size_t i = 0; i < weights.size(); ++i) {
     const bool is_bias = i % kTensors >= 2, is_hidden = i % kTensors == 1;
+    const bool is_first = static_cast<int64_t>(i) < directions() * kTensors;
+    const int64_t inputs = is_hidden ? units() : is_first ? weights[0].size(1) : directions() * units();
     const at::Tensor& tensor = weights[i];
     const bool fits = tensor.defined() && tensor.dim() == (is_bias ? 1 : 2) && tensor.size(0) == gates() * units() &&
-                      (!is_hidden || tensor.size(1) == units());
+                      (is_bias || tensor.size(1) == inputs);
     TORCH_CHECK(fits, "tsquant: weight ", i, " of a ", name(), " with ", units(), " units has the shape ",
                 tensor.sizes());
+    TORCH_CHECK(tensor.layout() == at::kStrided && tensor.device().is_cpu(), "tsquant: weight ", i, " of a ", name(),
+                " must be a dense tensor on the CPU");
   }
 }
 
@@ -153,16 +160,19 @@ void RecurrentLayers::run_direction(const Direction& direction, const at::Tensor
 }
 
 void RecurrentLayers::check_inputs(const at::Tensor& x, const std::vector<at::Tensor>& states) const {
-  TORCH_CHECK(x.dim() == 3 && x.scalar_type() == at::kFloat, "tsquant: the ", name(), " expects a float tensor with 3 ",
-              "dimensions, but got ", x.toString(), " ", x.sizes());
+  TORCH_CHECK(
+      x.defined() && x.layout() == at::kStrided && x.device().is_cpu() && x.dim() == 3 && x.scalar_type() == at::kFloat,
+      "tsquant: the ", name(), " expects a float tensor with 3 ", "dimensions, but got ", x.toString(), " ", x.sizes());
   const int64_t features = std::get<0>(state_)[0].size(1);
   TORCH_CHECK(x.size(2) == features && x.size(batch_first() ? 1 : 0) > 0, "tsquant: the ", name(),
               " expects sequences of ", features, " features, the input has the shape ", x.sizes());
   const std::vector<int64_t> expected{layers() * directions(), x.size(batch_first() ? 0 : 1), units()};
   TORCH_CHECK(states.size() == (kind_ == RecurrentKind::kLstm ? 2 : 1), "tsquant: an LSTM has 2 states, a GRU 1");
   for (const at::Tensor& state : states) {
-    TORCH_CHECK(state.sizes() == at::IntArrayRef(expected), "tsquant: the states of the ", name(),
-                " must have the shape ", expected, ", but have ", state.sizes());
+    TORCH_CHECK(state.defined() && state.layout() == at::kStrided && state.device().is_cpu() &&
+                    state.sizes() == at::IntArrayRef(expected),
+                "tsquant: the states of the ", name(), " must be dense tensors on the CPU of the shape ", expected,
+                ", but have ", state.sizes());
   }
 }
 

@@ -1,7 +1,9 @@
 // tsquant::lstm and tsquant::gru against LibTorch's operators.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+
 #include <torch/script.h>
+#include <limits>
 
 #include <cmath>
 #include <sstream>
@@ -165,6 +167,19 @@ TEST(LstmParams, WhatDoesNotFitIsRefused) {
   EXPECT_ANY_THROW(run(at::ones({0, 1, 3}), at::ones({1, 1, 8})));
   EXPECT_ANY_THROW(run(at::ones({2, 3}), at::ones({1, 1, 8})));
   EXPECT_ANY_THROW(run(at::ones({2, 1, 3}).to(at::kDouble), at::ones({1, 1, 8})));
+}
+
+TEST(LstmParams, LayersMustFitTogether) {
+  const auto pack = [](int64_t inputs_of_second, int64_t layers) {
+    const at::Tensor hidden = at::ones({32, 8}), bias = at::ones({32});
+    return run_kernel("lstm_pack", {std::vector<at::Tensor>{at::ones({32, 3}), hidden, bias, bias,
+                                                            at::ones({32, inputs_of_second}), hidden, bias, bias},
+                                    layers, false, false});
+  };
+  EXPECT_NO_THROW(pack(8, 2));
+  EXPECT_ANY_THROW(pack(64, 2)) << "the second layer would read behind the results of the first";
+  EXPECT_ANY_THROW(pack(3, 2));
+  EXPECT_ANY_THROW(pack(8, std::numeric_limits<int64_t>::max()));
 }
 
 TEST(GruParams, WhatDoesNotFitIsRefused) {

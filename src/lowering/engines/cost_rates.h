@@ -21,7 +21,8 @@ struct CostRates {
 /// One row per target, written by `bench_lowering_costs`.
 const std::vector<CostRates>& cost_table();
 
-/// The row for the best instruction set that this machine has and TSQUANT_MAX_ISA allows; the first row for one without.
+/// The row for the best instruction set that this machine has and TSQUANT_MAX_ISA allows; the first row for one
+/// without.
 const CostRates& rates_here();
 
 /// Seconds that LibTorch's float convolution takes here for 1,000 multiply-adds, the unit of the rates; measured now.

@@ -1,11 +1,10 @@
 // tsquant::lstm and tsquant::gru against LibTorch's operators.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-
 #include <torch/script.h>
-#include <limits>
 
 #include <cmath>
+#include <limits>
 #include <sstream>
 
 #include "kernel_call.h"

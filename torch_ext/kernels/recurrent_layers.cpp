@@ -19,6 +19,12 @@ at::Tensor floats_of(const at::Tensor& tensor) {
   return (tensor.is_quantized() ? tensor.dequantize() : tensor.to(at::kFloat)).contiguous();
 }
 
+/// Enough for every thread to have some, in threes as the kernel computes them. The results do not depend on it.
+int64_t sequences_together(int64_t batch) {
+  const int64_t threads = at::get_num_threads(), share = (batch + threads - 1) / threads;
+  return std::min(kMostSequences, (share + 2) / 3 * 3);
+}
+
 /// Some sequences of a batch in one direction of a layer.
 struct Sequences {
   GateProducts products;  ///< of one row
@@ -146,9 +152,9 @@ void RecurrentLayers::run_direction(const Direction& direction, const at::Tensor
     if (!is_lstm) some.rows.new_bias = direction.new_bias.data_ptr<float>();
     run_sequences(some);
   };
-  const int64_t tiles = (batch + kMostSequences - 1) / kMostSequences;
+  const int64_t size = std::max<int64_t>(1, sequences_together(batch)), tiles = (batch + size - 1) / size;
   at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) run(i * kMostSequences, std::min(batch, (i + 1) * kMostSequences));
+    for (int64_t i = begin; i < end; ++i) run(i * size, std::min(batch, (i + 1) * size));
   });
 }
 

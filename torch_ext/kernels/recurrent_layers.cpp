@@ -11,8 +11,8 @@ namespace tsquant::kernels {
 namespace {
 
 constexpr int64_t kTensors = 4;  // of a direction: two weights, two biases
-constexpr int64_t kMostSequences =
-    12;  // together: their states stay in the nearest cache beside the weights of some units
+/// Their states stay in the nearest cache beside the weights of some units.
+constexpr int64_t kMostSequences = 12;
 constexpr int64_t kRowsAtOnce = 12;  // of products of the input
 
 at::Tensor floats_of(const at::Tensor& tensor) {

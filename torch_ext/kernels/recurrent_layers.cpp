@@ -11,12 +11,18 @@ namespace tsquant::kernels {
 namespace {
 
 constexpr int64_t kTensors = 4;  // of a direction: two weights, two biases
-constexpr int64_t kMostSequences =
-    12;  // together: their states stay in the nearest cache beside the weights of some units
+/// Their states stay in the nearest cache beside the weights of some units.
+constexpr int64_t kMostSequences = 12;
 constexpr int64_t kRowsAtOnce = 12;  // of products of the input
 
 at::Tensor floats_of(const at::Tensor& tensor) {
   return (tensor.is_quantized() ? tensor.dequantize() : tensor.to(at::kFloat)).contiguous();
+}
+
+/// Enough for every thread to have some, in threes as the kernel computes them. The results do not depend on it.
+int64_t sequences_together(int64_t batch) {
+  const int64_t threads = at::get_num_threads(), share = (batch + threads - 1) / threads;
+  return std::min(kMostSequences, (share + 2) / 3 * 3);
 }
 
 /// Some sequences of a batch in one direction of a layer.
@@ -153,9 +159,9 @@ void RecurrentLayers::run_direction(const Direction& direction, const at::Tensor
     if (!is_lstm) some.rows.new_bias = direction.new_bias.data_ptr<float>();
     run_sequences(some);
   };
-  const int64_t tiles = (batch + kMostSequences - 1) / kMostSequences;
+  const int64_t size = std::max<int64_t>(1, sequences_together(batch)), tiles = (batch + size - 1) / size;
   at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) run(i * kMostSequences, std::min(batch, (i + 1) * kMostSequences));
+    for (int64_t i = begin; i < end; ++i) run(i * size, std::min(batch, (i + 1) * size));
   });
 }
 

@@ -16,8 +16,7 @@ using DUnits = hn::CappedTag<float, kRecurrentUnits>;
 using VUnits = hn::Vec<DUnits>;
 
 /// exp(x) to the last digit or two. Beyond +-43 quotients of such are 0 or 1 in floats all the same, and products of
-/// two stay finite. A NaN stays one, as Min and Max would not keep it on
-/// every processor.
+/// two stay finite. A NaN stays one, which Min and Max would not keep on every processor.
 HWY_INLINE VUnits bounded_exp(VUnits x) {
   const DUnits d;
   const hn::RebindToSigned<DUnits> integers;

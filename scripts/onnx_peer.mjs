@@ -1,12 +1,12 @@
 // Runs an ONNX model once for every line on the standard input and prints the milliseconds that it took:
-//   node onnx_peer.mjs FOLDER_OF_NODE_MODULES MODEL.onnx 1,3,224,224 float32|int64 THREADS
+//   node onnx_peer.mjs FOLDER_OF_NODE_MODULES MODEL.onnx 1,3,224,224 float32|int64
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 
-const [folder, model, shape, kind, threads] = process.argv.slice(2);
+const [folder, model, shape, kind] = process.argv.slice(2);
 const ort = createRequire(`${folder}/`)('onnxruntime-node');
 const session = await ort.InferenceSession.create(model, {
-  intraOpNumThreads: Number(threads), interOpNumThreads: 1, graphOptimizationLevel: 'all', logSeverityLevel: 3,
+  intraOpNumThreads: 1, interOpNumThreads: 1, graphOptimizationLevel: 'all', logSeverityLevel: 3,
 });
 const sizes = shape.split(',').map(Number);
 const count = sizes.reduce((a, b) => a * b, 1);

@@ -4,8 +4,7 @@
   peers.py make MODEL FOLDER        writes float.pt (a trace), calibration.pt and torchao_ENGINE.pt (FX, converted, traced
                                     and frozen, for every engine that converts the model and runs it)
   peers.py export FOLDER            float.pt and fake_quantize.pt (tsquant's placement and parameters) as ONNX files
-  peers.py run FOLDER OPS NODE      times everything in FOLDER in turns, on one thread and on two, and prints a line of
-                                    the table; OPS is libtsquant_ops.so, NODE a folder with onnxruntime-node
+  peers.py run FOLDER OPS NODE      times everything in FOLDER in turns, on one thread, and prints a line of the table; OPS is libtsquant_ops.so, NODE a folder with onnxruntime-node
 Needs Debian's python3-torch and python3-torchvision; python3-onnx, node and the npm package onnxruntime-node for ONNX
 Runtime.
 """
@@ -236,15 +235,14 @@ def store_integers(path):
 class OnnxRuntime:
     """A process of node that runs a model once for every line that it reads, and answers with the milliseconds."""
 
-    def __init__(self, node, model, inputs, threads):
+    def __init__(self, node, model, inputs):
         shape = ",".join(map(str, inputs.shape))
         kind = "int64" if inputs.dtype == torch.int64 else "float32"
         script = str(pathlib.Path(__file__).with_name("onnx_peer.mjs"))
-        self.process = subprocess.Popen(["node", script, node, model, shape, kind, str(threads)],
+        self.process = subprocess.Popen(["node", script, node, model, shape, kind],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"ONNX Runtime does not run {model}; what it says: node {script} {node} {model} {shape} "
-                               f"{kind} {threads}")
+            raise RuntimeError(f"ONNX Runtime does not run {model}; what it says: node {script} {node} {model} {shape} {kind}")
 
     def __call__(self):
         self.process.stdin.write("run\n")
@@ -278,9 +276,9 @@ def torch_runner(path, inputs, optimize):
     return run
 
 
-def measure(folder, node, threads):
+def measure(folder, node):
     """The least milliseconds of every file of the folder, in turns."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     folder = pathlib.Path(folder)
     inputs = torch.jit.load(str(folder / "calibration.pt")).inputs[:1]
     runners = {"float": torch_runner(folder / "float.pt", inputs, True)}
@@ -290,7 +288,7 @@ def measure(folder, node, threads):
     for name in ("float", "fake_quantize") if node else ():
         if (folder / f"{name}.onnx").exists():
             try:
-                runtimes[f"onnxruntime {name}"] = OnnxRuntime(node, str(folder / f"{name}.onnx"), inputs, threads)
+                runtimes[f"onnxruntime {name}"] = OnnxRuntime(node, str(folder / f"{name}.onnx"), inputs)
             except RuntimeError as error:
                 print(error, file=sys.stderr)
     runners.update(runtimes)
@@ -307,20 +305,14 @@ def measure(folder, node, threads):
 
 def run(folder, ops, node):
     torch.ops.load_library(ops)
-    cells = []
-    for threads in (1, 2):
-        best = measure(folder, node, threads)
-        print(json.dumps({"threads": threads, **{k: round(v, 2) for k, v in best.items()}}), file=sys.stderr)
-        peers = {k: v for k, v in best.items() if k.startswith("torchao") or k == "onnxruntime fake_quantize"}
-        torchao = [v for k, v in peers.items() if k.startswith("torchao")]
-        times = lambda ms: f"{best['float'] / ms:.2f}" if ms else "-"
-        if threads == 1:
-            cells = [times(best["tsquant"]), times(min(torchao, default=0)), times(best.get("onnxruntime float", 0)),
-                     times(best.get("onnxruntime fake_quantize", 0)),
-                     f"{min(peers.values()) / best['tsquant']:.2f}" if peers else "-"]
-            single = best["tsquant"]
-        else:
-            cells.append(f"{single / best['tsquant']:.2f}")
+    best = measure(folder, node)
+    print(json.dumps({k: round(v, 2) for k, v in best.items()}), file=sys.stderr)
+    peers = {k: v for k, v in best.items() if k.startswith("torchao") or k == "onnxruntime fake_quantize"}
+    torchao = [v for k, v in peers.items() if k.startswith("torchao")]
+    times = lambda ms: f"{best['float'] / ms:.2f}" if ms else "-"
+    cells = [times(best["tsquant"]), times(min(torchao, default=0)), times(best.get("onnxruntime float", 0)),
+             times(best.get("onnxruntime fake_quantize", 0)),
+             f"{min(peers.values()) / best['tsquant']:.2f}" if peers else "-"]
     print(" | ".join(cells))
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tsquant's lowered files against the int8 of torch.ao (FX, converted, traced, frozen; its fastest engine) and of ONNX
 # Runtime (tsquant's own placement as Q/DQ pairs, weights and biases stored as integers), all timed in turns in one run,
-# best of 15; the last column is two threads against one. Prints a table, and on the error stream the milliseconds and the
+# on one thread, best of 15. Prints a table, and on the error stream the milliseconds and the
 # processor's peak before and after: a run in which the two differ by more than 3 % says little.
 # Needs Debian's python3-torch, python3-torchvision, python3-onnx, nodejs and npm. usage: peers.sh [MODEL...]
 set -euo pipefail
@@ -17,8 +17,8 @@ npm install --prefix "$node" --ignore-scripts --no-audit --no-fund onnxruntime-n
 [ $# -gt 0 ] || set -- resnet18 resnet50 mobilenet_v2 mobilenet_v3_large vit_b_16 swin_t bert
 echo "peak before: $(build/bin/bench_conv_kernels --peak) GMAC/s" >&2
 echo "| model | tsquant int8, times float | torch.ao int8, times float | ONNX Runtime float, times float |" \
-  "ONNX Runtime int8, times float | tsquant, times the best peer's int8 | two threads |"
-echo "| --- | --- | --- | --- | --- | --- | --- |"
+  "ONNX Runtime int8, times float | tsquant, times the best peer's int8 |"
+echo "| --- | --- | --- | --- | --- | --- |"
 for model in "$@"; do
   mkdir "$folder/$model"
   /usr/bin/python3 scripts/peers.py make "$model" "$folder/$model"

@@ -5,6 +5,7 @@
 #include <torch/csrc/jit/passes/inliner.h>
 
 #include "evaluation/quantized_operator.h"
+#include "graph/node_lists.h"
 #include "io/archive_info.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
@@ -26,13 +27,7 @@ void collect(const c10::IValue& value, std::vector<at::Tensor>& tensors) {
 }
 
 bool has_quantized_operators(const torch::jit::Block* block) {
-  for (const auto* node : block->nodes()) {
-    if (is_quantized_operator(node->kind().toQualString())) return true;
-    for (const auto* inner : node->blocks()) {
-      if (has_quantized_operators(inner)) return true;
-    }
-  }
-  return false;
+  return any_node(block, [](const auto* node) { return is_quantized_operator(node->kind().toQualString()); });
 }
 
 /// The interpreter wraps an operator's message into a traceback; people need the message.

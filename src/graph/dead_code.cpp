@@ -2,18 +2,15 @@
 
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 
-#include <algorithm>
+#include "graph/node_lists.h"
 
 namespace tsquant {
 
 bool has_mutation(const torch::jit::Block* block) {
-  for (const torch::jit::Node* node : block->nodes()) {
+  return any_node(block, [](const torch::jit::Node* node) {
     const auto* schema = node->maybeSchema();
-    if (schema && schema->is_mutable()) return true;
-    const auto blocks = node->blocks();
-    if (std::any_of(blocks.begin(), blocks.end(), has_mutation)) return true;
-  }
-  return false;
+    return schema && schema->is_mutable();
+  });
 }
 
 void remove_dead_code(const std::shared_ptr<torch::jit::Graph>& graph) {

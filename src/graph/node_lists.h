@@ -25,6 +25,21 @@ inline std::vector<torch::jit::Node*> all_nodes(torch::jit::Block* block) {
   return nodes;
 }
 
+/// Whether one of the nodes of a block, those of its inner blocks included, is such a one.
+/// @param predicate bool(const torch::jit::Node*)
+template <typename Predicate>
+bool any_node(const torch::jit::Block* block, const Predicate& predicate) {
+  return std::any_of(block->nodes().begin(), block->nodes().end(), [&](const torch::jit::Node* node) {
+    if (predicate(node)) return true;
+    const auto blocks = node->blocks();
+    return std::any_of(blocks.begin(), blocks.end(),
+                       [&](const torch::jit::Block* inner) { return any_node(inner, predicate); });
+  });
+}
+
+/// Whether a value is a tensor, of whatever shape and type.
+inline bool holds_tensor(const torch::jit::Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
+
 /// Whether a node is of this kind, for example "aten::conv2d".
 inline bool is_kind(const torch::jit::Node* node, const char* kind) {
   return node->kind() == c10::Symbol::fromQualString(kind);

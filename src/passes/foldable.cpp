@@ -22,18 +22,6 @@ bool has_only_constants(const Node* node) {
   return std::all_of(node->inputs().begin(), node->inputs().end(), is_constant_value);
 }
 
-bool is_tensor_value(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
-
-/// Whether one of the nodes, those of inner blocks included, is such a one.
-template <typename Predicate>
-bool any_node(const Block* block, const Predicate& predicate) {
-  return std::any_of(block->nodes().begin(), block->nodes().end(), [&](const Node* node) {
-    if (predicate(node)) return true;
-    const auto blocks = node->blocks();
-    return std::any_of(blocks.begin(), blocks.end(), [&](const Block* inner) { return any_node(inner, predicate); });
-  });
-}
-
 bool is_propagated(const Node* node) {
   if (node->kind() == c10::prim::Constant || node->kind() == c10::prim::GetAttr) return false;
   if (!node->blocks().empty() && (node->kind() != c10::prim::If || !node->outputs().empty())) return true;
@@ -43,7 +31,7 @@ bool is_propagated(const Node* node) {
 /// Arithmetic with a number may be one that changes nothing: x + 0, x * 1.
 bool is_arithmetic_with_number(const Node* node) {
   static const Kinds kinds = {c10::aten::add, c10::aten::sub, c10::aten::mul, c10::aten::div};
-  return kinds.count(node->kind()) != 0 && !is_tensor_value(node->input(1));
+  return kinds.count(node->kind()) != 0 && !holds_tensor(node->input(1));
 }
 
 /// Operators with tensors as results that the peephole pass replaces.
@@ -92,7 +80,7 @@ bool is_simplified(const Node* node) {
   const auto outputs = node->outputs();
   if (node->kind() != c10::prim::Constant && std::any_of(outputs.begin(), outputs.end(), is_none)) return true;
   if (is_kept_kind(node) || is_returned_tuple(node)) return false;
-  return is_replaced_kind(node) || outputs.empty() || !std::all_of(outputs.begin(), outputs.end(), is_tensor_value);
+  return is_replaced_kind(node) || outputs.empty() || !std::all_of(outputs.begin(), outputs.end(), holds_tensor);
 }
 
 /// Numbers, strings and devices cannot be written to.

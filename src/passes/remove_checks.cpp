@@ -34,8 +34,6 @@ bool keeps_content(const Node* node) {
   return names.count(node->kind().toQualString()) != 0;
 }
 
-bool is_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
-
 /// What is known about values: a value that is being looked at counts as not depending.
 using Dependence = std::unordered_map<const Value*, bool>;
 
@@ -48,7 +46,7 @@ bool find_dependence(const Value* value, Dependence& known) {
     return outer ? true : value->offset() != 0;  // input 0 is self
   }
   if (node->kind() == c10::prim::GetAttr) return false;
-  if (is_tensor(value) && node->blocks().empty() && node->kind() != c10::prim::TupleUnpack && !keeps_content(node)) {
+  if (holds_tensor(value) && node->blocks().empty() && node->kind() != c10::prim::TupleUnpack && !keeps_content(node)) {
     return false;
   }
   const auto depends = [&](const Value* other) { return depends_on_input(other, known); };

@@ -68,12 +68,9 @@ bool peephole_without_merging(const std::shared_ptr<torch::jit::Graph>& graph) {
 }
 
 bool compute_constants(std::shared_ptr<torch::jit::Graph>& graph) {
-  const bool folded = fold_constant_lists(*graph);
-  if (!may_propagate(graph->block())) return folded;
-  const bool computed = needs_alias_analysis(graph->block())
-                            ? torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true)
-                            : torch::jit::ConstantPropagationImmutableTypes(graph);
-  return folded || computed;
+  if (!may_propagate(graph->block())) return false;
+  return needs_alias_analysis(graph->block()) ? torch::jit::ConstantPropagation(graph, /*ignore_custom_classes=*/true)
+                                              : torch::jit::ConstantPropagationImmutableTypes(graph);
 }
 
 /// Whether a round could change anything.
@@ -91,8 +88,10 @@ size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all
 bool propagate_constants(RewriteContext& ctx) {
   constexpr int kMaxRounds = 16;
   auto graph = ctx.model.graph();
-  bool changed = fold_constant_lists(*graph);
-  for (int round = 0; round < kMaxRounds && has_work(graph->block()); ++round) {
+  bool changed = false;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    changed |= fold_constant_lists(*graph);
+    if (!has_work(graph->block())) break;
     const size_t before = count_nodes(graph);
     bool step = compute_constants(graph);
     if (may_simplify(graph->block())) step |= peephole_without_merging(graph);
@@ -101,8 +100,8 @@ bool propagate_constants(RewriteContext& ctx) {
     step |= fold_identity_tests(*graph);
     torch::jit::LowerSimpleTuples(graph);
     step |= count_nodes(graph) != before;  // what is only dead makes no further round worth while
-    torch::jit::EliminateDeadCode(
-        graph->block());  // without what is written in place: the runner removes that at the end
+    // What writes in place stays; the runner removes that at the end.
+    torch::jit::EliminateDeadCode(graph->block());
     changed |= count_nodes(graph) != before;
     changed |= step;
     if (!step) break;

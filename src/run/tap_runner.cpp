@@ -109,10 +109,8 @@ struct TapRunner::Impl {
 TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic) {
   auto graph = model.graph();
   Correspondence map;
-  if (!taps.empty() || deterministic) {  // else Code has its own copy
-    graph = graph->copy();
-    map.add(model.graph()->block(), graph->block());
-  }
+  if (!taps.empty() || deterministic) graph = graph->copy();  // else that of Code is enough
+  if (!taps.empty()) map.add(model.graph()->block(), graph->block());
   for (size_t i = 0; i < taps.size(); ++i) insert_tap(*graph, taps[i], map, i);
   if (deterministic) use_deterministic_ops(*graph);
   // A run that changes attributes must work on its own copy of the module.

@@ -18,6 +18,9 @@ namespace tsquant::cli {
 
 namespace {
 
+/// Operators in a table: the slowest ones.
+constexpr size_t kShown = 25;
+
 struct BenchmarkArgs {
   std::vector<std::string> models;
   std::string json;
@@ -64,7 +67,6 @@ void print_profile(const BenchmarkResult& result) {
     if (time.is_quantized) quantized += time.ms;
   }
   const auto share = [&](double ms) { return fmt::format("{:.1f} %", all > 0 ? 100 * ms / all : 0); };
-  constexpr size_t kShown = 25;
   TextTable table({"operator", "shapes", "calls", "ms", "share", "MB", "GB/s", "computes with"});
   table.align_right({2, 3, 4, 5, 6});
   double rest = 0;
@@ -89,7 +91,6 @@ void print_profile(const BenchmarkResult& result) {
 
 /// What the table of costs, which decides what is lowered, expects of the operators, and what they took.
 void print_explanation(const BenchmarkResult& result) {
-  constexpr size_t kShown = 25;
   TextTable table(
       {"operator", "shapes", "calls", "million products", "predicted ms", "measured ms", "measured/predicted"});
   table.align_right({2, 3, 4, 5, 6});
@@ -112,7 +113,8 @@ void print_explanation(const BenchmarkResult& result) {
              "operators that it does not have\n",
              result.model, predicted, result.rates, measured, measured / std::max(predicted, 1e-9), unknown)
       << table.text();
-  if (result.operators.size() > kShown) std::cout << "the 25 slowest operators; all of them: --json\n";
+  if (result.operators.size() > kShown)
+    std::cout << fmt::format("the {} slowest operators; all of them: --json\n", kShown);
 }
 
 Sample sample_of(const BenchmarkArgs& args) {

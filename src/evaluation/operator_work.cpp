@@ -74,9 +74,9 @@ bool starts_with(const std::string& name, const char* start) { return name.rfind
 /// Thousands of units, or a negative number.
 double units_of(const std::string& name, const OperatorWork& work, const CostRates& rates) {
   const bool own = starts_with(name, "tsquant::");
-  const double products = work.multiply_adds * (own ? rates.int8_macs : 1) +
-                          work.channel_multiply_adds * (own ? rates.int8_channel : rates.float_channel);
-  if (products > 0) return products;
+  const double layers =
+      layer_cost(rates, work.multiply_adds, false, own) + layer_cost(rates, work.channel_multiply_adds, true, own);
+  if (layers > 0) return layers;
   if (name == "tsquant::quantize") return work.values * rates.quantize;
   if (name == "tsquant::dequantize" || name == "aten::dequantize") return work.values * rates.dequantize;
   static const Names on_codes = {"tsquant::add",      "tsquant::mul",      "tsquant::cat",

@@ -73,8 +73,7 @@ Cost cost_of(const LoweringContext& context, const Node* node, const CostRates& 
   if (work.multiply_adds == 0) return {values * rates.int8_values, values * rates.float_values};
   const double macs = values * work.multiply_adds;
   const double activation = work.activated ? values * rates.float_values : 0;
-  if (work.depthwise) return {macs * rates.int8_channel, macs * rates.float_channel + activation};
-  return {macs * rates.int8_macs, macs + activation};
+  return {layer_cost(rates, macs, work.depthwise, true), layer_cost(rates, macs, work.depthwise, false) + activation};
 }
 
 struct Island {

@@ -52,6 +52,11 @@ ConvolutionTimes time_convolution(int64_t channels, int64_t size, int64_t groups
 
 }  // namespace
 
+double layer_cost(const CostRates& rates, double products, bool is_depthwise, bool on_codes) {
+  if (is_depthwise) return products * (on_codes ? rates.int8_channel : rates.float_channel);
+  return products * (on_codes ? rates.int8_macs : 1);
+}
+
 // Printed by bench_lowering_costs on a Zen 5 processor, one row per instruction set, LibTorch limited to the same one.
 // The sums and products of the row avx2 have become faster since: their rate is less by the share that it is on Zen 3.
 const std::vector<CostRates>& cost_table() {

@@ -18,6 +18,9 @@ struct CostRates {
   double dequantize;     ///< 1,000 codes to values
 };
 
+/// What `products` thousand multiply-adds of a convolution or linear layer take, in the unit of the rates.
+double layer_cost(const CostRates& rates, double products, bool is_depthwise, bool on_codes);
+
 /// One row per target, written by `bench_lowering_costs`.
 const std::vector<CostRates>& cost_table();
 

@@ -8,13 +8,14 @@ samples `sample/i`, `prepared/i` (results of the prepared model), `reference` (o
 finds in what fuse_fx returns.
 """
 import sys
-from typing import Dict
 
 try:
     import torch
     from torch.ao.quantization import MinMaxObserver, QConfig, QConfigMapping, default_per_channel_weight_observer
     from torch.ao.quantization.fx.custom_config import ConvertCustomConfig, PrepareCustomConfig
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx, fuse_fx, prepare_fx
+
+    from python_records import save_records
 except ImportError:
     sys.exit(77)
 
@@ -61,17 +62,6 @@ class Net(torch.nn.Module):
         return self.last(self.block(self.norm(self.first(x)), 2.0))
 
 
-class Records(torch.nn.Module):
-    records: Dict[str, torch.Tensor]
-
-    def __init__(self, records):
-        super().__init__()
-        self.records = records
-
-    def forward(self):
-        return self.records
-
-
 def main():
     float_path, out_path = sys.argv[1:]
     torch.manual_seed(5)
@@ -98,7 +88,7 @@ def main():
     after = prepare_fx(fuse_fx(net), mapping, (samples[0],), custom)
     found = sum(isinstance(module, ObservedBlock) for module in after.modules())
     records["modules_after_fusing"] = torch.tensor(found)
-    torch.jit.script(Records({name: value.detach().clone() for name, value in records.items()})).save(out_path)
+    save_records(records, out_path)
 
 
 main()

@@ -8,11 +8,12 @@ Gradients have the names of the network that was not prepared. What training end
 of its reference model `converted/...` (scales and zero points by their names there) and `converted_out` (for `batch/0`).
 """
 import sys
-from typing import Dict
 
 try:
     import torch
     from torch.ao.quantization import FakeQuantizeBase, get_default_qat_qconfig_mapping, quantize_fx
+
+    from python_records import save_records
 except ImportError:
     sys.exit(77)
 
@@ -25,17 +26,6 @@ class QatNet(torch.nn.Module):
 
     def forward(self, x):
         return self.fc(self.b2(self.c2(self.r1(self.b1(self.c1(x))))).mean([2, 3]))
-
-
-class Records(torch.nn.Module):
-    records: Dict[str, torch.Tensor]
-
-    def __init__(self, records):
-        super().__init__()
-        self.records = records
-
-    def forward(self):
-        return self.records
 
 
 def original(name):
@@ -84,7 +74,7 @@ def main():
         if "scale" in name or "zero_point" in name:
             records[f"converted/{name}"] = value
     records["converted_out"] = converted(records["batch/0"]).detach()
-    torch.jit.script(Records({name: value.clone() for name, value in records.items()})).save(out_path)
+    save_records(records, out_path)
 
 
 main()

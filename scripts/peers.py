@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""tsquant's lowered files against other tools' int8: what peers.sh calls.
+"""tsquant's lowered files against other tools' int8: what peers.sh and fx_speed.sh call.
 
-  peers.py make MODEL FOLDER        writes float.pt (a trace), calibration.pt and torchao_ENGINE.pt (FX, converted, traced
-                                    and frozen, for every engine that converts the model and runs it)
+  peers.py make MODEL FOLDER        writes float.pt (a trace), calibration.pt and torchao_ENGINE.pt (FX, converted,
+                                    traced and frozen, for every engine that converts the model and runs it)
   peers.py export FOLDER            float.pt and fake_quantize.pt (tsquant's placement and parameters) as ONNX files
-  peers.py run FOLDER OPS NODE      times everything in FOLDER in turns, on one thread, and prints a line of the table; OPS is libtsquant_ops.so, NODE a folder with onnxruntime-node
+  peers.py run FOLDER OPS NODE      times everything in FOLDER in turns, on one thread, and prints a line of the table;
+                                    OPS is libtsquant_ops.so, NODE a folder with onnxruntime-node, or empty
 Needs Debian's python3-torch and python3-torchvision; python3-onnx, node and the npm package onnxruntime-node for ONNX
 Runtime.
 """
@@ -240,9 +241,11 @@ class OnnxRuntime:
         kind = "int64" if inputs.dtype == torch.int64 else "float32"
         script = str(pathlib.Path(__file__).with_name("onnx_peer.mjs"))
         self.process = subprocess.Popen(["node", script, node, model, shape, kind],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        text=True)
         if self.process.stdout.readline().strip() != "ready":
-            raise RuntimeError(f"ONNX Runtime does not run {model}; what it says: node {script} {node} {model} {shape} {kind}")
+            raise RuntimeError(f"ONNX Runtime does not run {model}; what it says: node {script} {node} {model} {shape} "
+                               f"{kind}")
 
     def __call__(self):
         self.process.stdin.write("run\n")

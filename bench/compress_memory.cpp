@@ -1,9 +1,9 @@
 // How much memory and time does the program take to compress a large language model, as a share of its file? Makes a
 // Llama-like TorchScript model of 1.1 G parameters (4.4 GB; removed at the end) and runs `tsquant compress` on it:
-// as a dry run of several kinds, without data, and with GPTQ over a few samples. Peak: what was resident, pages of the
+// as a dry run of several kinds, without data, with GPTQ over a few samples, and so again in a control group that
+// limits memory to 0.6 of the file (where such a group may be made: as root). Peak: what was resident, pages of the
 // mapped file included, which the system takes away where room is short; own: memory that has no file behind it, which
-// cannot be taken away. Limits of memory (control groups) below the peak and above the second number slow a run down,
-// but do not end it.
+// cannot be taken away.
 //
 // usage: bench_compress_memory PROGRAM [width=2048] [blocks=16], in TMPDIR; width 256 is done in seconds
 //
@@ -12,6 +12,7 @@
 // other, so time grows with them, and memory by their codes. Minutes of processors are what counts where other work
 // runs on the machine.
 #include <ATen/ATen.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -36,6 +37,7 @@ using namespace tsquant::bench;
 using torch::jit::Module;
 
 constexpr int64_t kSamples = 4, kLength = 128;
+constexpr double kMemoryLimit = 0.6;  ///< of the file
 
 void write_tokens(const std::string& path, int64_t samples, int64_t length) {
   Module data("__torch__.Data");
@@ -62,6 +64,48 @@ double own_bytes(pid_t process) {
     if (word == "RssAnon:" && status >> kilobytes) return kilobytes * 1024;
   }
   return 0;
+}
+
+/// A control group whose processes get so much memory, pages of files included, and are killed when they need more.
+class LimitedMemory {
+ public:
+  explicit LimitedMemory(double bytes) {
+    const fs::path root = "/sys/fs/cgroup";
+    const bool unified = fs::exists(root / "cgroup.controllers");
+    group_ = (unified ? root : root / "memory") / fmt::format("tsquant_bench_{}", getpid());
+    std::error_code refused;
+    if (!fs::create_directory(group_, refused)) return;
+    std::ofstream limit(group_ / (unified ? "memory.max" : "memory.limit_in_bytes"));
+    available_ = static_cast<bool>(limit << static_cast<int64_t>(bytes) << std::flush);
+  }
+  ~LimitedMemory() {
+    std::error_code none;
+    fs::remove(group_, none);
+  }
+  LimitedMemory(const LimitedMemory&) = delete;
+  LimitedMemory& operator=(const LimitedMemory&) = delete;
+
+  bool available() const { return available_; }
+  /// The arguments of a program that starts in the group.
+  std::vector<std::string> inside(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> result{"/bin/sh", "-c",
+                                    fmt::format("echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"", group_.string())};
+    result.insert(result.end(), arguments.begin(), arguments.end());
+    return result;
+  }
+
+ private:
+  fs::path group_;
+  bool available_ = false;
+};
+
+/// Takes a file out of the system's cache, so that whoever reads it next is charged for its pages.
+void forget_pages(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY);
+  if (file < 0) throw std::runtime_error("cannot open " + path);
+  fsync(file);
+  posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+  close(file);
 }
 
 Cost run(std::vector<std::string> arguments) {
@@ -111,14 +155,20 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
   const std::vector<std::string> compress{
       program,        "compress", model,          "--mode", "int4_sym",
       "--group-size", "64",       "--all-layers", "--json", folder + "/report.json"};
-  const auto measured = [&](const char* what, const std::vector<std::string>& more) {
+  const auto arguments_with = [&](const std::vector<std::string>& more) {
     auto arguments = compress;
     arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  const auto timed = [&](const std::string& what, const std::vector<std::string>& arguments) {
     const Cost cost = run(arguments);
     fmt::print("{:<26} peak {:6.0f} MB = {:.3f} x the file, own {:6.0f} MB = {:.3f} x, {:7.1f} s, {:.2f} GB/s\n", what,
                cost.peak / 1e6, cost.peak / bytes, cost.own / 1e6, cost.own / bytes, cost.seconds,
                bytes / 1e9 / cost.seconds);
     std::fflush(stdout);
+  };
+  const auto measured = [&](const char* what, const std::vector<std::string>& more) {
+    timed(what, arguments_with(more));
   };
   const std::vector<std::string> samples{"--data", data, "--inputs", "ids", "--subset-size", std::to_string(kSamples)};
   const auto with_samples = [&](std::vector<std::string> more) {
@@ -131,7 +181,16 @@ void measure(const std::string& folder, const std::string& program, int64_t widt
   measured("dry run, ratio with data", with_samples({"--dry-run", "--ratio", "0.8"}));
   measured("no data", {"-o", output});
   fmt::print("{:<26} {:.3f} x the file\n", "result", static_cast<double>(fs::file_size(output)) / bytes);
-  measured("gptq", with_samples({"-o", output, "--gptq"}));
+  const auto gptq = arguments_with(with_samples({"-o", output, "--gptq", "--no-resume"}));
+  timed("gptq", gptq);
+  const LimitedMemory limit(kMemoryLimit * bytes);
+  const std::string what = fmt::format("gptq within {} x", kMemoryLimit);
+  if (!limit.available()) {
+    fmt::print("{:<26} skipped: no control group of memory can be made\n", what);
+    return;
+  }
+  forget_pages(model);
+  timed(what, limit.inside(gptq));
 }
 
 constexpr int64_t kWholeBlocks = 16, kLongSample = 512;

@@ -18,9 +18,26 @@ build_against_prefix() {
 build_against_prefix "$source_dir/tests/install/consumer" consumer
 "$prefix/build-consumer/consumer"
 "$prefix/build-consumer/consumer_ops"
-for example in "$source_dir"/examples/*/; do
-  build_against_prefix "$example" "$(basename "$example")"
-done
+# The examples in one build: most of its time goes into LibTorch's headers, which they share precompiled.
+mkdir "$prefix/examples"
+cat >"$prefix/examples/CMakeLists.txt" <<EOF
+cmake_minimum_required(VERSION 3.22)
+project(examples LANGUAGES CXX)
+find_package(tsquant REQUIRED)
+file(GLOB folders "$source_dir/examples/*/CMakeLists.txt")
+foreach(folder IN LISTS folders)
+  get_filename_component(folder "\${folder}" DIRECTORY)
+  get_filename_component(name "\${folder}" NAME)
+  add_subdirectory("\${folder}" "\${name}")
+  if(first)
+    target_precompile_headers("\${name}" REUSE_FROM "\${first}")
+  else()
+    target_precompile_headers("\${name}" PRIVATE <torch/script.h>)
+    set(first "\${name}")
+  endif()
+endforeach()
+EOF
+build_against_prefix "$prefix/examples" examples
 
 # The README's program and commands must run as printed.
 readme_block() {  # readme_block cpp|sh
@@ -44,14 +61,14 @@ build_against_prefix "$prefix/readme" readme
 "$prefix/build-readme/app" "$prefix/readme/run/demo/fp32.pt" "$prefix/app_int8.pt"
 
 # A quantizer of the user's own, compiled in and from a shared library: the same file.
-custom="$prefix/build-custom_quantizer"
+custom="$prefix/build-examples/custom_quantizer"
 "$custom/custom_quantizer" "$prefix/readme/run/demo/fp32.pt" "$prefix/own.pt" 1,1,24,24
 "$custom/custom_quantizer" "$prefix/readme/run/demo/fp32.pt" "$prefix/plugin.pt" 1,1,24,24 \
   "$custom/liblinear_only_quantizer.so"
 cmp "$prefix/own.pt" "$prefix/plugin.pt"
 
 # A program that links LibTorch only runs the lowered file once it has loaded the operator library.
-"$prefix/build-run_int8_cpp/run_int8_cpp" "$prefix/app_int8.pt" "$(ls "$prefix"/lib*/libtsquant_ops.so \
+"$prefix/build-examples/run_int8_cpp/run_int8_cpp" "$prefix/app_int8.pt" "$(ls "$prefix"/lib*/libtsquant_ops.so \
   "$prefix"/lib/*/libtsquant_ops.so 2>/dev/null | head -1)" 1,1,24,24
 PKG_CONFIG_PATH="$prefix/lib/pkgconfig:$(echo "$prefix"/lib/*/pkgconfig)" pkg-config --modversion tsquant
 "$prefix/bin/tsquant" --version

@@ -10,10 +10,6 @@
 #include <c10/core/InferenceMode.h>
 #include <fmt/core.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <chrono>
 #include <functional>
@@ -22,6 +18,7 @@
 
 #include "kernels/depthwise_hwy.h"
 #include "kernels/gemm_table.h"
+#include "kernels/machine_rates.h"
 #include "kernels/packed_conv.h"
 #include "kernels/winograd.h"
 
@@ -31,7 +28,6 @@ using tsquant::kernels::ConvGeometry;
 using tsquant::kernels::DepthwiseConv;
 using tsquant::kernels::Epilogue;
 using tsquant::kernels::GemmRow;
-using tsquant::kernels::Isa;
 using tsquant::kernels::WinogradConv;
 
 struct Shape {
@@ -75,41 +71,6 @@ double seconds(const std::function<void()>& body, int64_t repeats) {
   const auto start = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < repeats; ++i) body();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(repeats);
-}
-
-#if defined(__x86_64__)
-constexpr int64_t kPeakSteps = 20000;
-
-/// 12 independent chains of fused multiply-adds in registers.
-__attribute__((target("avx2,fma"), noinline)) void peak256() {
-  __m256 a[12];
-  for (auto& x : a) x = _mm256_set1_ps(1.0f);
-  __m256 m = _mm256_set1_ps(0.999f), c = _mm256_set1_ps(0.5f);
-  for (int64_t i = 0; i < kPeakSteps; ++i) {
-#pragma GCC unroll 12
-    for (auto& x : a) asm volatile("vfmadd231ps %1, %2, %0" : "+x"(x) : "x"(m), "x"(c));
-  }
-}
-__attribute__((target("avx512f"), noinline)) void peak512() {
-  __m512 a[12];
-  for (auto& x : a) x = _mm512_set1_ps(1.0f);
-  __m512 m = _mm512_set1_ps(0.999f), c = _mm512_set1_ps(0.5f);
-  for (int64_t i = 0; i < kPeakSteps; ++i) {
-#pragma GCC unroll 12
-    for (auto& x : a) asm volatile("vfmadd231ps %1, %2, %0" : "+v"(x) : "v"(m), "v"(c));
-  }
-}
-#endif
-
-/// Products per second of float arithmetic in registers as wide as those of the row.
-double measure_peak(Isa isa) {
-#if defined(__x86_64__)
-  const bool wide = isa == Isa::kAvx512 || isa == Isa::kAvx512Vnni || isa == Isa::kAmx;
-  if (!__builtin_cpu_supports("fma")) return 0;
-  return (wide ? 16.0 : 8.0) * 12 * kPeakSteps / seconds(wide ? peak512 : peak256, 4);
-#else
-  return 0;
-#endif
 }
 
 struct Problem {
@@ -159,14 +120,14 @@ struct Times {
   double row = 1e9, floats = 1e9, peak = 0;
 };
 
-Times measure(Isa isa, const Problem& p, const std::function<void()>& integers) {
+Times measure(const Problem& p, const std::function<void()>& integers) {
   const auto floats = [&] { p.run_float(); };
   Times best;
   const int64_t repeats = std::max<int64_t>(1, static_cast<int64_t>(1e-3 / std::max(seconds(integers, 1), 1e-7)));
   for (int round = 0; round < 25; ++round) {
     best.row = std::min(best.row, seconds(integers, repeats));
     best.floats = std::min(best.floats, seconds(floats, repeats));
-    best.peak = std::max(best.peak, measure_peak(isa));
+    best.peak = std::max(best.peak, tsquant::kernels::multiply_rate(/*codes=*/false));
   }
   return best;
 }
@@ -181,7 +142,7 @@ void bench_row(const GemmRow& row, Problem& p) {
   const tsquant::kernels::PackedConv packed(row, p.weight.data_ptr<int8_t>(), p.geometry, phases);
   const auto shape = packed.shape(p.geometry);
   const auto epilogues = p.epilogues();
-  print(p, row.name, measure(row.isa, p, [&] { packed.run(shape, p.source.data_ptr<uint8_t>(), 3, epilogues); }));
+  print(p, row.name, measure(p, [&] { packed.run(shape, p.source.data_ptr<uint8_t>(), 3, epilogues); }));
 }
 
 void bench_winograd(Problem& p) {
@@ -191,7 +152,7 @@ void bench_winograd(Problem& p) {
     if (!kernel.supports()) continue;
     const WinogradConv conv(kernel, p.weight.data_ptr<int8_t>(), p.geometry);
     const std::string name = std::string("winograd ") + kernel.name;
-    print(p, name, measure(kernel.isa, p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
+    print(p, name, measure(p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
   }
 }
 
@@ -199,8 +160,7 @@ void bench_winograd(Problem& p) {
 void bench_depthwise(Problem& p) {
   const DepthwiseConv conv(p.weight.data_ptr<int8_t>(), p.geometry);
   const auto epilogue = p.epilogues().front();
-  const Isa isa = tsquant::kernels::best_gemm_row().isa;
-  print(p, "depthwise", measure(isa, p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
+  print(p, "depthwise", measure(p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), 3, epilogue); }));
 }
 
 }  // namespace
@@ -210,7 +170,7 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   if (argc > 1 && std::string(argv[1]) == "--peak") {
     double peak = 0;
-    for (int i = 0; i < 20; ++i) peak = std::max(peak, measure_peak(tsquant::kernels::best_gemm_row().isa));
+    for (int i = 0; i < 20; ++i) peak = std::max(peak, tsquant::kernels::multiply_rate(/*codes=*/false));
     fmt::print("{:.1f}\n", peak / 1e9);
     return 0;
   }
@@ -223,7 +183,7 @@ int main(int argc, char** argv) {
       continue;
     }
     for (const GemmRow& row : tsquant::kernels::gemm_table()) {
-      if (row.supports() && row.isa != Isa::kScalar) bench_row(row, problem);
+      if (row.supports() && row.isa != tsquant::kernels::Isa::kScalar) bench_row(row, problem);
     }
     bench_winograd(problem);
   }

@@ -29,6 +29,10 @@ struct BenchmarkArgs {
   BenchmarkOptions options;
 };
 
+nlohmann::ordered_json known_or_null(double milliseconds) {
+  return milliseconds < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(milliseconds);
+}
+
 std::string to_json(const std::vector<BenchmarkResult>& results, const BenchmarkOptions& options) {
   nlohmann::ordered_json json{{"threads", options.threads}, {"results", nlohmann::ordered_json::array()}};
   for (const auto& result : results) {
@@ -48,10 +52,10 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
                            {"ms", time.ms},
                            {"megabytes", time.megabytes},
                            {"quantized", time.is_quantized}});
+      if (options.profile) operators.back()["limit_ms"] = known_or_null(result.limit_ms[i]);
       if (!options.explain) continue;
       operators.back()["thousand_multiply_adds"] = time.work.multiply_adds + time.work.channel_multiply_adds;
-      operators.back()["predicted_ms"] =
-          result.predicted_ms[i] < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(result.predicted_ms[i]);
+      operators.back()["predicted_ms"] = known_or_null(result.predicted_ms[i]);
     }
     if (options.explain) json["results"].back()["rates"] = result.rates;
     json["results"].back()["operators"] = std::move(operators);
@@ -59,16 +63,22 @@ std::string to_json(const std::vector<BenchmarkResult>& results, const Benchmark
   return json.dump(1);
 }
 
+std::string percent(double part, double whole) { return fmt::format("{:.1f} %", whole > 0 ? 100 * part / whole : 0); }
+
 /// The operators of one model, the slowest first, and what it costs that some stayed float.
 void print_profile(const BenchmarkResult& result) {
-  double all = 0, quantized = 0;
-  for (const auto& time : result.operators) {
+  double all = 0, quantized = 0, limited = 0, limit = 0;
+  for (size_t i = 0; i < result.operators.size(); ++i) {
+    const auto& time = result.operators[i];
     all += time.ms;
     if (time.is_quantized) quantized += time.ms;
+    if (result.limit_ms[i] < 0) continue;
+    limited += time.ms;
+    limit += result.limit_ms[i];
   }
-  const auto share = [&](double ms) { return fmt::format("{:.1f} %", all > 0 ? 100 * ms / all : 0); };
-  TextTable table({"operator", "shapes", "calls", "ms", "share", "MB", "GB/s", "computes with"});
-  table.align_right({2, 3, 4, 5, 6});
+  const auto share = [&](double ms) { return percent(ms, all); };
+  TextTable table({"operator", "shapes", "calls", "ms", "share", "MB", "GB/s", "of limit", "computes with"});
+  table.align_right({2, 3, 4, 5, 6, 7});
   double rest = 0;
   for (size_t i = 0; i < result.operators.size(); ++i) {
     const auto& time = result.operators[i];
@@ -78,11 +88,15 @@ void print_profile(const BenchmarkResult& result) {
     }
     table.add({time.name, time.shapes, fmt::format("{:g}", time.calls), fmt::format("{:.3f}", time.ms), share(time.ms),
                fmt::format("{:.2f}", time.megabytes), fmt::format("{:.1f}", time.megabytes / std::max(time.ms, 1e-9)),
+               result.limit_ms[i] < 0 ? "-" : percent(result.limit_ms[i], time.ms),
                time.is_quantized ? "codes" : "floats"});
   }
-  std::cout << fmt::format("\n{}: {:.3f} ms in operators, {} with codes, {} that stayed float\n", result.model, all,
-                           share(quantized), share(all - quantized))
-            << table.text();
+  std::cout
+      << fmt::format(
+             "\n{}: {:.3f} ms in operators, {} with codes, {} that stayed float; they run at {} of the processor's "
+             "limit (multiply-adds in registers, or bytes where so many fit)\n",
+             result.model, all, share(quantized), share(all - quantized), percent(limit, limited))
+      << table.text();
   if (result.operators.size() > kShown) {
     std::cout << fmt::format("and {} more: {:.3f} ms, {}; all of them: --json\n", result.operators.size() - kShown,
                              rest, share(rest));
@@ -163,8 +177,10 @@ void add_benchmark(CLI::App& app) {
   command->add_option("--rounds", args->options.rounds, "Exact number of rounds instead of a time");
   command->add_flag("--optimize", args->options.optimize,
                     "Freeze float models and run LibTorch's optimize_for_inference on them");
-  command->add_flag("--profile", args->options.profile,
-                    "Time every operator as well: calls, bytes, and what it costs that some stayed float");
+  command->add_flag(
+      "--profile", args->options.profile,
+      "Time every operator as well: calls, bytes, share of what the processor could do, and what it costs that "
+      "some stayed float");
   command->add_flag("--explain", args->options.explain,
                     "Compare every operator's time with what the table of costs predicts that lowering decides by");
   add_library_option(*command);

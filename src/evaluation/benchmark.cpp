@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "evaluation/operator_limits.h"
 #include "tsquant/error.h"
 
 namespace tsquant {
@@ -55,6 +56,12 @@ void predict(BenchmarkResult& result) {
   }
 }
 
+/// Next to the operators for the same reason.
+void limit(BenchmarkResult& result, int threads) {
+  OperatorLimits limits(threads);
+  for (const OperatorTime& time : result.operators) result.limit_ms.push_back(limits.limit_ms(time));
+}
+
 }  // namespace
 
 std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sample& sample,
@@ -90,6 +97,7 @@ std::vector<BenchmarkResult> benchmark(std::vector<Runnable> models, const Sampl
     constexpr int64_t kProfiledRounds = 20;
     results[m].operators = time_operators([&] { models[m].run(sample); }, std::min(rounds, kProfiledRounds));
     if (options.explain) predict(results[m]);
+    if (options.profile) limit(results[m], options.threads);
   }
   return results;
 }

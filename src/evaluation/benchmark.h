@@ -24,6 +24,7 @@ struct BenchmarkResult {
   bool optimized = false;     ///< optimize_for_inference was applied
   int64_t rounds = 0;
   std::vector<OperatorTime> operators;  ///< with `profile` or `explain`, the slowest first
+  std::vector<double> limit_ms;         ///< with `profile`, of `operators`, see OperatorLimits; negative: unknown
   std::vector<double> predicted_ms;     ///< with `explain`, of `operators`; negative where the table says nothing
   std::string rates;                    ///< with `explain`, the instruction set whose row of the table was used
 };

@@ -66,6 +66,7 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& call) {
     });
   }
   begun->products = products_of_call(call.name(), call.inputs());
+  begun->bytes += begun->products.weight_bytes;
   begun->begin = Clock::now();
   return begun;
 }

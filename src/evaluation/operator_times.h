@@ -14,9 +14,9 @@ struct OperatorTime {
   std::string name;    ///< with namespace: "aten::conv2d", "tsquant::conv"
   std::string shapes;  ///< of the tensors that it reads: "1x3x224x224 64x3x7x7"
   double calls = 0;
-  double ms = 0;         ///< with the operators that it calls in turn
-  double megabytes = 0;  ///< of the tensors that it reads and writes, 10^6 bytes; packed weights are not among them
-  OperatorWork work;     ///< of the calls of one run
+  double ms = 0;              ///< with the operators that it calls in turn
+  double megabytes = 0;       ///< of the tensors that it reads and writes, 10^6 bytes, with the codes of packed layers
+  OperatorWork work;          ///< of the calls of one run
   bool is_quantized = false;  ///< as is_quantized_operator; else it stayed float
 };
 

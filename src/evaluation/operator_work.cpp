@@ -29,6 +29,8 @@ bool read_packed(c10::ArrayRef<const c10::IValue> inputs, Products& found) {
     auto* products = type->findMethod("multiply_adds");
     if (products == nullptr) return false;
     found.per_value = (*products)({input}).toDouble();
+    if (auto* bytes = type->findMethod("weight_bytes"))
+      found.weight_bytes = static_cast<double>((*bytes)({input}).toInt());
     auto* depthwise = type->findMethod("is_depthwise");
     found.depthwise = depthwise != nullptr && (*depthwise)({input}).toBool();
     return true;
@@ -52,6 +54,10 @@ void read_floats(const std::string& name, c10::ArrayRef<const c10::IValue> input
     if (outputs > 0) found.per_value = static_cast<double>(second.numel() / outputs);
     found.depthwise =
         second.dim() > 2 && second.size(1) == 1 && first.dim() == second.dim() && first.size(1) == outputs;
+  } else if (name == "tsquant::linear_compressed" || name == "tsquant::linear_compressed_dynamic") {
+    constexpr size_t kInFeatures = 6;
+    if (inputs.size() > kInFeatures && inputs[kInFeatures].isInt())
+      found.per_value = static_cast<double>(inputs[kInFeatures].toInt());
   } else if (name == "aten::linear" || name == "aten::addmm") {
     found.per_value = static_cast<double>(second.size(-1));
   } else if (products.count(name) != 0) {
@@ -59,20 +65,11 @@ void read_floats(const std::string& name, c10::ArrayRef<const c10::IValue> input
   }
 }
 
-/// Operators that give the same memory another shape, or say something about a tensor.
-bool only_moves(const std::string& name) {
-  static const Names names = {
-      "aten::view",      "aten::reshape",   "aten::permute",   "aten::transpose", "aten::flatten",    "aten::slice",
-      "aten::select",    "aten::unsqueeze", "aten::squeeze",   "aten::expand",    "aten::chunk",      "aten::split",
-      "aten::unflatten", "aten::size",      "aten::detach",    "aten::t",         "aten::contiguous", "aten::empty",
-      "aten::item",      "aten::alias",     "aten::to_mkldnn", "aten::to_dense"};
-  return names.count(name) != 0;
-}
-
 bool starts_with(const std::string& name, const char* start) { return name.rfind(start, 0) == 0; }
 
 /// Thousands of units, or a negative number.
 double units_of(const std::string& name, const OperatorWork& work, const CostRates& rates) {
+  if (starts_with(name, "tsquant::linear_compressed")) return -1;
   const bool own = starts_with(name, "tsquant::");
   const double layers =
       layer_cost(rates, work.multiply_adds, false, own) + layer_cost(rates, work.channel_multiply_adds, true, own);
@@ -107,6 +104,15 @@ OperatorWork work_of_call(const Products& products, const std::vector<c10::IValu
   work.values = thousands_of_values(outputs);
   (products.depthwise ? work.channel_multiply_adds : work.multiply_adds) = work.values * products.per_value;
   return work;
+}
+
+bool only_moves(const std::string& name) {
+  static const Names names = {
+      "aten::view",      "aten::reshape",   "aten::permute",   "aten::transpose", "aten::flatten",    "aten::slice",
+      "aten::select",    "aten::unsqueeze", "aten::squeeze",   "aten::expand",    "aten::chunk",      "aten::split",
+      "aten::unflatten", "aten::size",      "aten::detach",    "aten::t",         "aten::contiguous", "aten::empty",
+      "aten::item",      "aten::alias",     "aten::to_mkldnn", "aten::to_dense"};
+  return names.count(name) != 0;
 }
 
 double predicted_ms(const std::string& name, const OperatorWork& work, const CostRates& rates, double unit) {

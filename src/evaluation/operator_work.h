@@ -22,6 +22,7 @@ struct OperatorWork {
 struct Products {
   double per_value = 0;
   bool depthwise = false;
+  double weight_bytes = 0;  ///< of a packed layer, whose weight is not among the tensors of the call
 };
 
 /// Reads layers' weights in aten:: operators and packed layers (`tsquant::conv`, `tsquant::linear`). Convolutions are
@@ -30,6 +31,9 @@ Products products_of_call(const std::string& name, c10::ArrayRef<const c10::IVal
 
 /// @param outputs what the call returned
 OperatorWork work_of_call(const Products& products, const std::vector<c10::IValue>& outputs);
+
+/// Whether an operator gives the same memory another shape, or says something about a tensor.
+bool only_moves(const std::string& name);
 
 /// Milliseconds that the table of costs (see CostRates) expects.
 /// @param unit seconds of 1,000 multiply-adds of LibTorch's float convolution, see measure_unit()

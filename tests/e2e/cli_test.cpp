@@ -258,6 +258,14 @@ TEST_F(Program, BenchmarkProfileSaysWhatEveryOperatorCosts) {
   };
   EXPECT_EQ(quantized(results[0]), 0);
   EXPECT_GT(quantized(results[1]), 0);
+  int limited = 0;
+  for (const auto& time : results[1].at("operators")) {
+    if (time.at("name").get<std::string>().rfind("tsquant::conv", 0) != 0) continue;
+    ++limited;
+    EXPECT_GT(time.at("limit_ms").get<double>(), 0) << time;
+  }
+  EXPECT_GT(limited, 0);
+  EXPECT_NE(table.out.find("of limit"), std::string::npos) << table.out;
 }
 
 TEST_F(Program, BenchmarkExplainComparesEveryOperatorWithTheTableOfCosts) {

@@ -4,6 +4,7 @@
 
 #include "kernels/conv_params.h"
 #include "kernels/isa.h"
+#include "kernels/machine_rates.h"
 
 // The operators of the lowered form. Schemas are the contract with model files: change them only by adding overloads.
 namespace tsquant::kernels {
@@ -77,12 +78,14 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.class_<ConvParams>("ConvParams")
       .def("__str__", [](const Conv& self) { return self->description(); })
       .def("multiply_adds", [](const Conv& self) { return self->spec().multiply_adds(); })
+      .def("weight_bytes", [](const Conv& self) { return self->spec().weight.numel(); })
       .def("is_depthwise", [](const Conv& self) { return self->spec().is_depthwise(); })
       .def_pickle([](const Conv& self) { return self->state(); },
                   [](ConvState s) { return ConvParams::from_state(s); });
   m.class_<LinearParams>("LinearParams")
       .def("__str__", [](const Linear& self) { return self->description(); })
       .def("multiply_adds", [](const Linear& self) { return self->spec().multiply_adds(); })
+      .def("weight_bytes", [](const Linear& self) { return self->spec().weight.numel(); })
       .def_pickle([](const Linear& self) { return self->state(); },
                   [](LinearParams::State s) { return LinearParams::from_state(s); });
   m.def(
@@ -122,6 +125,8 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
     for (const Isa isa : available_isas()) names.emplace_back(isa_name(isa));
     return names;
   });
+  m.def("multiply_rate(bool codes) -> float", [](bool codes) { return multiply_rate(codes); });
+  m.def("read_rate(int bytes) -> float", [](int64_t bytes) { return read_rate(bytes); });
 }
 
 }  // namespace tsquant::kernels

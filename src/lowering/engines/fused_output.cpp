@@ -115,21 +115,50 @@ Value* insert_clamp(LoweringContext& context, Node* position, Value* codes, cons
   return context.insert(position, row.kernel, row.arguments(context, position, {codes}, bounds), position);
 }
 
+namespace {
+
+/// Goes on past clamps with constant bounds. Returns whether there were any.
+bool follow_clamps(const LoweringContext& context, FusedOutput& out) {
+  const size_t before = out.absorbed.size();
+  size_t input = 0;
+  for (Node* next = only_reader(out.last, input); next != nullptr && input == 0; next = only_reader(out.last, input)) {
+    c10::optional<double> low, high;
+    if (!clamp_bounds(context.model(), next, low, high)) break;
+    compose(out, low, high);
+    out.absorbed.push_back(next);
+    out.last = next->output();
+  }
+  return out.absorbed.size() > before;
+}
+
+// quantize(clamp(dequantize(quantize(%x)))) with one scale and zero point is quantize(clamp(%x)): rounding keeps the
+// order of values, and a bound has the same code before and after. FX shares observers like that around a ReLU6.
+bool follow_quantized_clamp(const LoweringContext& context, FusedOutput& out) {
+  if (out.quantizers.size() != 1) return false;
+  size_t input = 0;
+  Node* dequantize = only_reader(out.quantizers.front()->output(), input);
+  if (dequantize == nullptr || op_of(dequantize) != "dequantize") return false;
+  FusedOutput longer = out;
+  longer.absorbed.push_back(out.quantizers.front());
+  longer.absorbed.push_back(dequantize);
+  longer.quantizers.clear();
+  longer.last = dequantize->output();
+  if (!follow_clamps(context, longer)) return false;
+  find_quantizers(context, longer);
+  if (!longer.quantized() || !(longer.params == out.params)) return false;
+  out = longer;
+  return true;
+}
+
+}  // namespace
+
 FusedOutput follow_output(LoweringContext& context, Value* value) {
   FusedOutput out;
   out.last = value;
-  while (out.last->uses().size() == 1) {
-    const auto use = out.last->uses()[0];
-    c10::optional<double> low, high;
-    if (use.offset != 0 || use.user->owningBlock() != value->node()->owningBlock() ||
-        !clamp_bounds(context.model(), use.user, low, high)) {
-      break;
-    }
-    compose(out, low, high);
-    out.absorbed.push_back(use.user);
-    out.last = use.user->output();
-  }
+  follow_clamps(context, out);
   find_quantizers(context, out);
+  while (follow_quantized_clamp(context, out)) {
+  }
   return out;
 }
 

@@ -35,6 +35,7 @@ TEST(OperatorWork, PackedLayersSayHowManyProductsAValueHas) {
     return products_of("tsquant::conv", inputs);
   };
   EXPECT_EQ(of(packed_convolution(16, 8, 1)).per_value, 72);
+  EXPECT_EQ(of(packed_convolution(16, 8, 1)).weight_bytes, 16 * 72);
   EXPECT_FALSE(of(packed_convolution(16, 8, 1)).depthwise);
   EXPECT_EQ(of(packed_convolution(8, 1, 8)).per_value, 9);
   EXPECT_TRUE(of(packed_convolution(8, 1, 8)).depthwise);
@@ -42,6 +43,14 @@ TEST(OperatorWork, PackedLayersSayHowManyProductsAValueHas) {
   const c10::IValue linear = call_operator("tsquant::linear_pack", {at::ones({5, 24}, at::kChar), at::ones({1}),
                                                                     c10::IValue(), c10::IValue(), c10::IValue()});
   EXPECT_EQ(products_of("tsquant::linear", {codes({3, 24}), linear}).per_value, 24);
+  EXPECT_EQ(products_of("tsquant::linear", {codes({3, 24}), linear}).weight_bytes, 5 * 24);
+}
+
+TEST(OperatorWork, CompressedLayersAreAsLongAsTheirInputs) {
+  const std::vector<c10::IValue> inputs = {
+      at::rand({3, 24}), at::zeros({5, 12}, at::kByte), at::ones({5, 1}), c10::IValue(), c10::IValue(), "int4", 24, 0};
+  EXPECT_EQ(products_of("tsquant::linear_compressed", inputs).per_value, 24);
+  EXPECT_EQ(products_of("tsquant::linear_compressed_dynamic", inputs).per_value, 24);
 }
 
 TEST(OperatorWork, FloatLayersAndProductsToo) {

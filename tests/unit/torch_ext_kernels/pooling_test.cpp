@@ -170,16 +170,15 @@ TEST_P(Pooling, AdaptiveAveragesEqualLibTorch) {
                                                                         {{2, 5, 8, 4}, {2, 0}},
                                                                         {{2, 19, 31}, {8}},
                                                                         {{2, 6, 5, 6, 7}, {2, 3, 3}}}) {
-      for_all_layouts(
-          random_codes(input, 0.0173, 7, type), [&, &input = input, &size = size](const at::Tensor& x, bool) {
-            for (const double scale : {0.0173, 0.0091}) {
-              const auto y = run_kernel("adaptive_avg_pool", {x, size, scale, 3}).toTensor();
-              const auto want =
-                  at::quantize_per_tensor(adaptive_reference(x.dequantize().contiguous(), size), scale, 3, type);
-              ASSERT_EQ(y.sizes(), want.sizes()) << x.sizes();
-              EXPECT_TRUE(at::equal(y.int_repr().contiguous(), want.int_repr().contiguous())) << x.sizes() << size;
-            }
-          });
+      for_all_layouts(random_codes(input, 0.0173, 7, type), [&, &size = size](const at::Tensor& x, bool) {
+        for (const double scale : {0.0173, 0.0091}) {
+          const auto y = run_kernel("adaptive_avg_pool", {x, size, scale, 3}).toTensor();
+          const auto want =
+              at::quantize_per_tensor(adaptive_reference(x.dequantize().contiguous(), size), scale, 3, type);
+          ASSERT_EQ(y.sizes(), want.sizes()) << x.sizes();
+          EXPECT_TRUE(at::equal(y.int_repr().contiguous(), want.int_repr().contiguous())) << x.sizes() << size;
+        }
+      });
     }
     const auto x = random_codes({1, 4, 6, 8}, 0.1, 7, type);
     const auto y = run_kernel("adaptive_avg_pool", {x, List{-1, 2}, 0.1, 7}).toTensor();

@@ -11,7 +11,16 @@
 namespace tsquant::kernels {
 namespace {
 
-BinaryParams params_for(Binary op, const at::Tensor& a, const at::Tensor& b, bool relu, double scale,
+/// What the codes of a result lie between.
+struct Bounds {
+  int64_t low, high;
+};
+
+Bounds bounds_for(const at::Tensor& a, bool relu, int64_t zero_point) {
+  return {relu ? zero_point : lowest_code(a.scalar_type()), highest_code(a.scalar_type())};
+}
+
+BinaryParams params_for(Binary op, const at::Tensor& a, const at::Tensor& b, Bounds bounds, double scale,
                         int64_t zero_point) {
   const auto dtype = a.scalar_type();
   BinaryParams p;
@@ -23,8 +32,8 @@ BinaryParams params_for(Binary op, const at::Tensor& a, const at::Tensor& b, boo
   p.zero_point_a = static_cast<int32_t>(a.q_zero_point());
   p.zero_point_b = static_cast<int32_t>(b.q_zero_point());
   p.zero_point = static_cast<int32_t>(zero_point);
-  p.low = relu ? p.zero_point : lowest_code(dtype);
-  p.high = highest_code(dtype);
+  p.low = static_cast<int32_t>(bounds.low);
+  p.high = static_cast<int32_t>(bounds.high);
   return p;
 }
 
@@ -67,13 +76,18 @@ void compute(const at::Tensor& out, at::Tensor a, at::Tensor b, BinaryParams p) 
   });
 }
 
-at::Tensor binary(Binary op, const at::Tensor& a, const at::Tensor& b, bool relu, double scale, int64_t zero_point) {
+at::Tensor binary(Binary op, const at::Tensor& a, const at::Tensor& b, Bounds bounds, double scale,
+                  int64_t zero_point) {
   const bool sum = op == Binary::kAdd;
   check_codes_of_either_type(a, sum ? "first operand of add" : "first operand of mul");
   check_codes_of_either_type(b, sum ? "second operand of add" : "second operand of mul");
   TORCH_CHECK(a.scalar_type() == b.scalar_type(), "tsquant: the operands of ", sum ? "add" : "mul",
               " must have the same type, they are ", a.scalar_type(), " and ", b.scalar_type());
-  check_target(scale, zero_point, a.scalar_type());
+  const auto type = a.scalar_type();
+  check_target(scale, zero_point, type);
+  TORCH_CHECK(lowest_code(type) <= bounds.low && bounds.low <= bounds.high && bounds.high <= highest_code(type),
+              "tsquant: the codes of ", sum ? "add" : "mul", " are bounded by ", bounds.low, " and ", bounds.high,
+              "; codes of ", type, " lie between ", lowest_code(type), " and ", highest_code(type));
   const auto sizes = at::infer_size(a.sizes(), b.sizes());
   // The layout is that of the first operand that has the shape of the result.
   const at::IntArrayRef shape(sizes);
@@ -83,18 +97,28 @@ at::Tensor binary(Binary op, const at::Tensor& a, const at::Tensor& b, bool relu
   at::Tensor result = empty_codes(sizes, strides, a.scalar_type(), scale, zero_point);
   if (result.numel() == 0) return result;
   const at::Tensor out = bytes_of(result);
-  compute(out, expanded(bytes_of(a), out), expanded(bytes_of(b), out), params_for(op, a, b, relu, scale, zero_point));
+  compute(out, expanded(bytes_of(a), out), expanded(bytes_of(b), out), params_for(op, a, b, bounds, scale, zero_point));
   return result;
 }
 
 }  // namespace
 
 at::Tensor add(const at::Tensor& a, const at::Tensor& b, bool relu, double scale, int64_t zero_point) {
-  return binary(Binary::kAdd, a, b, relu, scale, zero_point);
+  return binary(Binary::kAdd, a, b, bounds_for(a, relu, zero_point), scale, zero_point);
 }
 
 at::Tensor mul(const at::Tensor& a, const at::Tensor& b, bool relu, double scale, int64_t zero_point) {
-  return binary(Binary::kMul, a, b, relu, scale, zero_point);
+  return binary(Binary::kMul, a, b, bounds_for(a, relu, zero_point), scale, zero_point);
+}
+
+at::Tensor clamped_add(const at::Tensor& a, const at::Tensor& b, int64_t low, int64_t high, double scale,
+                       int64_t zero_point) {
+  return binary(Binary::kAdd, a, b, {low, high}, scale, zero_point);
+}
+
+at::Tensor clamped_mul(const at::Tensor& a, const at::Tensor& b, int64_t low, int64_t high, double scale,
+                       int64_t zero_point) {
+  return binary(Binary::kMul, a, b, {low, high}, scale, zero_point);
 }
 
 }  // namespace tsquant::kernels

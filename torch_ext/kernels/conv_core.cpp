@@ -43,8 +43,8 @@ Epilogue make_epilogue(const ConvCall& call, const Requantize& r, const Residual
   e.other_multiplier = static_cast<float>(residual->scale / call.out_scale);
   e.other_zero_point = static_cast<float>(residual->zero_point);
   e.middle = call.middle;
-  e.middle_low = static_cast<float>(-call.middle_zero_point);
-  e.middle_high = static_cast<float>(255 - call.middle_zero_point);
+  e.middle_low = static_cast<float>(call.middle_low - call.middle_zero_point);
+  e.middle_high = static_cast<float>(call.middle_high - call.middle_zero_point);
   e.middle_multiplier = static_cast<float>(call.middle_scale / call.out_scale);
   return e;
 }
@@ -68,7 +68,8 @@ bool ConvCall::operator==(const ConvCall& o) const {
   return sizes == o.sizes && rank == o.rank && in_scale == o.in_scale && out_scale == o.out_scale &&
          in_zero_point == o.in_zero_point && out_zero_point == o.out_zero_point && floats == o.floats &&
          clamp == o.clamp && middle == o.middle && middle_scale == o.middle_scale &&
-         middle_zero_point == o.middle_zero_point && activation == o.activation;
+         middle_zero_point == o.middle_zero_point && middle_low == o.middle_low && middle_high == o.middle_high &&
+         activation == o.activation;
 }
 
 /// What does not depend on the call, made at the first one. Of the packed forms each is made when a call first needs

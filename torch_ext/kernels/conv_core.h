@@ -25,7 +25,7 @@ struct ConvCall {
   /// Residual calls: the convolution's own result is quantized with these before the residual is added.
   bool middle = false;
   double middle_scale = 1;
-  int64_t middle_zero_point = 0;
+  int64_t middle_zero_point = 0, middle_low = 0, middle_high = 255;  ///< unsigned codes
   Activation activation = Activation::kNone;  ///< before the result is quantized; not with floats or a residual
 
   /// Whether the kernels turn sums into real values first.

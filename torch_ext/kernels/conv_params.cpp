@@ -109,10 +109,17 @@ at::Tensor ConvParams::floats(const at::Tensor& x, bool clamp) const {
 }
 
 at::Tensor ConvParams::through_floats(const at::Tensor& x, const Target& target, const at::Tensor* other,
-                                      const Target* middle) const {
+                                      const Middle* middle) const {
   at::Tensor y = floats(x, other == nullptr);
   const auto type = x.scalar_type();
-  if (middle != nullptr) y = quantize_floats(y, middle->scale, middle->zero_point, type).dequantize();
+  if (middle != nullptr) {
+    const auto [scale, zero_point] = middle->target;
+    const at::Tensor codes =
+        quantize_floats(y, scale, zero_point, type)
+            .int_repr()
+            .clamp(middle->low.value_or(lowest_code(type)), middle->high.value_or(highest_code(type)));
+    y = at::_make_per_tensor_quantized_tensor(codes, scale, zero_point).dequantize();
+  }
   if (other != nullptr) y = (y + other->dequantize()).clamp(spec_.clamp_min, spec_.clamp_max);
   return quantize_floats(y, target.scale, target.zero_point, type);
 }
@@ -148,15 +155,23 @@ at::Tensor ConvParams::activated_codes(const at::Tensor& x, const ActivationStep
 }
 
 at::Tensor ConvParams::codes(const at::Tensor& x, const Target& target, const at::Tensor* other,
-                             const Target* middle) const {
+                             const Middle* middle) const {
   const at::Tensor source = prepare(x);
   const auto type = x.scalar_type();
   ConvCall call = call_for(x, target);
   if (middle != nullptr) {
-    check_target(middle->scale, middle->zero_point, type);
+    const Target& own = middle->target;
+    check_target(own.scale, own.zero_point, type);
+    const int64_t lowest = lowest_code(type), highest = highest_code(type);
+    const int64_t low = middle->low.value_or(lowest), high = middle->high.value_or(highest);
+    TORCH_CHECK(lowest <= low && low <= high && high <= highest,
+                "tsquant: the codes of a convolution's own result are ", "bounded by ", low, " and ", high,
+                "; codes of ", type, " lie between ", lowest, " and ", highest);
     call.middle = true;
-    call.middle_scale = middle->scale;
-    call.middle_zero_point = middle->zero_point + unsigned_shift(type);
+    call.middle_scale = own.scale;
+    call.middle_zero_point = own.zero_point + unsigned_shift(type);
+    call.middle_low = low + unsigned_shift(type);
+    call.middle_high = high + unsigned_shift(type);
   }
   at::Tensor result = empty_result(call, target, type);
   UnsignedCodes residual_codes;

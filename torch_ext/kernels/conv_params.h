@@ -22,6 +22,12 @@ struct Target {
   int64_t zero_point = 0;
 };
 
+/// Quantization of a result that is computed with, and the codes that bound it; without bounds, those of the type.
+struct Middle {
+  Target target;
+  c10::optional<int64_t> low, high;
+};
+
 /// TorchScript object that holds a quantized convolution (`torch.classes.tsquant.ConvParams`).
 class ConvParams : public torch::CustomClassHolder {
  public:
@@ -35,7 +41,7 @@ class ConvParams : public torch::CustomClassHolder {
   /// @param other null or the residual, of the type of x, added before the activation
   /// @param middle quantization of the convolution's own result before the residual is added; may be null
   at::Tensor codes(const at::Tensor& x, const Target& target, const at::Tensor* other = nullptr,
-                   const Target* middle = nullptr) const;
+                   const Middle* middle = nullptr) const;
   /// The codes of an activation of the result.
   at::Tensor activated_codes(const at::Tensor& x, const ActivationStep& step, const Target& target) const;
   const ConvSpec& spec() const { return core_.spec(); }
@@ -44,7 +50,7 @@ class ConvParams : public torch::CustomClassHolder {
 
  private:
   at::Tensor through_floats(const at::Tensor& x, const Target& target, const at::Tensor* other,
-                            const Target* middle) const;
+                            const Middle* middle) const;
   /// Adds a missing batch dimension and the height of one-dimensional data; channels-last.
   at::Tensor prepare(const at::Tensor& x) const;
   at::Tensor with_image_dimensions(const at::Tensor& x) const;

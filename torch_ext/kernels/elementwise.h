@@ -17,6 +17,11 @@ at::Tensor dequantize(const at::Tensor& x);
 /// add or mul, [relu,] quantize. Shapes broadcast.
 at::Tensor add(const at::Tensor& a, const at::Tensor& b, bool relu, double scale, int64_t zero_point);
 at::Tensor mul(const at::Tensor& a, const at::Tensor& b, bool relu, double scale, int64_t zero_point);
+/// The same with the codes of the result between two others.
+at::Tensor clamped_add(const at::Tensor& a, const at::Tensor& b, int64_t low, int64_t high, double scale,
+                       int64_t zero_point);
+at::Tensor clamped_mul(const at::Tensor& a, const at::Tensor& b, int64_t low, int64_t high, double scale,
+                       int64_t zero_point);
 
 /// Any element-wise function of codes. `table` holds 256 bytes, for both types counted from the lowest code: the entry
 /// at (code - lowest code) is (code of the result - lowest code), where the lowest code is 0 for quint8 and -128 for

@@ -13,6 +13,8 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
   m.def("dequantize(Tensor x) -> Tensor", dequantize);
   m.def("add(Tensor a, Tensor b, bool relu, float scale, int zero_point) -> Tensor", add);
   m.def("mul(Tensor a, Tensor b, bool relu, float scale, int zero_point) -> Tensor", mul);
+  m.def("add.clamped(Tensor a, Tensor b, int low, int high, float scale, int zero_point) -> Tensor", clamped_add);
+  m.def("mul.clamped(Tensor a, Tensor b, int low, int high, float scale, int zero_point) -> Tensor", clamped_mul);
   m.def("lookup(Tensor x, Tensor table, float scale, int zero_point) -> Tensor", lookup);
   m.def("cat(Tensor[] tensors, int dim, float scale, int zero_point) -> Tensor", cat);
   m.def("mean(Tensor x, int[] dim, bool keepdim, float scale, int zero_point) -> Tensor", mean);

@@ -54,7 +54,13 @@ at::Tensor conv_add(at::Tensor x, at::Tensor other, Conv params, double scale, i
 
 at::Tensor conv_quantize_add(at::Tensor x, at::Tensor other, Conv params, double middle_scale,
                              int64_t middle_zero_point, double scale, int64_t zero_point) {
-  const Target middle = {middle_scale, middle_zero_point};
+  const Middle middle = {{middle_scale, middle_zero_point}, {}, {}};
+  return params->codes(x, {scale, zero_point}, &other, &middle);
+}
+
+at::Tensor conv_clamp_add(at::Tensor x, at::Tensor other, Conv params, double middle_scale, int64_t middle_zero_point,
+                          int64_t middle_low, int64_t middle_high, double scale, int64_t zero_point) {
+  const Middle middle = {{middle_scale, middle_zero_point}, middle_low, middle_high};
   return params->codes(x, {scale, zero_point}, &other, &middle);
 }
 
@@ -111,6 +117,11 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "conv_add.middle(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, "
       "float middle_scale, int middle_zero_point, float scale, int zero_point) -> Tensor",
       conv_quantize_add);
+  m.def(
+      "conv_add.middle_clamped(Tensor x, Tensor other, __torch__.torch.classes.tsquant.ConvParams params, "
+      "float middle_scale, int middle_zero_point, int middle_low, int middle_high, float scale, int zero_point) -> "
+      "Tensor",
+      conv_clamp_add);
   m.def("conv_float(Tensor x, __torch__.torch.classes.tsquant.ConvParams params) -> Tensor", conv_float);
   m.def("linear(Tensor x, __torch__.torch.classes.tsquant.LinearParams params, float scale, int zero_point) -> Tensor",
         linear);

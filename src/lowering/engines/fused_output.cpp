@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "graph/names.h"
@@ -152,6 +153,16 @@ bool follow_quantized_clamp(const LoweringContext& context, FusedOutput& out) {
 
 }  // namespace
 
+std::pair<int64_t, int64_t> code_bounds(const LoweringContext& context, const FusedOutput& output) {
+  const int64_t lowest = context.engine().activations == c10::kQInt8 ? -128 : 0, highest = lowest + 255;
+  const auto code_of = [&](double value) {  // as aten::quantize_per_tensor rounds
+    const float steps = std::nearbyint(static_cast<float>(value) * (1.0f / static_cast<float>(output.params.scale)));
+    const double code = static_cast<double>(steps) + static_cast<double>(output.params.zero_point);
+    return static_cast<int64_t>(std::clamp(code, static_cast<double>(lowest), static_cast<double>(highest)));
+  };
+  return {output.low ? code_of(*output.low) : lowest, output.high ? code_of(*output.high) : highest};
+}
+
 FusedOutput follow_output(LoweringContext& context, Value* value) {
   FusedOutput out;
   out.last = value;
@@ -249,7 +260,7 @@ void apply_row(LoweringContext& context, const EngineRow& row, Node* node, const
   Value* result = context.insert(node, kernel, row.arguments(context, node, codes, output), node);
   // A rectifier is part of the kernel; the bounds of relu6 and clamp are applied to its codes.
   const bool rectified = output.low && *output.low == 0;
-  if (output.clamps() && !(rectified && !output.high)) {
+  if (output.clamps() && !row.clamps && !(rectified && !output.high)) {
     result = insert_clamp(context, node, result, output.params, output.low, output.high);
   }
   context.record(node, kernel);

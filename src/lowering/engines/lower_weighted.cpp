@@ -128,33 +128,38 @@ bool lower_weighted_node(LoweringContext& context, Node* node) {
 /// One operand of an addition that a convolution computes: directly, or quantized and dequantized in between.
 struct ConvOperand {
   Node* convolution = nullptr;
-  Node* quantize = nullptr;  // null: the convolution's float result is added
+  FusedOutput own;  ///< the quantizer of its own result, and bounds before; without one the float result is added
 };
 
 bool has_one_use(const Value* value) { return value->uses().size() == 1; }
 
 c10::optional<ConvOperand> conv_operand(LoweringContext& context, Value* operand) {
+  const auto is_convolution = [](const Node* node) {
+    return node->kind() == c10::aten::conv2d || node->kind() == c10::aten::conv3d;
+  };
   ConvOperand found;
   if (!has_one_use(operand)) return c10::nullopt;
-  Node* node = operand->node();
-  if (Value* codes = context.codes_of(operand)) {
-    if (!has_one_use(codes) || codes->node()->kind() != c10::Symbol::fromQualString("aten::quantize_per_tensor")) {
-      return c10::nullopt;
-    }
-    found.quantize = codes->node();
-    if (!has_one_use(found.quantize->input(0))) return c10::nullopt;
-    node = found.quantize->input(0)->node();
+  found.convolution = operand->node();
+  Value* codes = context.codes_of(operand);
+  if (codes == nullptr) return is_convolution(found.convolution) ? c10::make_optional(found) : c10::nullopt;
+  if (!has_one_use(codes)) return c10::nullopt;
+  c10::optional<double> low, high;
+  for (found.convolution = codes->node(); !is_convolution(found.convolution);) {
+    const bool is_quantizer = found.convolution == codes->node() && quantizer_params(context, found.convolution);
+    if (!is_quantizer && !clamp_bounds(context.model(), found.convolution, low, high)) return c10::nullopt;
+    found.convolution = found.convolution->input(0)->node();
   }
-  if (node->kind() != c10::aten::conv2d && node->kind() != c10::aten::conv3d) return c10::nullopt;
-  found.convolution = node;
-  return found;
+  found.own = follow_output(context, found.convolution->output());
+  const bool leads_here = found.own.quantizers.size() == 1 && found.own.quantizers.front() == codes->node();
+  return leads_here ? c10::make_optional(found) : c10::nullopt;
 }
 
 // %c = aten::conv2d(%a, ...); [%q = quantize(%c); %d = dequantize(%q);] %s = aten::add(%d, dequantize(%other), 1);
-// [%r = relu(%s);] %y = quantize(%r)
+// [%r = relu(%s);] %y = quantize(%r), with clamps before the quantizers or without
 //   ->
 // %y = tsquant::conv_add(%codes, %other, %params, scale, zero_point)
-// The kernel rounds and saturates the convolution's own result as the reference form does (conv_add.middle).
+// The kernel rounds and saturates the convolution's own result as the reference form does (conv_add.middle,
+// conv_add.middle_clamped).
 bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   const auto found = conv_operand(context, add->input(which));
   Value* other = context.codes_of(add->input(1 - which));
@@ -172,7 +177,11 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
     inputs.push_back(context.constant(add, p.scale));
     inputs.push_back(context.constant(add, p.zero_point));
   };
-  if (found->quantize != nullptr) append(context.params_of(found->quantize->output()));
+  if (found->own.quantized()) append(found->own.params);
+  if (found->own.clamps()) {
+    const auto [low, high] = code_bounds(context, found->own);
+    inputs.insert(inputs.end(), {context.constant(add, low), context.constant(add, high)});
+  }
   append(output.params);
   Value* result = context.insert(add, row->add_kernel, inputs, found->convolution);
   context.set_work(result, op->work(context));
@@ -181,9 +190,13 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   replace_output(context, output, result, row->add_kernel);
   Node* dequantize = add->input(which)->node();
   context.destroy(add);
-  if (found->quantize != nullptr) {
+  if (found->own.quantized()) {
     context.destroy(dequantize);
-    context.destroy(found->quantize);
+    context.destroy(found->own.quantizers.front());
+  }
+  for (auto it = found->own.absorbed.rbegin(); it != found->own.absorbed.rend(); ++it) {
+    context.record(*it, std::string("fused into ") + row->add_kernel);
+    context.destroy(*it);
   }
   remove_weighted_op(context, *op);
   return true;

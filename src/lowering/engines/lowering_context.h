@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "lowering/engines/engine.h"
@@ -120,6 +121,9 @@ struct FusedOutput {
   const torch::jit::Value* result() const { return quantized() ? quantizers.front()->output() : last; }
 };
 FusedOutput follow_output(LoweringContext& context, torch::jit::Value* value);
+/// The codes of the bounds of a quantized output, of the type of the engine's activations; those of the type where it
+/// has none.
+std::pair<int64_t, int64_t> code_bounds(const LoweringContext& context, const FusedOutput& output);
 /// Goes on past an activation that the kernel of `row` computes, and past a product with constants of the layer's
 /// output channels. Where no quantizer follows them, the output stays as it is.
 /// @param spatial dimensions behind that of the channels

@@ -12,9 +12,14 @@ using torch::jit::Node;
 
 namespace {
 
-/// (a, b, relu, scale, zero_point)
+/// (a, b, relu, scale, zero_point), or with other bounds (a, b, low, high, scale, zero_point)
 Values binary(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
-  codes.push_back(context.constant(node, output.low.has_value() && *output.low == 0));
+  if (output.clamps() && !output.is_relu()) {
+    const auto [low, high] = code_bounds(context, output);
+    codes.insert(codes.end(), {context.constant(node, low), context.constant(node, high)});
+  } else {
+    codes.push_back(context.constant(node, output.is_relu()));
+  }
   append_params(context, node, output.params, codes);
   return codes;
 }
@@ -115,7 +120,9 @@ Engine make_tsquant_engine() {
   linear.activations = activations();
   engine.rows.push_back(linear);
   engine.rows.push_back(function("add", "tsquant::add", binary));
+  engine.rows.back().clamps = true;
   engine.rows.push_back(function("mul", "tsquant::mul", binary));
+  engine.rows.back().clamps = true;
   engine.rows.push_back(function("cat", "tsquant::cat", concatenation));
   for (const char* op : {"max_pool1d", "max_pool2d", "max_pool3d"}) {
     engine.rows.push_back(function(op, "tsquant::max_pool", same_arguments, ResultScale::kInput));

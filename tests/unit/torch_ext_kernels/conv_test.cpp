@@ -104,6 +104,27 @@ TEST_P(Conv, ResultIsQuantizedBeforeTheResidualWhenAsked) {
   EXPECT_FALSE(at::equal(middle, expected_)) << "the intermediate rounding must show";
 }
 
+TEST_P(Conv, TheResultBeforeTheResidualCanBeBounded) {
+  const auto other = at::_make_per_tensor_quantized_tensor(at::randint(0, 256, expected_.sizes(), at::kByte), 2.0, 120);
+  const auto params = pack(conv(), data_, 0.0);
+  const auto y =
+      run_kernel("conv_add", {data_.x, other, params, 1.0, 128, 100, 131, 4.0, 0}, "middle_clamped").toTensor();
+  const auto middle = at::quantize_per_tensor(expected_.clamp(-28, 3), 1.0, 128, at::kQUInt8).dequantize();
+  const auto want = at::quantize_per_tensor((middle + other.dequantize()).relu(), 4.0, 0, at::kQUInt8);
+  EXPECT_TRUE(at::equal(y.int_repr().contiguous(), want.int_repr().contiguous()));
+  EXPECT_GT(expected_.max().item<float>(), 3) << "the bound must show";
+  // A residual that has to be broadcast is added in floats.
+  const auto one = at::_make_per_tensor_quantized_tensor(at::full({1}, 121, at::kByte), 2.0, 120);
+  const auto broadcast =
+      run_kernel("conv_add", {data_.x, one, params, 1.0, 128, 100, 131, 4.0, 0}, "middle_clamped").toTensor();
+  const auto want_broadcast = at::quantize_per_tensor((middle + 2).relu(), 4.0, 0, at::kQUInt8);
+  EXPECT_TRUE(at::equal(broadcast.int_repr().contiguous(), want_broadcast.int_repr().contiguous()));
+  EXPECT_THROW(run_kernel("conv_add", {data_.x, other, params, 1.0, 128, 131, 100, 4.0, 0}, "middle_clamped"),
+               c10::Error);
+  EXPECT_THROW(run_kernel("conv_add", {data_.x, other, params, 1.0, 128, 0, 256, 4.0, 0}, "middle_clamped"),
+               c10::Error);
+}
+
 TEST_P(Conv, SignedCodesGiveTheSameValues) {
   const auto shifted = at::_make_per_tensor_quantized_tensor((data_.x.int_repr().to(at::kShort) - 128).to(at::kChar),
                                                              data_.x.q_scale(), data_.x.q_zero_point() - 128);

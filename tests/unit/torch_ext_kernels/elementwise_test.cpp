@@ -129,6 +129,22 @@ TEST_P(Elementwise, AddAndMulGiveTheCodesOfFloatOperations) {
   }
 }
 
+TEST_P(Elementwise, AddAndMulKeepToBounds) {
+  for (const TypeCase& t : kTypes) {
+    const auto a = random_codes({3, 5, 71}, 0.0313, t.zero_point, t.type);
+    const auto b = random_codes({3, 5, 71}, 0.0177, t.other_zero_point, t.type);
+    const int64_t lowest = t.type == at::kQInt8 ? -128 : 0;
+    for (const std::string name : {"add", "mul"}) {
+      const auto free = binary_reference(name, a, b, false, 0.0251, t.out_zero_point);
+      for (const auto& [low, high] : {std::pair{0, 255}, {0, 127}, {40, 255}, {90, 91}, {60, 60}}) {
+        const auto y = run_kernel(name, {a, b, lowest + low, lowest + high, 0.0251, t.out_zero_point}, "clamped");
+        const auto codes = free.int_repr().clamp(lowest + low, lowest + high);
+        EXPECT_TRUE(at::equal(y.toTensor().int_repr(), codes)) << name << " " << low << " " << high;
+      }
+    }
+  }
+}
+
 TEST_P(Elementwise, AddAndMulBroadcast) {
   const auto last = at::MemoryFormat::ChannelsLast;
   for (const TypeCase& t : kTypes) {
@@ -224,6 +240,9 @@ TEST(ElementwiseErrors, SayWhatWasWrong) {
   EXPECT_THROW(run_kernel("add", {u, u, false, 1e-60, 0}), c10::Error);
   EXPECT_THROW(run_kernel("add", {u, u, false, 0.1, 256}), c10::Error);
   EXPECT_THROW(run_kernel("add", {s, s, false, 0.1, 128}), c10::Error);
+  EXPECT_THROW(run_kernel("add", {u, u, -1, 127, 0.1, 0}, "clamped"), c10::Error);
+  EXPECT_THROW(run_kernel("mul", {u, u, 5, 4, 0.1, 0}, "clamped"), c10::Error);
+  EXPECT_THROW(run_kernel("add", {s, s, 0, 128, 0.1, 0}, "clamped"), c10::Error);
   EXPECT_THROW(run_kernel("quantize", {at::ones({2}), 0.1, -1, at::kQUInt8}), c10::Error);
   EXPECT_THROW(run_kernel("quantize", {at::ones({2}), -0.1, 1, at::kQInt8}), c10::Error);
   EXPECT_THROW(run_kernel("lookup", {u, at::zeros({255}, at::kByte), 0.7, 9}), c10::Error);

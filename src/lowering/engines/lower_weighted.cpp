@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "base/error_text.h"
 #include "graph/names.h"
 #include "graph/node_lists.h"
@@ -184,7 +187,9 @@ bool fuse_one(LoweringContext& context, Node* add, size_t which) {
   }
   append(output.params);
   Value* result = context.insert(add, row->add_kernel, inputs, found->convolution);
-  context.set_work(result, op->work(context));
+  Work work = op->work(context);
+  if (found->own.quantized()) work.tie = std::max(1.0, std::ceil(found->own.params.scale / output.params.scale));
+  context.set_work(result, work);
   context.record(add, std::string("fused into ") + row->add_kernel);
   context.record(found->convolution, row->add_kernel);
   replace_output(context, output, result, row->add_kernel);

@@ -25,6 +25,7 @@ struct Work {
   bool depthwise = false;
   bool activated = false;  ///< an activation is part of it
   double magnitude = 0;    ///< largest sum of products of absolute values that a result can be made of
+  double tie = 1;          ///< codes that a result changes by when a tie inside of the kernel is rounded the other way
 };
 
 /// What the steps of lowering share: the graph, which values are codes, what each value stands for, and the report.

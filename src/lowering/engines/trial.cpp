@@ -34,7 +34,8 @@ at::Tensor bytes_of(const at::Tensor& codes) {
 }
 
 /// Compares codes with the real values that they should stand for; writes the expected codes over them.
-std::string compare_codes(const at::Tensor& codes, const at::Tensor& expected) {
+/// @param tie how far a single tie may move a code
+std::string compare_codes(const at::Tensor& codes, const at::Tensor& expected, double tie) {
   const bool is_unsigned = codes.scalar_type() == at::kQUInt8;
   at::Tensor bytes = bytes_of(codes);
   const at::Tensor wanted = at::round(dequantized(expected).to(at::kDouble) / codes.q_scale())
@@ -44,7 +45,7 @@ std::string compare_codes(const at::Tensor& codes, const at::Tensor& expected) {
   const double largest = apart.max().item<double>(), share = apart.ne(0).to(at::kDouble).mean().item<double>();
   // What reads the result must not inherit the fault.
   if (largest > 0) bytes.copy_(wanted.to(bytes.scalar_type()));
-  if (largest > 1) {
+  if (largest > tie) {
     return fmt::format("its integer result is up to {:.0f} codes from the reference on the first sample", largest);
   }
   // One or two ties are a large share of a tiny tensor.
@@ -68,13 +69,14 @@ std::string compare_floats(const at::Tensor& result, const at::Tensor& expected,
   return "";
 }
 
-std::string compare(const at::Tensor& result, const at::Tensor& expected, double magnitude) {
+std::string compare(const at::Tensor& result, const at::Tensor& expected, const Work& work) {
   if (result.sizes() != expected.sizes()) {
     return fmt::format("its result has the shape [{}] instead of [{}]", fmt::join(result.sizes(), ", "),
                        fmt::join(expected.sizes(), ", "));
   }
   if (result.numel() == 0) return "";
-  return result.is_quantized() ? compare_codes(result, expected) : compare_floats(result, expected, magnitude);
+  return result.is_quantized() ? compare_codes(result, expected, work.tie)
+                               : compare_floats(result, expected, work.magnitude);
 }
 
 /// The taps of one trial: results to compare, and for every operator one operand, so that an operator that fails is
@@ -82,7 +84,7 @@ std::string compare(const at::Tensor& result, const at::Tensor& expected, double
 struct Taps {
   std::vector<TapPoint> points;
   std::vector<size_t> compared;      ///< number of the reference value for the first points
-  std::vector<double> magnitudes;    ///< the same: see Work
+  std::vector<Work> works;           ///< the same: what the operators compute
   std::vector<const Node*> entered;  ///< node for the rest
 };
 
@@ -101,7 +103,7 @@ Taps make_taps(const Model& lowered, const LoweringContext& context) {
       if (context.reference().tensors[*number].empty()) continue;
       taps.points.push_back({output, {nullptr, 0}});
       taps.compared.push_back(*number);
-      taps.magnitudes.push_back(context.work_of(output).magnitude);
+      taps.works.push_back(context.work_of(output));
     }
   }
   for (Node* node : nodes) {
@@ -160,7 +162,7 @@ KeptValues try_out(const Model& lowered, const LoweringContext& context, const S
       const size_t number = taps.compared[tap];
       const auto& expected = context.reference().tensors[number];
       if (turns[tap] >= expected.size() || !tensor.defined()) return;
-      const std::string difference = compare(tensor, expected[turns[tap]++], taps.magnitudes[tap]);
+      const std::string difference = compare(tensor, expected[turns[tap]++], taps.works[tap]);
       if (!difference.empty()) kept.emplace(number, difference);
     });
   } catch (const std::exception& error) {

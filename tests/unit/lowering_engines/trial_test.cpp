@@ -83,6 +83,23 @@ def forward(self, x):
   expect_close(l.actual(x), l.expected(x), 0.05);
 }
 
+// A tie of the convolution's own result that the kernel rounds the other way moves the sum by two codes or three.
+TEST(Trial, TiesBeforeAResidualAreNoFaultOfTheKernel) {
+  const at::Tensor odd = at::arange(120, at::kFloat) * 2 + 1;  // codes whose product lies between two others
+  const at::Tensor x = (at::cat({odd, at::full({3880}, 2)}) * 0.1).reshape({1, 1, 40, 100});
+  const auto l = lower(R"(
+def forward(self, x):
+    x = torch.dequantize(torch.quantize_per_tensor(x, 0.1, 0, 13))
+    y = torch.conv2d(x, torch.dequantize(self.w))
+    y = torch.dequantize(torch.quantize_per_tensor(y, 0.02, 0, 13))
+    z = torch.dequantize(torch.quantize_per_tensor(x * 0.0, 0.1, 0, 13))
+    return torch.dequantize(torch.quantize_per_tensor(torch.add(z, y), 0.0094, 0, 13))
+)",
+                       {{"w", at::quantize_per_tensor(at::full({1, 1, 1, 1}, 0.1), 0.1, 0, at::kQInt8)}}, "tsquant", x);
+  EXPECT_EQ(l.kinds().count("tsquant::conv_add"), 1u) << *l.lowered.graph();
+  EXPECT_GT((l.actual(x) - l.expected(x)).abs().max().item<double>(), 0.0095) << "no tie was rounded the other way";
+}
+
 TEST(Trial, WideWeightsAndCodesDoNotSaturateOrStayInFloat) {
   // Pairs of products of the largest codes exceed 16 bits; an engine that adds them there gets Q/DQ instead.
   for (const auto& engine : available_engines()) {

@@ -203,4 +203,16 @@ RecurrentLayers::Result RecurrentLayers::run(const at::Tensor& x, const std::vec
   return result;
 }
 
+RecurrentLayers::Result RecurrentLayers::step(const at::Tensor& x, const std::vector<at::Tensor>& states) const {
+  TORCH_CHECK(layers() == 1 && directions() == 1 && !batch_first(), "tsquant: a cell has one layer and one direction");
+  TORCH_CHECK(x.defined() && x.dim() == 2, "tsquant: a cell expects 2 dimensions");
+  std::vector<at::Tensor> first;
+  for (const at::Tensor& state : states) {
+    TORCH_CHECK(state.defined() && state.dim() == 2, "tsquant: the states of a cell have 2 dimensions");
+    first.push_back(state.unsqueeze(0));
+  }
+  const Result result = run(x.unsqueeze(0), first);
+  return {{}, result.hidden[0], result.cell.defined() ? result.cell[0] : at::Tensor()};
+}
+
 }  // namespace tsquant::kernels

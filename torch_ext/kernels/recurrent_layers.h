@@ -35,6 +35,11 @@ class RecurrentLayers {
   /// @param states hidden state, and cell state of an LSTM
   Result run(const at::Tensor& x, const std::vector<at::Tensor>& states) const;
 
+  /// One step, as aten::lstm_cell and aten::gru_cell take it: of one layer with one direction. No `output`.
+  /// @param x float [batch, features]
+  /// @param states [batch, units] each
+  Result step(const at::Tensor& x, const std::vector<at::Tensor>& states) const;
+
  private:
   /// One direction of one layer as the kernel reads it.
   struct Direction {

@@ -194,5 +194,58 @@ TEST(GruParams, WhatDoesNotFitIsRefused) {
   EXPECT_ANY_THROW(run_kernel_results("gru", {at::ones({2, 1, 2}), at::ones({1, 1, 8}), params}));
 }
 
+class RecurrentCell : public ::testing::TestWithParam<const char*> {};
+
+// A loop over a cell gives the bits that the layer gives.
+TEST_P(RecurrentCell, StepsAreThoseOfTheLayer) {
+  at::manual_seed(4);
+  const std::string op = GetParam();
+  const bool is_lstm = op == "lstm";
+  const int64_t rows = (is_lstm ? 4 : 3) * 16;
+  const std::vector<at::Tensor> weights{at::randn({rows, 5}), at::randn({rows, 16}) * 0.2, at::randn({rows}),
+                                        at::randn({rows})};
+  const auto params = run_kernel(op + "_pack", {weights, 1, false, false});
+  const at::Tensor x = at::randn({6, 3, 5});
+  at::Tensor hidden = at::randn({3, 16}), cell = at::randn({3, 16});
+  const auto states = [&](const at::Tensor& h, const at::Tensor& c) {
+    return is_lstm ? c10::IValue(std::vector<at::Tensor>{h, c}) : c10::IValue(h);
+  };
+  const auto layer = run_kernel_results(op, {x, states(hidden.unsqueeze(0), cell.unsqueeze(0)), params});
+  for (int64_t step = 0; step < x.size(0); ++step) {
+    const auto results = run_kernel_results(op + "_cell", {x[step], states(hidden, cell), params});
+    ASSERT_EQ(results.size(), is_lstm ? 2U : 1U);
+    hidden = results[0].toTensor();
+    if (is_lstm) cell = results[1].toTensor();
+    EXPECT_TRUE(at::equal(hidden, layer[0].toTensor()[step])) << step;
+  }
+  if (is_lstm) EXPECT_TRUE(at::equal(cell, layer[2].toTensor()[0]));
+}
+
+TEST_P(RecurrentCell, WhatDoesNotFitIsRefused) {
+  const std::string op = GetParam();
+  const int64_t rows = (op == "lstm" ? 4 : 3) * 8;
+  const at::Tensor hidden = at::ones({rows, 8}), bias = at::ones({rows});
+  const auto pack = [&](int64_t layers, bool both, bool batch_first) {
+    std::vector<at::Tensor> weights;
+    for (int64_t i = 0; i < layers * (both ? 2 : 1); ++i) weights.insert(weights.end(), {hidden, hidden, bias, bias});
+    return run_kernel(op + "_pack", {weights, layers, both, batch_first});
+  };
+  const auto run = [&](const c10::IValue& params, const at::Tensor& x, const at::Tensor& state) {
+    const auto states = op == "lstm" ? c10::IValue(std::vector<at::Tensor>{state, state}) : c10::IValue(state);
+    run_kernel_results(op + "_cell", {x, states, params});
+  };
+  const at::Tensor x = at::ones({2, 8});
+  EXPECT_NO_THROW(run(pack(1, false, false), x, x));
+  EXPECT_ANY_THROW(run(pack(2, false, false), x, x));
+  EXPECT_ANY_THROW(run(pack(1, true, false), x, x));
+  EXPECT_ANY_THROW(run(pack(1, false, true), x, x));
+  EXPECT_ANY_THROW(run(pack(1, false, false), x.unsqueeze(0), x));
+  EXPECT_ANY_THROW(run(pack(1, false, false), x, x.unsqueeze(0)));
+  EXPECT_ANY_THROW(run(pack(1, false, false), at::ones({3, 8}), x));
+}
+
+INSTANTIATE_TEST_SUITE_P(Operators, RecurrentCell, ::testing::Values("lstm", "gru"),
+                         [](const auto& info) { return std::string(info.param); });
+
 }  // namespace
 }  // namespace tsquant::testing::recurrent

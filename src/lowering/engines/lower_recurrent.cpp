@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kUnitsPerVector = 8;  // kRecurrentUnits of torch_ext/kernels/recurrent_loops.h
 constexpr size_t kTensorsOfDirection = 4;
 
-/// Arguments of aten::lstm and aten::gru for padded sequences.
+/// Arguments of aten::lstm and aten::gru. Packed sequences have one more in front, and none for the order of the axes.
 enum Argument : size_t {
   kInput,
   kStates,
@@ -67,28 +67,32 @@ c10::optional<c10::IValue> known(const Model& model, const Node* node, size_t ar
   return constant_of(model, node->input(argument));
 }
 
-/// Whether it is the overload for padded sequences, in evaluation mode, and all of its shape is known.
-bool is_plain(const Model& model, const Node* node) {
-  const auto training = known(model, node, kTraining), layers = known(model, node, kLayers);
-  return training && training->isBool() && !training->toBool() && layers && layers->isInt() &&
-         known(model, node, kBiases) && known(model, node, kBothDirections) && known(model, node, kBatchFirst);
+/// Whether it is the overload for packed sequences: (data, batch_sizes, states, weights, ...)
+bool takes_packed(const Node* node) { return node->input(kWeights + 1)->type()->kind() == c10::TypeKind::ListType; }
+
+/// The flags and numbers of layers, from the arguments behind the weights. False: some are not known.
+bool read_sizes(const Model& model, const Node* node, size_t shift, Packing& packing, bool& biases) {
+  const auto layers = known(model, node, kLayers + shift), training = known(model, node, kTraining + shift);
+  const auto both = known(model, node, kBothDirections + shift), has_biases = known(model, node, kBiases + shift);
+  if (!layers || !training || !both || !has_biases || training->toBool()) return false;
+  packing.layers = layers->toInt();
+  packing.both = both->toBool();
+  biases = has_biases->toBool();
+  if (shift > 0) return true;
+  const auto batch_first = known(model, node, kBatchFirst);
+  packing.batch_first = batch_first && batch_first->toBool();
+  return batch_first.has_value();
 }
 
 Packing packing_of_layers(const Model& model, const Node* node) {
   Packing packing;
-  if (node->inputs().size() != kBatchFirst + 1 || node->input(kLayers)->type()->kind() != c10::TypeKind::IntType) {
-    packing.obstacle = "the kernel takes padded sequences, no packed ones";
-    return packing;
-  }
-  const Node* list = node->input(kWeights)->node();
-  if (!is_plain(model, node) || list->kind() != c10::prim::ListConstruct) {
+  bool biases = true;
+  const size_t shift = takes_packed(node) ? 1 : 0;
+  const Node* list = node->input(kWeights + shift)->node();
+  if (!read_sizes(model, node, shift, packing, biases) || list->kind() != c10::prim::ListConstruct) {
     packing.obstacle = "the kernel takes known weights and sizes, in evaluation mode";
     return packing;
   }
-  packing.layers = known(model, node, kLayers)->toInt();
-  packing.both = known(model, node, kBothDirections)->toBool();
-  packing.batch_first = known(model, node, kBatchFirst)->toBool();
-  const bool biases = known(model, node, kBiases)->toBool();
   const size_t group = biases ? kTensorsOfDirection : 2, count = list->inputs().size();
   const size_t wanted = static_cast<size_t>(packing.layers) * (packing.both ? 2 : 1) * group;
   if (count != wanted) {
@@ -126,10 +130,12 @@ bool reads_codes(const Node* node) {
   });
 }
 
-void replace_by_kernel(LoweringContext& context, Node* node, const std::string& kernel, const c10::IValue& params) {
-  Value* packed = context.attribute(node, names_of(node).name, params);
-  Node* fused = context.graph().create(c10::Symbol::fromQualString(kernel),
-                                       {node->input(kInput), node->input(kStates), packed}, node->outputs().size());
+/// @param count first arguments, which the kernel takes as they are
+void replace_by_kernel(LoweringContext& context, Node* node, size_t count, const std::string& kernel,
+                       const c10::IValue& params) {
+  auto inputs = node->inputs().slice(0, count).vec();
+  inputs.push_back(context.attribute(node, names_of(node).name, params));
+  Node* fused = context.graph().create(c10::Symbol::fromQualString(kernel), inputs, node->outputs().size());
   copy_names(node, fused);
   fused->setSourceRange(node->sourceRange());
   fused->insertBefore(node);
@@ -150,7 +156,8 @@ bool lower_one(LoweringContext& context, const EngineRow& row, const std::string
     return false;
   }
   const c10::IValue params = call_operator(pack, {packing.tensors, packing.layers, packing.both, packing.batch_first});
-  replace_by_kernel(context, node, row.kernel, params);
+  const size_t count = !is_cell && takes_packed(node) ? kStates + 2 : kStates + 1;
+  replace_by_kernel(context, node, count, row.kernel, params);
   return true;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/script.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -130,6 +131,35 @@ TEST_P(Recurrent, EverySequenceIsComputedAsIfItWereAlone) {
   }
 }
 
+// Sequences of different lengths: each has the bits that it has alone, in both directions, and its own last states.
+TEST_P(Recurrent, PackedSequencesAreComputedAsIfTheyWereAlone) {
+  const Case& c = GetParam();
+  const auto layers = run_kernel(std::string(c.op) + "_pack", {weights_, c.layers, c.both, false});
+  const at::Tensor x = c.batch_first ? x_.transpose(0, 1) : x_;
+  std::vector<int64_t> lengths, sizes;
+  for (int64_t i = 0; i < c.batch; ++i) lengths.push_back(std::max<int64_t>(1, c.steps - i / 2));
+  std::vector<at::Tensor> rows;
+  for (int64_t step = 0; step < c.steps; ++step) {
+    sizes.push_back(std::count_if(lengths.begin(), lengths.end(), [&](int64_t length) { return length > step; }));
+    rows.push_back(x[step].narrow(0, 0, sizes.back()));
+  }
+  const c10::IValue states = is_lstm() ? c10::IValue(states_) : c10::IValue(states_[0]);
+  const auto packed = run_kernel_results(c.op, {at::cat(rows), at::tensor(sizes), states, layers}, "packed");
+  ASSERT_EQ(packed.size(), is_lstm() ? 3U : 2U);
+  for (int64_t i = 0; i < c.batch; ++i) {
+    std::vector<at::Tensor> own;
+    for (const at::Tensor& state : states_) own.push_back(state.narrow(1, i, 1));
+    const auto alone = run(layers, x.narrow(1, i, 1).narrow(0, 0, lengths[i]), own);
+    int64_t row = i;
+    for (int64_t step = 0; step < lengths[i]; row += sizes[step++]) {
+      EXPECT_TRUE(at::equal(packed[0].toTensor()[row], alone[0][step][0])) << i << " at " << step;
+    }
+    for (size_t k = 1; k < packed.size(); ++k) {
+      EXPECT_TRUE(at::equal(packed[k].toTensor().narrow(1, i, 1), alone[k])) << i;
+    }
+  }
+}
+
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* op : {"lstm", "gru"}) {
@@ -192,6 +222,29 @@ TEST(GruParams, WhatDoesNotFitIsRefused) {
   EXPECT_NO_THROW(run_kernel_results("gru", {at::ones({2, 1, 3}), at::ones({1, 1, 8}), params}));
   EXPECT_ANY_THROW(run_kernel_results("gru", {at::ones({2, 1, 3}), at::ones({1, 2, 8}), params}));
   EXPECT_ANY_THROW(run_kernel_results("gru", {at::ones({2, 1, 2}), at::ones({1, 1, 8}), params}));
+}
+
+TEST(LstmParams, PackedSequencesThatDoNotFitAreRefused) {
+  const std::vector<at::Tensor> weights{at::ones({32, 3}), at::ones({32, 8}), at::ones({32}), at::ones({32})};
+  const auto params = run_kernel("lstm_pack", {weights, 1, false, false});
+  const auto run_with = [&](const at::Tensor& data, const at::Tensor& sizes) {
+    const std::vector<at::Tensor> states(2, at::ones({1, 2, 8}));
+    run_kernel_results("lstm", {data, sizes, states, params}, "packed");
+  };
+  const auto run = [&](const at::Tensor& data, const std::vector<int64_t>& sizes) {
+    run_with(data, at::tensor(sizes));
+  };
+  const at::Tensor data = at::ones({3, 3});
+  EXPECT_NO_THROW(run(data, {2, 1}));
+  EXPECT_ANY_THROW(run(data, {1, 2})) << "the longest is not the first";
+  EXPECT_ANY_THROW(run(data, {2, 2})) << "reads behind the data";
+  EXPECT_ANY_THROW(run(data, {2, 1, 0}));
+  EXPECT_ANY_THROW(run(data, {4, -1}));
+  EXPECT_ANY_THROW(run(data, {3})) << "there are two states";
+  EXPECT_ANY_THROW(run_with(data, at::tensor({2, 1}, at::kInt)));
+  EXPECT_ANY_THROW(run(data, {}));
+  EXPECT_ANY_THROW(run(at::ones({3, 4}), {2, 1}));
+  EXPECT_ANY_THROW(run(data.unsqueeze(0), {2, 1}));
 }
 
 class RecurrentCell : public ::testing::TestWithParam<const char*> {};

@@ -40,23 +40,37 @@ std::string class_name() {
   return "__torch__.IrCase" + std::to_string(counter++);
 }
 
-void add_attribute(torch::jit::Module& module, const std::string& name, const std::string& text) {
-  if (text == "true" || text == "false") {
-    module.register_attribute(name, c10::BoolType::get(), text == "true");
-  } else if (text == "none") {
-    module.register_attribute(name, c10::OptionalType::ofTensor(), c10::IValue());
-  } else if (text.find(' ') != std::string::npos) {
-    module.register_attribute(name, c10::ListType::ofInts(), numbers(text));
-  } else {
-    module.register_attribute(name, c10::IntType::get(), static_cast<int64_t>(std::stoll(text)));
-  }
-}
-
 std::vector<std::string> words(const std::string& text) {
   std::istringstream stream(text);
   std::vector<std::string> found;
   for (std::string word; stream >> word;) found.push_back(word);
   return found;
+}
+
+/// "w copy:w": a parameter, and a tensor of its own with the same values.
+c10::List<at::Tensor> tensor_list(const torch::jit::Module& module, const std::string& names) {
+  const std::string copy = "copy:";
+  c10::List<at::Tensor> tensors;
+  for (const auto& name : words(names)) {
+    const bool is_copy = name.rfind(copy, 0) == 0;
+    const at::Tensor tensor = module.attr(is_copy ? name.substr(copy.size()) : name).toTensor();
+    tensors.push_back(is_copy ? tensor.clone() : tensor);
+  }
+  return tensors;
+}
+
+void add_attribute(torch::jit::Module& module, const std::string& name, const std::string& text) {
+  if (text == "true" || text == "false") {
+    module.register_attribute(name, c10::BoolType::get(), text == "true");
+  } else if (text == "none") {
+    module.register_attribute(name, c10::OptionalType::ofTensor(), c10::IValue());
+  } else if (text[0] == '[') {
+    module.register_attribute(name, c10::ListType::ofTensors(), tensor_list(module, text.substr(1, text.size() - 2)));
+  } else if (text.find(' ') != std::string::npos) {
+    module.register_attribute(name, c10::ListType::ofInts(), numbers(text));
+  } else {
+    module.register_attribute(name, c10::IntType::get(), static_cast<int64_t>(std::stoll(text)));
+  }
 }
 
 constexpr const char* kExpected = "#= ";

@@ -16,6 +16,7 @@ namespace tsquant::testing {
 /// # AFTER: insert_qdq ...           rewrites that are run before it
 /// # PARAM weight: 4 3 3 3           a float parameter with this shape ("var" in the name: positive values)
 /// # ATTR training: false            true, false, none, an integer or a list of integers
+/// # ATTR weights: [w b copy:w]      a list of parameters, and of tensors that the module has under no name
 /// # INPUT: 1 3 8 8                  shape of a float input, or "bool true|false"; one line per input
 /// # POINT: /conv2d/0 0 quint8 0.0625 128    a quantizer: operator, input or "out", type, scale, zero point
 /// # POINT: /conv2d/0 1 qint8 axis 0         of a weight, one scale per channel, from its values

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
-#include "kernels/recurrent_loops.h"
+#include "kernels/recurrent_sequences.h"
 
 namespace tsquant::kernels {
 namespace {
@@ -13,7 +13,6 @@ namespace {
 constexpr int64_t kTensors = 4;  // of a direction: two weights, two biases
 /// Their states stay in the nearest cache beside the weights of some units.
 constexpr int64_t kMostSequences = 12;
-constexpr int64_t kRowsAtOnce = 12;  // of products of the input
 
 at::Tensor floats_of(const at::Tensor& tensor) {
   return (tensor.is_quantized() ? tensor.dequantize() : tensor.to(at::kFloat)).contiguous();
@@ -23,55 +22,6 @@ at::Tensor floats_of(const at::Tensor& tensor) {
 int64_t sequences_together(int64_t batch) {
   const int64_t threads = at::get_num_threads(), share = (batch + threads - 1) / threads;
   return std::min(kMostSequences, (share + 2) / 3 * 3);
-}
-
-/// Some sequences of a batch in one direction of a layer.
-struct Sequences {
-  GateProducts products;  ///< of one row
-  RecurrentRows rows;
-  int64_t gates = 0, steps = 0;
-  int64_t x_step = 0, x_row = 0;      ///< between rows of `products.x`
-  int64_t out_step = 0, out_row = 0;  ///< between rows of `output`
-  float* output = nullptr;            ///< of the first step
-  float* hidden = nullptr;            ///< the first state, replaced by the last
-  void (*multiply)(const GateProducts&) = nullptr;
-  void (*advance)(const RecurrentRows&) = nullptr;
-};
-
-/// Gates [count, rows, gates, units] from the input of `count` steps. Rows of one matrix product are those of one
-/// step, or those of one sequence when there are few sequences.
-void multiply_inputs(const Sequences& some, int64_t first, int64_t count, float* out) {
-  GateProducts p = some.products;
-  const int64_t row_size = some.gates * p.units, step_size = some.rows.rows * row_size;
-  const float* x = p.x + first * some.x_step;
-  const bool by_step = some.rows.rows >= count;
-  p.rows = by_step ? some.rows.rows : count;
-  p.x_stride = by_step ? some.x_row : some.x_step;
-  p.out_stride = by_step ? row_size : step_size;
-  for (int64_t i = 0; i < (by_step ? count : some.rows.rows); ++i) {
-    p.x = x + i * (by_step ? some.x_step : some.x_row);
-    p.out = out + i * (by_step ? step_size : row_size);
-    some.multiply(p);
-  }
-}
-
-void run_sequences(const Sequences& some) {
-  const int64_t count = some.rows.rows, units = some.rows.units, size = count * units;
-  const int64_t at_once = std::max<int64_t>(1, kRowsAtOnce / count);
-  std::vector<float> gates(at_once * size * some.gates), states(2 * size);
-  std::copy_n(some.hidden, size, states.data());
-  RecurrentRows rows = some.rows;
-  for (int64_t step = 0; step < some.steps; ++step) {
-    if (step % at_once == 0) multiply_inputs(some, step, std::min(at_once, some.steps - step), gates.data());
-    rows.gates = gates.data() + step % at_once * size * some.gates;
-    rows.hidden = states.data() + step % 2 * size;
-    rows.next = states.data() + (step + 1) % 2 * size;
-    some.advance(rows);
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(rows.next + i * units, units, some.output + step * some.out_step + i * some.out_row);
-    }
-  }
-  std::copy_n(states.data() + some.steps % 2 * size, size, some.hidden);
 }
 
 }  // namespace
@@ -133,46 +83,66 @@ void RecurrentLayers::pack() const {
   }
 }
 
-void RecurrentLayers::run_direction(const Direction& direction, const at::Tensor& x, bool reverse,
-                                    const at::Tensor& hidden, const at::Tensor& cell, const at::Tensor& output) const {
+void RecurrentLayers::run_direction(const Direction& direction, const at::Tensor& x, const SequenceRows& batch,
+                                    bool reverse, const at::Tensor& hidden, const at::Tensor& cell,
+                                    const at::Tensor& output) const {
   const bool is_lstm = kind_ == RecurrentKind::kLstm;
-  const int64_t steps = x.size(0), batch = x.size(1), features = x.size(2), stride = output.size(2);
-  const int64_t first = reverse ? (steps - 1) * batch : 0, step = reverse ? -batch : batch;  // in rows
-  const auto* values = x.data_ptr<float>();
-  auto* results = output.data_ptr<float>() + (reverse ? units() : 0);
+  SequenceRun all;
+  all.gates = gates(), all.reverse = reverse;
+  all.output = output.data_ptr<float>() + (reverse ? units() : 0), all.out_stride = output.size(1);
+  all.multiply = is_lstm ? products_of_4_gates : products_of_3_gates;
+  all.advance = is_lstm ? lstm_step : gru_step;
+  all.products.inputs = x.size(1), all.products.units = units();
+  all.products.x = x.data_ptr<float>();
+  all.products.weight = direction.input.data_ptr<float>();
+  all.products.bias = direction.bias.data_ptr<float>();
+  all.rows.units = units();
+  all.rows.weight = direction.hidden.data_ptr<float>();
+  if (!is_lstm) all.rows.new_bias = direction.new_bias.data_ptr<float>();
   const auto run = [&](int64_t begin, int64_t end) {
-    Sequences some;
-    some.gates = gates(), some.steps = steps;
-    some.x_step = step * features, some.x_row = features;
-    some.out_step = step * stride, some.out_row = stride;
-    some.output = results + (first + begin) * stride;
+    SequenceRun some = all;
+    some.begin = begin, some.rows.rows = end - begin;
     some.hidden = hidden.data_ptr<float>() + begin * units();
-    some.multiply = is_lstm ? products_of_4_gates : products_of_3_gates;
-    some.advance = is_lstm ? lstm_step : gru_step;
-    some.products.inputs = features, some.products.units = units();
-    some.products.x = values + (first + begin) * features;
-    some.products.weight = direction.input.data_ptr<float>();
-    some.products.bias = direction.bias.data_ptr<float>();
-    some.rows.rows = end - begin, some.rows.units = units();
-    some.rows.weight = direction.hidden.data_ptr<float>();
     if (is_lstm) some.rows.cell = cell.data_ptr<float>() + begin * units();
-    if (!is_lstm) some.rows.new_bias = direction.new_bias.data_ptr<float>();
-    run_sequences(some);
+    run_sequences(some, batch);
   };
-  const int64_t size = std::max<int64_t>(1, sequences_together(batch)), tiles = (batch + size - 1) / size;
-  at::parallel_for(0, tiles, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) run(i * size, std::min(batch, (i + 1) * size));
+  const int64_t count = batch.batch(), size = std::max<int64_t>(1, sequences_together(count));
+  at::parallel_for(0, (count + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) run(i * size, std::min(count, (i + 1) * size));
   });
 }
 
-void RecurrentLayers::check_inputs(const at::Tensor& x, const std::vector<at::Tensor>& states) const {
-  TORCH_CHECK(
-      x.defined() && x.layout() == at::kStrided && x.device().is_cpu() && x.dim() == 3 && x.scalar_type() == at::kFloat,
-      "tsquant: the ", name(), " expects a float tensor with 3 ", "dimensions, but got ", x.toString(), " ", x.sizes());
+RecurrentLayers::Result RecurrentLayers::run_layers(const at::Tensor& x, const SequenceRows& batch,
+                                                    const std::vector<at::Tensor>& states) const {
+  std::call_once(packed_, [this] { pack(); });
+  const auto copy_of = [](const at::Tensor& state) { return state.to(at::kFloat).clone(at::MemoryFormat::Contiguous); };
+  Result result{x, copy_of(states[0]), {}};
+  if (states.size() > 1) result.cell = copy_of(states[1]);
+  for (int64_t layer = 0; layer < layers(); ++layer) {
+    const at::Tensor input = result.output.contiguous();
+    const at::Tensor output = at::empty({input.size(0), directions() * units()}, at::TensorOptions(at::kFloat));
+    for (int64_t d = 0; d < directions(); ++d) {
+      const int64_t i = layer * directions() + d;
+      const at::Tensor cell = result.cell.defined() ? result.cell[i] : at::Tensor();
+      run_direction(packed_directions_[i], input, batch, d == 1, result.hidden[i], cell, output);
+    }
+    result.output = output;
+  }
+  return result;
+}
+
+void RecurrentLayers::check_input(const at::Tensor& x, int64_t dimensions) const {
+  TORCH_CHECK(x.defined() && x.layout() == at::kStrided && x.device().is_cpu() && x.dim() == dimensions &&
+                  x.scalar_type() == at::kFloat,
+              "tsquant: the ", name(), " expects a float tensor with ", dimensions, " dimensions, but got ",
+              x.toString(), " ", x.sizes());
   const int64_t features = std::get<0>(state_)[0].size(1);
-  TORCH_CHECK(x.size(2) == features && x.size(batch_first() ? 1 : 0) > 0, "tsquant: the ", name(),
+  TORCH_CHECK(x.size(-1) == features && x.size(dimensions == 3 && batch_first() ? 1 : 0) > 0, "tsquant: the ", name(),
               " expects sequences of ", features, " features, the input has the shape ", x.sizes());
-  const std::vector<int64_t> expected{layers() * directions(), x.size(batch_first() ? 0 : 1), units()};
+}
+
+void RecurrentLayers::check_states(const std::vector<at::Tensor>& states, int64_t batch) const {
+  const std::vector<int64_t> expected{layers() * directions(), batch, units()};
   TORCH_CHECK(states.size() == (kind_ == RecurrentKind::kLstm ? 2 : 1), "tsquant: an LSTM has 2 states, a GRU 1");
   for (const at::Tensor& state : states) {
     TORCH_CHECK(state.defined() && state.layout() == at::kStrided && state.device().is_cpu() &&
@@ -183,24 +153,45 @@ void RecurrentLayers::check_inputs(const at::Tensor& x, const std::vector<at::Te
 }
 
 RecurrentLayers::Result RecurrentLayers::run(const at::Tensor& x, const std::vector<at::Tensor>& states) const {
-  check_inputs(x, states);
-  std::call_once(packed_, [this] { pack(); });
-  const auto copy_of = [](const at::Tensor& state) { return state.to(at::kFloat).clone(at::MemoryFormat::Contiguous); };
-  Result result{batch_first() ? x.transpose(0, 1) : x, copy_of(states[0]), {}};
-  if (states.size() > 1) result.cell = copy_of(states[1]);
-  for (int64_t layer = 0; layer < layers(); ++layer) {
-    const at::Tensor input = result.output.contiguous();
-    const at::Tensor output =
-        at::empty({input.size(0), input.size(1), directions() * units()}, at::TensorOptions(at::kFloat));
-    for (int64_t d = 0; d < directions(); ++d) {
-      const int64_t i = layer * directions() + d;
-      const at::Tensor cell = result.cell.defined() ? result.cell[i] : at::Tensor();
-      run_direction(packed_directions_[i], input, d == 1, result.hidden[i], cell, output);
-    }
-    result.output = output;
-  }
+  check_input(x, 3);
+  const at::Tensor steps_first = batch_first() ? x.transpose(0, 1) : x;
+  const int64_t steps = steps_first.size(0), batch = steps_first.size(1);
+  check_states(states, batch);
+  const at::Tensor rows = steps_first.reshape({steps * batch, x.size(2)});
+  Result result = run_layers(rows, SequenceRows(std::vector<int64_t>(steps, batch)), states);
+  result.output = result.output.view({steps, batch, directions() * units()});
   if (batch_first()) result.output = result.output.transpose(0, 1);
   return result;
+}
+
+RecurrentLayers::Result RecurrentLayers::run_packed(const at::Tensor& data, const at::Tensor& batch_sizes,
+                                                    const std::vector<at::Tensor>& states) const {
+  check_input(data, 2);
+  TORCH_CHECK(batch_sizes.defined() && batch_sizes.dim() == 1 && batch_sizes.scalar_type() == at::kLong &&
+                  batch_sizes.device().is_cpu() && batch_sizes.numel() > 0,
+              "tsquant: the sizes of the steps of packed sequences must be integers on the CPU");
+  const at::Tensor sizes = batch_sizes.contiguous();
+  const auto* first = sizes.data_ptr<int64_t>();
+  std::vector<int64_t> values(first, first + sizes.numel());
+  TORCH_CHECK(values.back() > 0 && std::is_sorted(values.rbegin(), values.rend()) && values.front() <= data.size(0),
+              "tsquant: packed sequences are sorted by length, the longest first");
+  const SequenceRows batch(std::move(values));
+  TORCH_CHECK(batch.total() == data.size(0), "tsquant: packed sequences have ", batch.total(), " rows, the data ",
+              data.size(0));
+  check_states(states, batch.batch());
+  return run_layers(data, batch, states);
+}
+
+RecurrentLayers::Result RecurrentLayers::step(const at::Tensor& x, const std::vector<at::Tensor>& states) const {
+  TORCH_CHECK(layers() == 1 && directions() == 1 && !batch_first(), "tsquant: a cell has one layer and one direction");
+  TORCH_CHECK(x.defined() && x.dim() == 2, "tsquant: a cell expects 2 dimensions");
+  std::vector<at::Tensor> first;
+  for (const at::Tensor& state : states) {
+    TORCH_CHECK(state.defined() && state.dim() == 2, "tsquant: the states of a cell have 2 dimensions");
+    first.push_back(state.unsqueeze(0));
+  }
+  const Result result = run(x.unsqueeze(0), first);
+  return {{}, result.hidden[0], result.cell.defined() ? result.cell[0] : at::Tensor()};
 }
 
 }  // namespace tsquant::kernels

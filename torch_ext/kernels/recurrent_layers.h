@@ -7,6 +7,8 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/recurrent_sequences.h"
+
 namespace tsquant::kernels {
 
 enum class RecurrentKind { kLstm, kGru };
@@ -35,6 +37,16 @@ class RecurrentLayers {
   /// @param states hidden state, and cell state of an LSTM
   Result run(const at::Tensor& x, const std::vector<at::Tensor>& states) const;
 
+  /// Sequences of different lengths, as torch.nn.utils.rnn.pack_padded_sequence gives them: the batch is never first.
+  /// @param data float [rows, features], the rows of the first step, of the second step, ...
+  /// @param batch_sizes sequences of each step, of int64
+  Result run_packed(const at::Tensor& data, const at::Tensor& batch_sizes, const std::vector<at::Tensor>& states) const;
+
+  /// One step, as aten::lstm_cell and aten::gru_cell take it: of one layer with one direction. No `output`.
+  /// @param x float [batch, features]
+  /// @param states [batch, units] each
+  Result step(const at::Tensor& x, const std::vector<at::Tensor>& states) const;
+
  private:
   /// One direction of one layer as the kernel reads it.
   struct Direction {
@@ -49,15 +61,19 @@ class RecurrentLayers {
   bool batch_first() const { return std::get<1>(state_)[2] != 0; }
   int64_t units() const { return std::get<0>(state_)[1].size(1); }
   void check() const;
-  void check_inputs(const at::Tensor& x, const std::vector<at::Tensor>& states) const;
+  void check_input(const at::Tensor& x, int64_t dimensions) const;
+  void check_states(const std::vector<at::Tensor>& states, int64_t batch) const;
   void pack() const;
   at::Tensor packed(const at::Tensor& weight) const;
-  /// @param x contiguous [steps, batch, features]
+  /// @param x [rows of `batch`, features]
+  /// @return `output` as [rows, directions * units]
+  Result run_layers(const at::Tensor& x, const SequenceRows& batch, const std::vector<at::Tensor>& states) const;
+  /// @param x contiguous [rows of `batch`, features]
   /// @param hidden the first one, replaced by the last
   /// @param cell replaced; undefined for a GRU
-  /// @param output of this direction, [steps, batch, units] of all directions
-  void run_direction(const Direction& direction, const at::Tensor& x, bool reverse, const at::Tensor& hidden,
-                     const at::Tensor& cell, const at::Tensor& output) const;
+  /// @param output [rows, units of all directions]
+  void run_direction(const Direction& direction, const at::Tensor& x, const SequenceRows& batch, bool reverse,
+                     const at::Tensor& hidden, const at::Tensor& cell, const at::Tensor& output) const;
 
   RecurrentKind kind_;
   State state_;

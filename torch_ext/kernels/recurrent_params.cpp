@@ -25,6 +25,24 @@ std::tuple<at::Tensor, at::Tensor> gru(at::Tensor x, at::Tensor state, Gru param
   return {result.output, result.hidden};
 }
 
+std::tuple<at::Tensor, at::Tensor, at::Tensor> lstm_packed(at::Tensor data, at::Tensor batch_sizes,
+                                                           std::vector<at::Tensor> states, Lstm params) {
+  auto result = params->layers().run_packed(data, batch_sizes, states);
+  return {result.output, result.hidden, result.cell};
+}
+
+std::tuple<at::Tensor, at::Tensor> gru_packed(at::Tensor data, at::Tensor batch_sizes, at::Tensor state, Gru params) {
+  auto result = params->layers().run_packed(data, batch_sizes, {state});
+  return {result.output, result.hidden};
+}
+
+std::tuple<at::Tensor, at::Tensor> lstm_cell(at::Tensor x, std::vector<at::Tensor> states, Lstm params) {
+  auto result = params->layers().step(x, states);
+  return {result.hidden, result.cell};
+}
+
+at::Tensor gru_cell(at::Tensor x, at::Tensor state, Gru params) { return params->layers().step(x, {state}).hidden; }
+
 template <class Params>
 void register_params(torch::Library& m, const char* name) {
   using Pointer = c10::intrusive_ptr<Params>;
@@ -52,6 +70,18 @@ TORCH_LIBRARY_FRAGMENT(tsquant, m) {
       "__torch__.torch.classes.tsquant.GruParams",
       recurrent_pack<GruParams>);
   m.def("gru(Tensor x, Tensor state, __torch__.torch.classes.tsquant.GruParams params) -> (Tensor, Tensor)", gru);
+  m.def(
+      "lstm.packed(Tensor data, Tensor batch_sizes, Tensor[] states, __torch__.torch.classes.tsquant.LstmParams "
+      "params) "
+      "-> (Tensor, Tensor, Tensor)",
+      lstm_packed);
+  m.def(
+      "gru.packed(Tensor data, Tensor batch_sizes, Tensor state, __torch__.torch.classes.tsquant.GruParams params) -> "
+      "(Tensor, Tensor)",
+      gru_packed);
+  m.def("lstm_cell(Tensor x, Tensor[] states, __torch__.torch.classes.tsquant.LstmParams params) -> (Tensor, Tensor)",
+        lstm_cell);
+  m.def("gru_cell(Tensor x, Tensor state, __torch__.torch.classes.tsquant.GruParams params) -> Tensor", gru_cell);
 }
 
 }  // namespace tsquant::kernels

@@ -85,11 +85,12 @@ void require_observed(const PreparedRecord& record, const StatTable& stats) {
               "run the prepared module on calibration samples first");
 }
 
-/// The graph that the quantizer decided about: loading wrote constant lists as operators, and what was trained has
-/// batch norms that are to be folded.
+/// The graph that the quantizer decided about: loading wrote constant lists as operators, of which those that hold
+/// tensors stay, and what was trained has batch norms that are to be folded.
 void restore_graph(PreparedModel& prepared, const QuantizePt2eOptions& road, bool is_qat) {
   RewriteRunner runner(*prepared.model, rewrite_options(road, prepared.first));
   runner.run_pass("propagate_constants");
+  runner.run_pass("unpack_tensor_lists");
   if (is_qat) runner.run_pass("fold_batch_norm");
 }
 

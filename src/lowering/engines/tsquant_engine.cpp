@@ -145,6 +145,8 @@ Engine make_tsquant_engine() {
   engine.rows.push_back(function("dequantize", "tsquant::dequantize", nullptr));
   engine.rows.push_back(function("lstm", "tsquant::lstm", nullptr));  // see lower_recurrent
   engine.rows.push_back(function("gru", "tsquant::gru", nullptr));
+  engine.rows.push_back(function("lstm_cell", "tsquant::lstm_cell", nullptr));
+  engine.rows.push_back(function("gru_cell", "tsquant::gru_cell", nullptr));
   // Weights that are stored in float16, see lower_half_weights.
   engine.rows.push_back(function("half_weight", "tsquant::half_floats", nullptr));
   return engine;

@@ -1,4 +1,5 @@
 // Weights that are stored and nothing else: embeddings with floating-point zero points, layers in float16.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <tsquant/fx/quantize_fx.h>
 #include <tsquant/tsquant.h>

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/script.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -130,6 +131,35 @@ TEST_P(Recurrent, EverySequenceIsComputedAsIfItWereAlone) {
   }
 }
 
+// Sequences of different lengths: each has the bits that it has alone, in both directions, and its own last states.
+TEST_P(Recurrent, PackedSequencesAreComputedAsIfTheyWereAlone) {
+  const Case& c = GetParam();
+  const auto layers = run_kernel(std::string(c.op) + "_pack", {weights_, c.layers, c.both, false});
+  const at::Tensor x = c.batch_first ? x_.transpose(0, 1) : x_;
+  std::vector<int64_t> lengths, sizes;
+  for (int64_t i = 0; i < c.batch; ++i) lengths.push_back(std::max<int64_t>(1, c.steps - i / 2));
+  std::vector<at::Tensor> rows;
+  for (int64_t step = 0; step < c.steps; ++step) {
+    sizes.push_back(std::count_if(lengths.begin(), lengths.end(), [&](int64_t length) { return length > step; }));
+    rows.push_back(x[step].narrow(0, 0, sizes.back()));
+  }
+  const c10::IValue states = is_lstm() ? c10::IValue(states_) : c10::IValue(states_[0]);
+  const auto packed = run_kernel_results(c.op, {at::cat(rows), at::tensor(sizes), states, layers}, "packed");
+  ASSERT_EQ(packed.size(), is_lstm() ? 3U : 2U);
+  for (int64_t i = 0; i < c.batch; ++i) {
+    std::vector<at::Tensor> own;
+    for (const at::Tensor& state : states_) own.push_back(state.narrow(1, i, 1));
+    const auto alone = run(layers, x.narrow(1, i, 1).narrow(0, 0, lengths[i]), own);
+    int64_t row = i;
+    for (int64_t step = 0; step < lengths[i]; row += sizes[step++]) {
+      EXPECT_TRUE(at::equal(packed[0].toTensor()[row], alone[0][step][0])) << i << " at " << step;
+    }
+    for (size_t k = 1; k < packed.size(); ++k) {
+      EXPECT_TRUE(at::equal(packed[k].toTensor().narrow(1, i, 1), alone[k])) << i;
+    }
+  }
+}
+
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const char* op : {"lstm", "gru"}) {
@@ -193,6 +223,82 @@ TEST(GruParams, WhatDoesNotFitIsRefused) {
   EXPECT_ANY_THROW(run_kernel_results("gru", {at::ones({2, 1, 3}), at::ones({1, 2, 8}), params}));
   EXPECT_ANY_THROW(run_kernel_results("gru", {at::ones({2, 1, 2}), at::ones({1, 1, 8}), params}));
 }
+
+TEST(LstmParams, PackedSequencesThatDoNotFitAreRefused) {
+  const std::vector<at::Tensor> weights{at::ones({32, 3}), at::ones({32, 8}), at::ones({32}), at::ones({32})};
+  const auto params = run_kernel("lstm_pack", {weights, 1, false, false});
+  const auto run_with = [&](const at::Tensor& data, const at::Tensor& sizes) {
+    const std::vector<at::Tensor> states(2, at::ones({1, 2, 8}));
+    run_kernel_results("lstm", {data, sizes, states, params}, "packed");
+  };
+  const auto run = [&](const at::Tensor& data, const std::vector<int64_t>& sizes) {
+    run_with(data, at::tensor(sizes));
+  };
+  const at::Tensor data = at::ones({3, 3});
+  EXPECT_NO_THROW(run(data, {2, 1}));
+  EXPECT_ANY_THROW(run(data, {1, 2})) << "the longest is not the first";
+  EXPECT_ANY_THROW(run(data, {2, 2})) << "reads behind the data";
+  EXPECT_ANY_THROW(run(data, {2, 1, 0}));
+  EXPECT_ANY_THROW(run(data, {4, -1}));
+  EXPECT_ANY_THROW(run(data, {3})) << "there are two states";
+  EXPECT_ANY_THROW(run_with(data, at::tensor({2, 1}, at::kInt)));
+  EXPECT_ANY_THROW(run(data, {}));
+  EXPECT_ANY_THROW(run(at::ones({3, 4}), {2, 1}));
+  EXPECT_ANY_THROW(run(data.unsqueeze(0), {2, 1}));
+}
+
+class RecurrentCell : public ::testing::TestWithParam<const char*> {};
+
+// A loop over a cell gives the bits that the layer gives.
+TEST_P(RecurrentCell, StepsAreThoseOfTheLayer) {
+  at::manual_seed(4);
+  const std::string op = GetParam();
+  const bool is_lstm = op == "lstm";
+  const int64_t rows = (is_lstm ? 4 : 3) * 16;
+  const std::vector<at::Tensor> weights{at::randn({rows, 5}), at::randn({rows, 16}) * 0.2, at::randn({rows}),
+                                        at::randn({rows})};
+  const auto params = run_kernel(op + "_pack", {weights, 1, false, false});
+  const at::Tensor x = at::randn({6, 3, 5});
+  at::Tensor hidden = at::randn({3, 16}), cell = at::randn({3, 16});
+  const auto states = [&](const at::Tensor& h, const at::Tensor& c) {
+    return is_lstm ? c10::IValue(std::vector<at::Tensor>{h, c}) : c10::IValue(h);
+  };
+  const auto layer = run_kernel_results(op, {x, states(hidden.unsqueeze(0), cell.unsqueeze(0)), params});
+  for (int64_t step = 0; step < x.size(0); ++step) {
+    const auto results = run_kernel_results(op + "_cell", {x[step], states(hidden, cell), params});
+    ASSERT_EQ(results.size(), is_lstm ? 2U : 1U);
+    hidden = results[0].toTensor();
+    if (is_lstm) cell = results[1].toTensor();
+    EXPECT_TRUE(at::equal(hidden, layer[0].toTensor()[step])) << step;
+  }
+  if (is_lstm) EXPECT_TRUE(at::equal(cell, layer[2].toTensor()[0]));
+}
+
+TEST_P(RecurrentCell, WhatDoesNotFitIsRefused) {
+  const std::string op = GetParam();
+  const int64_t rows = (op == "lstm" ? 4 : 3) * 8;
+  const at::Tensor hidden = at::ones({rows, 8}), bias = at::ones({rows});
+  const auto pack = [&](int64_t layers, bool both, bool batch_first) {
+    std::vector<at::Tensor> weights;
+    for (int64_t i = 0; i < layers * (both ? 2 : 1); ++i) weights.insert(weights.end(), {hidden, hidden, bias, bias});
+    return run_kernel(op + "_pack", {weights, layers, both, batch_first});
+  };
+  const auto run = [&](const c10::IValue& params, const at::Tensor& x, const at::Tensor& state) {
+    const auto states = op == "lstm" ? c10::IValue(std::vector<at::Tensor>{state, state}) : c10::IValue(state);
+    run_kernel_results(op + "_cell", {x, states, params});
+  };
+  const at::Tensor x = at::ones({2, 8});
+  EXPECT_NO_THROW(run(pack(1, false, false), x, x));
+  EXPECT_ANY_THROW(run(pack(2, false, false), x, x));
+  EXPECT_ANY_THROW(run(pack(1, true, false), x, x));
+  EXPECT_ANY_THROW(run(pack(1, false, true), x, x));
+  EXPECT_ANY_THROW(run(pack(1, false, false), x.unsqueeze(0), x));
+  EXPECT_ANY_THROW(run(pack(1, false, false), x, x.unsqueeze(0)));
+  EXPECT_ANY_THROW(run(pack(1, false, false), at::ones({3, 8}), x));
+}
+
+INSTANTIATE_TEST_SUITE_P(Operators, RecurrentCell, ::testing::Values("lstm", "gru"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace tsquant::testing::recurrent

@@ -11,6 +11,27 @@ using torch::jit::Node;
 using torch::jit::Use;
 using torch::jit::Value;
 
+namespace {
+
+/// Not one that may be None.
+bool holds_one_tensor(const Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
+
+/// Before every use of a node's value: it is a parameter, or an argument that may be None, which a quantizer does not
+/// take.
+PointPlace place_before_uses(const GraphView& view, const ViewNode& node) {
+  PointPlace place{nullptr, {}};
+  for (const int64_t edge : node.out_edges) {
+    const ViewEdge& reader = view.edge(edge);
+    const bool reads = reader.use.user && holds_one_tensor(reader.use.user->input(reader.use.offset));
+    if (node.kind != NodeKind::kParameter && !reads) continue;
+    place.value = reader.value;
+    place.uses.push_back(reader.use);
+  }
+  return place;
+}
+
+}  // namespace
+
 PointPlace place_in_graph(const GraphView& view, const QuantizationPoint& point) {
   const ViewNode* node = view.find(point.node);
   if (!node) {
@@ -18,13 +39,8 @@ PointPlace place_in_graph(const GraphView& view, const QuantizationPoint& point)
                 fmt::format("the closest names are {}", fmt::join(view.nearest_names(point.node), ", ")));
   }
   if (!point.input_port) {
-    PointPlace place{node->value, {}};
-    if (node->kind != NodeKind::kParameter) return place;
-    for (const int64_t edge : node->out_edges) {
-      place.value = view.edge(edge).value;
-      place.uses.push_back(view.edge(edge).use);
-    }
-    return place;
+    const bool after = node->kind != NodeKind::kParameter && (!node->value || holds_one_tensor(node->value));
+    return after ? PointPlace{node->value, {}} : place_before_uses(view, *node);
   }
   const ViewEdge* edge = view.input_edge(*node, *point.input_port);
   if (!edge) {

@@ -33,7 +33,9 @@ QParams compressed_levels(const Range& range, const QuantizationSpec& spec) {
 
 }  // namespace
 
-/// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale.
+/// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale; but
+/// asymmetric ranges are widened to hold 0. NNCF's zero point is clamped to the codes, so that values of one sign,
+/// which a filter of few values or a column of constants has, all become the code at one end there.
 QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
   if (!format_info(spec.format).integer) return compressed_levels(range, spec);
   const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;

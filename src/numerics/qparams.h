@@ -37,8 +37,8 @@ struct QParams {
 
 using QParamTable = std::map<int64_t, QParams>;
 
-/// Range -> scale and zero_point by the spec's formula. Scales are finite. In all formulas but kNncfCompression zero is
-/// representable and scales are positive. One implementation for the whole project.
+/// Range -> scale and zero_point by the spec's formula. Scales are finite and zero is representable; scales are
+/// positive but for symmetric ones of kNncfCompression. One implementation for the whole project.
 /// @param range without groups [1] or [channels], else as `group_range` gives it
 QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
 

@@ -133,9 +133,10 @@ TSQUANT_CLONES void asymmetric_parameters(const float* low, const float* high, i
                                           float* scale, int64_t* zero_point) {
   const float lowest = bounds.low, highest = bounds.high, levels = highest - lowest;
   for (int64_t i = 0; i < count; ++i) {
-    const float size = not_too_small((high[i] - low[i]) / levels), begin = low[i] / size;
-    // Beyond these numbers, which lie within what kRounder rounds, the zero point is the last code anyhow.
-    const float near = begin > -1024 ? (begin < 1024 ? begin : 1024) : -1024;
+    const float bottom = low[i] < 0 ? low[i] : 0, top = high[i] > 0 ? high[i] : 0;
+    const float size = not_too_small((top - bottom) / levels), begin = bottom / size;
+    // Beyond this number, which lies within what kRounder rounds, the zero point is the last code anyhow.
+    const float near = begin > -1024 ? begin : -1024;
     const float zero = lowest - ((near + kRounder) - kRounder);
     scale[i] = size;
     zero_point[i] = static_cast<int32_t>(zero > lowest ? (zero < highest ? zero : highest) : lowest);

@@ -27,10 +27,15 @@ at::Tensor tap(const at::Tensor& x, int64_t id) {
   return x;
 }
 
+c10::optional<at::Tensor> tap_optional(const c10::optional<at::Tensor>& x, int64_t id) {
+  return x ? c10::make_optional(tap(*x, id)) : c10::nullopt;
+}
+
 // The result aliases the argument, so alias analysis sees through a tap.
 TORCH_LIBRARY_FRAGMENT(tsquant, library) {
   library.def("tap(Tensor(a) x, int id) -> Tensor(a)",
               torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, TORCH_FN(tap)));
+  library.def("tap.optional(Tensor(a)? x, int id) -> Tensor(a)?", TORCH_FN(tap_optional));
 }
 
 /// Nested tensors have no shape to record and carry no quantizer, so no sink sees them.

@@ -108,15 +108,20 @@ c10::optional<c10::ScalarType> own_float_type(const Model& model, const Node* no
   return bias ? c10::make_optional(bias->tensor.scalar_type()) : c10::nullopt;
 }
 
-/// The type of floats that the model computes with: that of such operators, or of parameters that are no part of
-/// compressed weights.
+/// The type of floats that the model computes with: that of such operators, of weights that plain operators unpack, or
+/// of parameters that are no part of compressed weights.
 c10::ScalarType float_type_of(const Model& model, const std::vector<Node*>& fused) {
   std::set<const Value*> parts;
   for (const Node* node : fused) {
     if (const auto own = own_float_type(model, node)) return *own;
     for (const size_t index : {kWeight, kScale, kZeroPoint, codebook_input(node)}) parts.insert(node->input(index));
   }
-  for (const Node* node : all_nodes(model.graph()->block())) {
+  const auto nodes = all_nodes(model.graph()->block());
+  for (const Node* node : nodes) {
+    const auto plain = node->kind() == c10::aten::to ? read_decompression(model, node->output()) : c10::nullopt;
+    if (plain) return plain->weight.dtype;
+  }
+  for (const Node* node : nodes) {
     for (const Value* input : node->inputs()) {
       const auto parameter = parts.count(input) > 0 ? c10::nullopt : param_of(model, input);
       if (parameter && parameter->tensor.is_floating_point()) return parameter->tensor.scalar_type();

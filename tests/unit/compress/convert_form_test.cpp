@@ -96,6 +96,26 @@ TEST(ConvertForm, NamesAndBytesOfTensorsStay) {
   }
 }
 
+TEST(ConvertForm, TypesComeBackBesideWeightsThatNoFusedOperatorReads) {
+  // Groups of transposed convolutions stay with plain operators, whose scales have another type than the weights.
+  at::manual_seed(10);
+  Model model = Model::from(testing::define(R"(
+    def forward(self, x: Tensor) -> Tensor:
+      y = torch.conv_transpose2d(x, self.t, None, [1, 1], [0, 0], [0, 0], 2)
+      return torch.conv2d(y, self.c)
+  )",
+                                            {{"t", at::randn({8, 4, 2, 2})}, {"c", at::randn({4, 8, 1, 1})}}));
+  CompressWeightsOptions options;
+  options.form = OutputForm::kReference;
+  const Model reference = compress_weights(model, options).model;
+  options.form = OutputForm::kLowered;
+  Model lowered = compress_weights(model, options).model;
+  ASSERT_EQ(count_fused(lowered), 1);
+  const Model back = convert_form(lowered, OutputForm::kReference);
+  const Sample sample{{at::randn({1, 8, 5, 5})}, {}};
+  EXPECT_TRUE(at::equal(back.run(sample).toTensor(), reference.run(sample).toTensor()));
+}
+
 TEST(ConvertForm, RefusesOtherFormsAndModels) {
   Model model = layers_of(c10::kFloat);
   EXPECT_EQ(thrown_error([&] { convert_form(model, OutputForm::kLowered); }).code(), ErrorCode::kUnsupportedModel);

@@ -14,11 +14,23 @@ std::vector<float> floats(const at::Tensor& x) {
   return {values.data_ptr<float>(), values.data_ptr<float>() + values.numel()};
 }
 
+/// Of each group of an asymmetric weight, whether NNCF can represent it: its zero point is one of the codes.
+at::Tensor groups_with_zero(const QParams& q) { return (q.range.min <= 0) & (q.range.max >= 0); }
+
+/// The same of each value.
+at::Tensor values_with_zero(const at::Tensor& groups, const at::Tensor& weight, const QuantizationSpec& spec) {
+  if (spec.group_size > 0) return groups.repeat_interleave(spec.group_size, spec.group_axis);
+  std::vector<int64_t> shape(weight.dim(), 1);
+  shape[spec.ch_axis] = -1;
+  return groups.reshape(shape).expand_as(weight);
+}
+
 TEST(RoundToNearest, GivesNncfsCodesAndScales) {
   const CompressionGolden golden("round_to_nearest");
   ASSERT_GT(golden.cases.size(), 50u);
   std::set<std::string> modes;
   int compared_values = 0;
+  int64_t other_groups = 0;
   for (const auto& c : golden.cases) {
     const std::string key = c["key"];
     SCOPED_TRACE(key);
@@ -30,13 +42,23 @@ TEST(RoundToNearest, GivesNncfsCodesAndScales) {
     const auto result = round_to_nearest(weight, spec);
 
     ASSERT_EQ(result.codes.sizes(), weight.sizes());
-    EXPECT_TRUE(at::equal(result.qparams.scale.flatten(), array("scale").flatten()));
     const FormatInfo& info = format_info(spec.format);
+    const bool asymmetric = info.integer && spec.mode == QuantizationScheme::kAsymmetric;
+    auto groups = at::ones({result.qparams.scale.numel()}, at::kBool), values_in = at::ones_like(weight, at::kBool);
+    if (asymmetric) {
+      groups = groups_with_zero(result.qparams);
+      values_in = values_with_zero(groups, weight, spec);
+      groups = groups.flatten();
+      other_groups += (~groups).sum().item<int64_t>();
+    }
+    EXPECT_TRUE(at::equal(result.qparams.scale.flatten().masked_select(groups),
+                          array("scale").flatten().masked_select(groups)));
     const bool codes = info.integer || spec.format == Format::kCb4 || spec.format == Format::kCodebook4;
     const auto got = codes ? result.codes.to(at::kFloat) : decode(result.codes, spec.format);
-    EXPECT_EQ((got != array("q").to(at::kFloat).reshape(weight.sizes())).sum().item<int64_t>(), 0);
-    if (info.integer && spec.mode == QuantizationScheme::kAsymmetric) {
-      EXPECT_TRUE(at::equal(result.qparams.zero_point.flatten(), array("zero_point").flatten().to(at::kLong)));
+    EXPECT_EQ(((got != array("q").to(at::kFloat).reshape(weight.sizes())) & values_in).sum().item<int64_t>(), 0);
+    if (asymmetric) {
+      EXPECT_TRUE(at::equal(result.qparams.zero_point.flatten().masked_select(groups),
+                            array("zero_point").flatten().to(at::kLong).masked_select(groups)));
     }
     if (info.scale == ScaleFormat::kE4M3) {
       EXPECT_EQ(result.qparams.tensor_scale.item<float>(), array("global_scale").item<float>());
@@ -44,9 +66,16 @@ TEST(RoundToNearest, GivesNncfsCodesAndScales) {
     const auto values = golden.arrays.find(key + "/dequantized");
     if (values == golden.arrays.end()) continue;
     ++compared_values;
-    EXPECT_TRUE(at::equal(decompress(result), values->second));
+    EXPECT_TRUE(at::equal(decompress(result).masked_select(values_in), values->second.masked_select(values_in)));
+    if (asymmetric && !values_in.all().item<bool>()) {
+      const auto of = [&](const at::Tensor& levels) {
+        return (levels - weight).masked_select(~values_in).abs().max().item<float>();
+      };
+      EXPECT_LE(of(decompress(result)), of(values->second)) << "values of one sign are further off than NNCF's";
+    }
   }
   EXPECT_EQ(modes.size(), 12u);
+  EXPECT_GT(other_groups, 0);
   EXPECT_GE(compared_values, 5);
 }
 
@@ -65,6 +94,24 @@ TEST(RoundToNearest, ErrorIsAtMostOneStep) {
     EXPECT_TRUE((error <= scale * 1.0001).all().item<bool>());
     EXPECT_LE(((decompress(result) - weight).abs().mean() / scale.mean()).item<double>(), 0.3);
     EXPECT_EQ(asymmetric, result.codes.scalar_type() == at::kByte);
+  }
+}
+
+TEST(RoundToNearest, ValuesOfOneSignAreWithinHalfAStep) {
+  // A smoothing filter, a channel of one value, equal values: NNCF's range of these does not hold 0, and its zero
+  // point, which is a code, cannot say so.
+  at::manual_seed(4);
+  const auto filters = at::rand({4, 9}) * 0.1 + 0.5;
+  for (const auto& weight : {filters, -filters, at::full({3, 1}, -0.367), at::full({2, 8}, 0.25)}) {
+    for (const Format format : {Format::kInt8, Format::kInt4}) {
+      QuantizationSpec spec;
+      spec.format = format;
+      spec.mode = QuantizationScheme::kAsymmetric;
+      spec.per_channel = true;
+      const auto result = round_to_nearest(weight, spec);
+      const auto step = weight.abs().amax() / (format == Format::kInt8 ? 255 : 15);
+      EXPECT_TRUE(((decompress(result) - weight).abs() <= step * 0.501).all().item<bool>()) << weight;
+    }
   }
 }
 

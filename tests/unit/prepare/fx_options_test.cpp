@@ -167,5 +167,32 @@ TEST(FxOptions, ModelsOfOtherFlowsAreConvertedByThem) {
   EXPECT_EQ(thrown_error([&] { fx::convert_fx(net()); }).place(), "prepared model");
 }
 
+TEST(FxOptions, AnArgumentThatMayBeNoneIsObservedWhereItIsRead) {
+  at::manual_seed(5);
+  auto source = define(R"(
+def forward(self, x, mask: Optional[Tensor] = None):
+    y = torch.relu(torch.linear(x, self.w1))
+    if mask is not None:
+        y = y + mask
+    return torch.linear(y, self.w2)
+)",
+                       {{"w1", at::randn({16, 8}) * 0.3}, {"w2", at::randn({4, 16}) * 0.3}});
+  Model optional = Model::from(source);
+  const auto x = at::randn({6, 8}), mask = at::randn({6, 16});
+  auto prepared = fx::prepare_fx(optional, mapping(), {{x, mask}, {}});
+  prepared.forward({x, mask});
+  prepared.forward({x});
+  const Sample both{{x, mask}, {}}, one{{x}, {}};
+  fx::FxQuantizer quantizer(mapping());
+  const Dataset data(2, [&](int64_t i) { return i == 0 ? both : one; });
+  for (const auto& result : {fx::convert_to_reference_fx(prepared), quantize_pt2e(optional, quantizer, data)}) {
+    for (const Sample& sample : {both, one}) {
+      const auto want = optional.run(sample).toTensor(), got = result.model.run(sample).toTensor();
+      EXPECT_FALSE(at::equal(got, want));
+      EXPECT_LT((got - want).abs().max().item<float>(), want.abs().max().item<float>() * 0.05);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tsquant::testing::fx_options

@@ -20,6 +20,8 @@ namespace {
 
 /// Rows that are quantized together: one column of them is encoded at once.
 constexpr int64_t kGptqRows = 128;
+/// Rows that are in float64 at one time: heads of language models have many.
+constexpr int64_t kPanelRows = 4096;
 constexpr int kDampings = 8;
 
 void check_gptq(const AdvancedGPTQParameters& p, const LayerMatrix& matrix, const at::Tensor& hessian) {
@@ -125,19 +127,39 @@ class GroupParameters {
   const AdvancedScaleEstimationParameters* estimation_ = nullptr;
 };
 
+/// @param work called with the first row and the number of rows of each panel
+template <typename Work>
+void for_each_rows(int64_t rows, const Work& work) {
+  for (int64_t first = 0; first < rows; first += kPanelRows) work(first, std::min(kPanelRows, rows - first));
+}
+
+/// The output error of these values of a weight; without values, the energy of the outputs.
+double energy_of(const at::Tensor& weight, const at::Tensor& values, const at::Tensor& hessian) {
+  double sum = 0;
+  for_each_rows(weight.size(0), [&](int64_t first, int64_t count) {
+    auto part = weight.narrow(0, first, count).to(at::kDouble);
+    if (values.defined()) part = values.narrow(0, first, count).to(at::kDouble) - part;
+    sum += output_energy(part, hessian);
+  });
+  return sum;
+}
+
+/// Some rows of a weight, which do not depend on the others.
 class GptqRun {
  public:
-  GptqRun(const LayerMatrix& matrix, const GroupCodec& codec, const GroupParameters& parameters, at::Tensor upper)
+  /// @param rows float32 [rows, columns]
+  GptqRun(const at::Tensor& rows, int64_t group_size, const GroupCodec& codec, const GroupParameters& parameters,
+          const at::Tensor& upper)
       : codec_(codec),
         parameters_(parameters),
-        upper_(std::move(upper)),
-        weight_(matrix.weight().to(at::kDouble)),
-        rows_(matrix.outputs()),
-        columns_(matrix.inputs()),
-        group_size_(matrix.group_size()),
+        upper_(upper),
+        weight_(rows.to(at::kDouble)),
+        rows_(rows.size(0)),
+        columns_(rows.size(1)),
+        group_size_(group_size),
         codes_(at::empty({columns_, rows_}, at::kByte)),
-        scales_(matrix.groups() * rows_),
-        zero_points_(matrix.groups() * rows_) {}
+        scales_(columns_ / group_size * rows_),
+        zero_points_(scales_.size()) {}
 
   void drop_columns(const at::Tensor& dead) { weight_.masked_fill_(dead, 0); }
 
@@ -216,9 +238,9 @@ GptqWeight run_gptq(const LayerMatrix& matrix, const at::Tensor& given_hessian,
   const auto hessian = given_hessian.to(at::kDouble);
   auto compressed = round_to_nearest(matrix.weight(), matrix.spec());
   GptqWeight result;
-  const double total = output_energy(matrix.weight(), hessian);
+  const double total = energy_of(matrix.weight(), {}, hessian);
   const auto error_now = [&] {
-    return relative_error(output_energy(decompress(compressed).to(at::kDouble) - matrix.weight(), hessian), total);
+    return relative_error(energy_of(matrix.weight(), decompress(compressed), hessian), total);
   };
   result.error.before = error_now();
 
@@ -228,13 +250,18 @@ GptqWeight run_gptq(const LayerMatrix& matrix, const at::Tensor& given_hessian,
   const GroupCodec codec(compressed.qparams);
   GroupParameters group_parameters(matrix, compressed.qparams, codec);
   if (samples != nullptr) group_parameters.estimate_with(*samples, estimation);
-  GptqRun run(matrix, codec, group_parameters, factor.upper);
-  run.drop_columns(dead);
-  run.run(parameters.block_size);
-
-  compressed.codes = run.codes(compressed.codes.scalar_type());
-  set_whole_scales(compressed.qparams, run.scales());
-  compressed.qparams.zero_point = run.zero_points();
+  const auto scales = at::empty({matrix.outputs(), matrix.groups()}, at::kFloat);
+  const auto zero_points = at::empty({matrix.outputs(), matrix.groups()}, at::kLong);
+  for_each_rows(matrix.outputs(), [&](int64_t first, int64_t count) {
+    GptqRun run(matrix.weight().narrow(0, first, count), matrix.group_size(), codec, group_parameters, factor.upper);
+    run.drop_columns(dead);
+    run.run(parameters.block_size);
+    compressed.codes.narrow(0, first, count).copy_(run.codes(compressed.codes.scalar_type()));
+    scales.narrow(0, first, count).copy_(run.scales());
+    zero_points.narrow(0, first, count).copy_(run.zero_points());
+  });
+  set_whole_scales(compressed.qparams, scales);
+  compressed.qparams.zero_point = zero_points;
   result.error.after = error_now();
   result.weight = matrix.as_given(compressed);
   return result;

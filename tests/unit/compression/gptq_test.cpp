@@ -31,6 +31,19 @@ void expect_as_good(const GptqWeight& result, const at::Tensor& weight, const at
   EXPECT_LE(result.error.after, error_by_hessian(weight, wanted, hessian) * 1.000001);
 }
 
+// Heads of language models are worked on in parts.
+TEST(Gptq, OutputsDoNotDependOnEachOther) {
+  at::manual_seed(3);
+  const auto weight = at::randn({4100, 32}), inputs = at::randn({1, 64, 32});
+  const auto spec = spec_of_mode("int4_sym", 16, 1);
+  const auto hessian = hessian_of({inputs}, 128);
+  const auto all = gptq(weight, spec, hessian, {}), last = gptq(weight.narrow(0, 4090, 10), spec, hessian, {});
+  EXPECT_TRUE(at::equal(all.weight.codes.narrow(0, 4090, 10), last.weight.codes));
+  EXPECT_TRUE(at::equal(all.weight.qparams.scale.narrow(0, 4090, 10), last.weight.qparams.scale));
+  EXPECT_NEAR(all.error.after, error_by_hessian(weight, decompress(all.weight), hessian), 1e-9);
+  EXPECT_LT(all.error.after, all.error.before);
+}
+
 TEST(Gptq, GivesNncfsWeights) {
   for (const auto& golden : algorithms_goldens()) {
     const auto cases = golden.cases("gptq");

@@ -4,6 +4,8 @@
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <memory>
+#include <string>
+#include <unordered_set>
 #include <vector>
 
 namespace tsquant {
@@ -17,8 +19,12 @@ class MutationAnalysis {
   bool is_written_later(torch::jit::Value* value) const;
 
  private:
+  bool writes_only_buffers(const torch::jit::Node* writer) const;
+
   torch::jit::AliasDb aliases_;
   std::vector<torch::jit::Node*> writers_;
+  std::unordered_set<std::string> assigned_;  ///< names of attributes that the graph sets
+  const torch::jit::Node* inputs_;
 };
 
 }  // namespace tsquant

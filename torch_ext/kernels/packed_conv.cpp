@@ -16,6 +16,8 @@ constexpr int64_t kCacheLine = 64;
 /// Fewer channels do not repay the sums that crossed products need of every pixel. Fewer products per sum leave little
 /// to gain: what follows the sums takes most of the time.
 constexpr int64_t kLeastCrossedChannels = 48, kLeastCrossedProducts = 64;
+/// One or two pixels wait for their weights, which pairs read faster.
+constexpr int64_t kLeastCrossedPixels = 3;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -148,8 +150,12 @@ int64_t PackedConv::image_elements(const ConvGeometry& g) const {
   return pixels * g.channels;
 }
 
+bool PackedConv::crosses(const ConvShape::Unit& unit) const {
+  return crossed_ != nullptr && unit.pixels >= kLeastCrossedPixels;
+}
+
 int64_t PackedConv::tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const {
-  const auto tile_pixels = crossed_ != nullptr ? crossed_->tile_pixels : row_.tile_pixels;
+  const auto tile_pixels = crosses(unit) ? crossed_->tile_pixels : row_.tile_pixels;
   return at::divup(unit.pixels, tile_pixels(panel.channels));
 }
 
@@ -274,7 +280,7 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
     tile.pixels = least + (part < longer ? 1 : 0);
     tile.first_pixel = (unit.first_image + image) * out_pixels + (places.empty() ? pixel : 0);
     tile.places = places.empty() ? nullptr : places.data() + pixel;
-    if (crossed_ != nullptr) {
+    if (crosses(unit)) {
       tile.pixel_starts = scratch.starts.data() + image * unit.pixels + first;
       crossed_->run(tile, job.epilogues[phase]);
     } else {
@@ -306,7 +312,7 @@ void PackedConv::run_range(const Job& job, int64_t begin, int64_t end) const {
         if (from >= to) continue;
         if (!ready) {
           prepare_unit(job, p, unit, tile);
-          if (crossed_ != nullptr) prepare_starts(job, unit, tile);
+          if (crosses(unit)) prepare_starts(job, unit, tile);
           ready = true;
         }
         run_panel(job, p, unit, index, from, to, tile);

@@ -77,13 +77,14 @@ class PackedConv {
   void run_range(const Job& job, int64_t begin, int64_t end) const;
   void run_panel(const Job& job, size_t phase, const ConvShape::Unit& unit, size_t panel, int64_t begin, int64_t end,
                  Tile tile) const;
+  bool crosses(const ConvShape::Unit& unit) const;
   int64_t tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const;
   /// Values to which runs are padded.
   int64_t run_step() const { return crossed_ != nullptr ? kCrossedStep : row_.step; }
   int64_t element_bytes() const { return row_.wide ? 2 : 1; }
 
   const GemmRow& row_;
-  const CrossedKernel* crossed_ = nullptr;  ///< or null: row_.run computes the tiles
+  const CrossedKernel* crossed_ = nullptr;  ///< computes tiles of units that crosses(); else row_.run does
   SourceLayout layout_;
   bool in_place_ = true;
   int64_t longest_run_ = 0;  ///< rounded to steps

@@ -22,6 +22,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Pixels of a tile: the sums, two registers of weights for each register of channels, two broadcasts and two sums of
 /// them fill the 16 registers.
 constexpr int64_t most_crossed_pixels(int registers) { return registers == 1 ? 8 : 4; }
+/// Groups of so many pixels per call, which costs as much as some steps.
+constexpr int64_t kCrossedGroups = 12;
 constexpr int crossed_registers(int64_t channels) { return channels <= kN ? 1 : 2; }
 
 template <int P>
@@ -44,31 +46,31 @@ HWY_ATTR HWY_INLINE void start_sums(const Tile& t, const int32_t* pixel_starts, 
   }
 }
 
-/// `count` times P pixels from the given one on: any runs, any results.
+/// The sums of `count` times P pixels from the given one on, [pixel][U][lane].
 template <int P, int U>
-HWY_ATTR HWY_NOINLINE void run_crossed_pixels(const Tile& tile, int64_t first, int64_t count, const Epilogue& e) {
+HWY_ATTR HWY_NOINLINE void sum_crossed(const Tile& t, int64_t first, int64_t count, int32_t* out) {
   V32 sums[P][U];
   const D32 d;
-  HWY_ALIGN int32_t stored[P * U * kN];
-  for (Tile t = tile.from(first); count > 0; --count, t = t.from(P)) {
-    start_sums(t, t.pixel_starts, sums);
+  const int32_t* offsets = t.offsets + first * t.taps;
+  const int32_t* starts = t.pixel_starts + first;
+  out += first * U * kN;
+  for (; count > 0; --count, offsets += P * t.taps, starts += P, out += P * U * kN) {
+    start_sums(t, starts, sums);
     const int8_t* weights = t.weights;
     for (int64_t tap = 0; tap < t.taps; ++tap) {
       const int16_t* x[P];
-      point_to_runs(t, t.offsets + tap, x);
+      point_to_runs(t, offsets + tap, x);
       weights = add_crossed(x, weights, t.steps / 2, sums);
     }
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 2
-      for (int u = 0; u < U; ++u) hn::Store(sums[p][u], d, stored + (p * U + u) * kN);
+      for (int u = 0; u < U; ++u) hn::Store(sums[p][u], d, out + (p * U + u) * kN);
     }
-    t.pixels = P;
-    finish(stored, U * kN, t, e);
   }
 }
 
-/// The same for neighbouring pixels with 16 channels that become codes without an activation.
+/// `count` times P neighbouring pixels with 16 channels that become codes without an activation.
 template <int P, Kind K>
 HWY_ATTR HWY_NOINLINE void run_crossed_neighbours(const Tile& t, int64_t first, int64_t count, const Epilogue& e) {
   V32 sums[P][2];
@@ -108,24 +110,35 @@ HWY_ATTR HWY_NOINLINE void run_crossed_line(const Tile& t, int64_t first, int64_
   }
 }
 
-using RunPixelGroups = void (*)(const Tile&, int64_t first, int64_t count, const Epilogue&);
-
-/// All pixels in groups of nearly equal size: a short one at the end would take as long as a full one.
-/// @param table for groups of 1, 2, ... pixels
-template <size_t N>
-void run_groups(const std::array<RunPixelGroups, N>& table, const Tile& t, const Epilogue& e) {
-  constexpr int64_t kMost = N;
-  const int64_t groups = (t.pixels + kMost - 1) / kMost, least = t.pixels / groups, longer = t.pixels % groups;
-  if (longer > 0) table[static_cast<size_t>(least)](t, 0, longer, e);
-  table[static_cast<size_t>(least - 1)](t, longer * (least + 1), groups - longer, e);
+/// run(P, first, count) for all pixels in groups of P, of nearly equal size: a short one at the end would take as long
+/// as a full one.
+template <class Run>
+void in_groups(int64_t pixels, int64_t most, const Run& run) {
+  const int64_t groups = (pixels + most - 1) / most, least = pixels / groups, longer = pixels % groups;
+  if (longer > 0) run(least + 1, 0, longer);
+  run(least, longer * (least + 1), groups - longer);
 }
+
+using SumGroups = void (*)(const Tile&, int64_t first, int64_t count, int32_t* sums);
 
 template <int U, size_t... P>
-constexpr std::array<RunPixelGroups, sizeof...(P)> any_pixels(std::index_sequence<P...>) {
-  return {run_crossed_pixels<static_cast<int>(P) + 1, U>...};
+constexpr std::array<SumGroups, sizeof...(P)> group_sums(std::index_sequence<P...>) {
+  return {sum_crossed<static_cast<int>(P) + 1, U>...};
 }
+
+/// Any runs, any results: what follows the sums waits until all are there, as its constants take a while to load.
 template <int U>
-constexpr auto kAnyPixels = any_pixels<U>(std::make_index_sequence<most_crossed_pixels(U)>());
+void run_crossed_any(const Tile& t, const Epilogue& e) {
+  constexpr int64_t kMost = most_crossed_pixels(U);
+  static constexpr auto kTable = group_sums<U>(std::make_index_sequence<kMost>());
+  HWY_ALIGN int32_t sums[kCrossedGroups * kMost * U * kN];
+  in_groups(t.pixels, kMost, [&](int64_t size, int64_t first, int64_t count) {
+    kTable[static_cast<size_t>(size - 1)](t, first, count, sums);
+  });
+  finish(sums, U * kN, t, e);
+}
+
+using RunPixelGroups = void (*)(const Tile&, int64_t first, int64_t count, const Epilogue&);
 
 template <Kind K>
 void run_crossed_codes(const Tile& t, const Epilogue& e) {
@@ -134,23 +147,24 @@ void run_crossed_codes(const Tile& t, const Epilogue& e) {
       run_crossed_neighbours<4, K>};
   static constexpr std::array<RunPixelGroups, 4> kLine = {run_crossed_line<1, K>, run_crossed_line<2, K>,
                                                           run_crossed_line<3, K>, run_crossed_line<4, K>};
-  run_groups(t.run_distance > 0 ? kLine : kNeighbours, t, e);
+  const auto& table = t.run_distance > 0 ? kLine : kNeighbours;
+  in_groups(t.pixels, 4, [&](int64_t size, int64_t first, int64_t count) {
+    table[static_cast<size_t>(size - 1)](t, first, count, e);
+  });
 }
 
 void run_crossed(const Tile& t, const Epilogue& e) {
-  if (crossed_registers(t.channels) == 1) return run_groups(kAnyPixels<1>, t, e);
+  if (crossed_registers(t.channels) == 1) return run_crossed_any<1>(t, e);
   if (t.channels < kLanes || t.places != nullptr || e.codes == nullptr || e.activation != Activation::kNone) {
-    return run_groups(kAnyPixels<2>, t, e);
+    return run_crossed_any<2>(t, e);
   }
   if (e.other == nullptr) return run_crossed_codes<Kind::kCodes>(t, e);
   if (e.middle) return run_crossed_codes<Kind::kMiddle>(t, e);
   run_crossed_codes<Kind::kResidual>(t, e);
 }
 
-/// Several groups of pixels per call, which costs as much as some steps.
 int64_t crossed_tile_pixels(int64_t channels) {
-  constexpr int64_t kGroups = 12;
-  return kGroups * most_crossed_pixels(crossed_registers(channels));
+  return kCrossedGroups * most_crossed_pixels(crossed_registers(channels));
 }
 
 HWY_ATTR void crossed_pixel_starts(const Tile& t, int32_t* starts) {

@@ -31,19 +31,6 @@ struct Tile {
   const int32_t* places = nullptr;  ///< output pixels of the tile relative to first_pixel; null: one after the other
 
   int64_t out_pixel(int64_t p) const { return first_pixel + (places == nullptr ? p : places[p]); }
-
-  /// The tile without its first pixels.
-  Tile from(int64_t p) const {
-    Tile rest = *this;
-    rest.offsets += p * taps;
-    if (pixel_starts != nullptr) rest.pixel_starts += p;
-    if (places == nullptr) {
-      rest.first_pixel += p;
-    } else {
-      rest.places += p;
-    }
-    return rest;
-  }
 };
 
 }  // namespace tsquant::kernels

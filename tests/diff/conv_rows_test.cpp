@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <random>
 
 #include "conv_case.h"
 
@@ -41,6 +42,39 @@ TEST(ConvReference, PlainCppEqualsTheDefinition) {
 TEST_P(ConvRows, EqualPlainCppOnRandomConvolutions) {
   for (uint32_t seed = 0; seed < kCases; ++seed) {
     const RandomConv c = random_conv(seed, kMostProducts);
+    ASSERT_EQ(run_row(row(), c), run_row(gemm_table().front(), c)) << "seed " << seed << ": " << c.describe();
+  }
+}
+
+/// Many channels and products, as most layers of networks have: rows may take other loops for them.
+kernels::ConvGeometry wide_geometry(uint32_t seed) {
+  std::mt19937 engine(seed);
+  const auto from = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(engine);
+  };
+  kernels::ConvGeometry g;
+  g.batch = from(0, 3) == 0 ? from(2, 3) : 1;
+  g.out_channels = from(40, 100);
+  g.width = from(1, 40);
+  if (from(0, 1) == 0) {  // 1x1, a third of them with a stride or padding
+    g.channels = from(60, 300);
+    if (from(0, 1) == 0) g.height = from(1, 9);
+    if (from(0, 2) == 0) g.stride_w = g.stride_h = 2;
+    if (from(0, 4) == 0) g.pad_w = g.pad_h = 1;
+    return g;
+  }
+  g.channels = from(17, 40);
+  g.height = from(2, 7);
+  g.kernel_h = g.kernel_w = from(2, 3);
+  g.stride_h = g.stride_w = from(1, 2);
+  g.pad_h = g.pad_w = 1;
+  g.transposed = from(0, 3) == 0;
+  return g;
+}
+
+TEST_P(ConvRows, EqualPlainCppWithManyChannels) {
+  for (uint32_t seed = 0; seed < 400; ++seed) {
+    const RandomConv c = random_conv_of(wide_geometry(seed), seed);
     ASSERT_EQ(run_row(row(), c), run_row(gemm_table().front(), c)) << "seed " << seed << ": " << c.describe();
   }
 }

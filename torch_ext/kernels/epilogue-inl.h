@@ -155,19 +155,32 @@ HWY_ATTR HWY_INLINE void finish_register(const int32_t* sums, int64_t stride, in
 #if HWY_TARGET == HWY_AVX2
 /// Sixteen rounded results as codes. Saturating to 16 bits on the way changes nothing, as what follows clamps to 8.
 struct SixteenCodes {
-  __m256i zero_point;
-  __m128i low, high;
+  __m256i zero_point, low, high;
 
   HWY_ATTR HWY_INLINE explicit SixteenCodes(const Epilogue& e)
       : zero_point(_mm256_set1_epi16(static_cast<int16_t>(e.zero_point))),
-        low(_mm_set1_epi8(static_cast<char>(e.low))),
-        high(_mm_set1_epi8(static_cast<char>(e.high))) {}
+        low(_mm256_set1_epi8(static_cast<char>(e.low))),
+        high(_mm256_set1_epi8(static_cast<char>(e.high))) {}
+
+  HWY_ATTR HWY_INLINE __m256i words(V32 r0, V32 r1) const {
+    return _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
+  }
 
   HWY_ATTR HWY_INLINE void write(V32 r0, V32 r1, uint8_t* out) const {
-    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(r0.raw, r1.raw), zero_point);
-    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-    codes = _mm_min_epu8(_mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), low), high);
+    const __m256i w = words(r0, r1);
+    __m128i codes = _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    codes = _mm_max_epu8(_mm_shuffle_epi32(codes, 0xd8), _mm256_castsi256_si128(low));
+    codes = _mm_min_epu8(codes, _mm256_castsi256_si128(high));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
+  }
+
+  /// Two pixels.
+  HWY_ATTR HWY_INLINE void write(const V32 (&r)[2][2], uint8_t* out0, uint8_t* out1) const {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i codes = _mm256_packus_epi16(words(r[0][0], r[0][1]), words(r[1][0], r[1][1]));
+    codes = _mm256_min_epu8(_mm256_max_epu8(_mm256_permutevar8x32_epi32(codes, order), low), high);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out0), _mm256_castsi256_si128(codes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out1), _mm256_extracti128_si256(codes, 1));
   }
 };
 
@@ -186,14 +199,36 @@ struct Sixteen {
   }
 
   template <Kind K>
-  HWY_ATTR HWY_INLINE void write(V32 sum0, V32 sum1, const Tile& t, const Epilogue& e, int64_t p) const {
+  HWY_ATTR HWY_INLINE void round(const V32 (&sums)[2], const Epilogue& e, int64_t at, V32 (&r)[2]) const {
     const DF df;
-    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
     const uint8_t* other = K == Kind::kCodes ? nullptr : e.other + at;
-    const VF f0 = fused(hn::ConvertTo(df, sum0), m0, b0), f1 = fused(hn::ConvertTo(df, sum1), m1, b1);
-    const V32 r0 = rounded<K>(f0, other, kN, residual);
-    const V32 r1 = rounded<K>(f1, K == Kind::kCodes ? nullptr : other + kN, kN, residual);
-    codes.write(r0, r1, e.codes + at);
+    r[0] = rounded<K>(fused(hn::ConvertTo(df, sums[0]), m0, b0), other, kN, residual);
+    r[1] =
+        rounded<K>(fused(hn::ConvertTo(df, sums[1]), m1, b1), K == Kind::kCodes ? nullptr : other + kN, kN, residual);
+  }
+
+  template <Kind K>
+  HWY_ATTR HWY_INLINE void write(V32 sum0, V32 sum1, const Tile& t, const Epilogue& e, int64_t p) const {
+    const int64_t at = t.out_pixel(p) * e.pixel_stride + t.first_channel;
+    V32 r[2];
+    round<K>({sum0, sum1}, e, at, r);
+    codes.write(r[0], r[1], e.codes + at);
+  }
+
+  /// Neighbouring pixels; `at`: the first channel of the first one in the output.
+  template <Kind K, int P>
+  HWY_ATTR HWY_INLINE void write(const V32 (&sums)[P][2], const Epilogue& e, int64_t at) const {
+    V32 r[2][2];
+#pragma GCC unroll 8
+    for (int p = 0; p + 1 < P; p += 2, at += 2 * e.pixel_stride) {
+      round<K>(sums[p], e, at, r[0]);
+      round<K>(sums[p + 1], e, at + e.pixel_stride, r[1]);
+      codes.write(r, e.codes + at, e.codes + at + e.pixel_stride);
+    }
+    if constexpr (P % 2 == 1) {
+      round<K>(sums[P - 1], e, at, r[0]);
+      codes.write(r[0][0], r[0][1], e.codes + at);
+    }
   }
 };
 #endif

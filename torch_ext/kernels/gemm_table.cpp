@@ -28,7 +28,8 @@ const std::vector<GemmRow>& gemm_table() {
     std::vector<GemmRow> rows = {
         {"scalar", Isa::kScalar, 1, false, 4, 1 << 15, has<Isa::kScalar>, always<4>, run_scalar, copy_bytes}};
     for (const PairKernel& k : pair_kernels()) {
-      rows.push_back({k.name, k.isa, 2, true, k.most_vectors, 1 << 20, k.supports, k.tile_pixels, k.run, k.copy});
+      rows.push_back({k.name, k.isa, 2, true, k.most_vectors, 1 << 20, k.supports, k.tile_pixels, k.run, k.copy,
+                      crossed_kernel(k.isa)});
     }
 #if defined(__x86_64__)
     rows.push_back(

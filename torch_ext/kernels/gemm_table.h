@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/crossed.h"
 #include "kernels/gemm_tile.h"
 #include "kernels/isa.h"
 
@@ -21,6 +22,7 @@ struct GemmRow {
   int64_t (*tile_pixels)(int64_t channels);  ///< most pixels in one tile of a panel with so many channels
   void (*run)(const Tile& tile, const Epilogue& epilogue);
   void (*copy)(const uint8_t* codes, int64_t n, void* elements);  ///< codes to elements of the source
+  const CrossedKernel* crossed = nullptr;                         ///< a faster form for many channels, or null
 };
 
 /// THE table, worst row first. A new instruction set is a row here and a file with its `run`.

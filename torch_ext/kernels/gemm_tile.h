@@ -19,11 +19,15 @@ struct Tile {
   const int8_t* prefetch = nullptr;  ///< weights that will be needed next, fetched into the second-level cache
   int64_t prefetch_step = 0;         ///< bytes of them per step
   int64_t taps = 0, steps = 0;
-  int vectors = 1;                  ///< 1..4
-  int64_t channels = 16;            ///< channels to write, <= 16 * vectors
-  int64_t first_channel = 0;        ///< of the panel in the output
-  int64_t first_pixel = 0;          ///< of the tile in the output
-  int64_t pixels = 0;               ///< pixels to write, at most what the row asks for
+  int vectors = 1;            ///< 1..4
+  int64_t channels = 16;      ///< channels to write, <= 16 * vectors
+  int64_t first_channel = 0;  ///< of the panel in the output
+  int64_t first_pixel = 0;    ///< of the tile in the output
+  int64_t pixels = 0;         ///< pixels to write, at most what the row asks for
+  /// What the sums of each pixel and of each channel begin with: kernels of crossed.h only.
+  const int32_t* pixel_starts = nullptr;
+  const int32_t* channel_starts = nullptr;
+  int64_t run_distance = 0;         ///< between the single runs of two neighbouring pixels; 0: only `offsets` tell
   const int32_t* places = nullptr;  ///< output pixels of the tile relative to first_pixel; null: one after the other
 
   int64_t out_pixel(int64_t p) const { return first_pixel + (places == nullptr ? p : places[p]); }

@@ -44,20 +44,49 @@ HWY_INLINE void advance(Tile& t, int64_t pixels) {
   }
 }
 
-/// acc[p][u] = sums over all taps and steps for P pixels and U registers of channels.
+/// The value itself, now: gcc would move all products to the front and run out of registers.
+HWY_ATTR HWY_INLINE V32 kept(V32 v) {
+#if HWY_TARGET == HWY_AVX2
+  asm("" : "+x"(v.raw));
+#endif
+  return v;
+}
+
+/// Adds the products of one run to the sums of P pixels and U registers of channels; returns the next weights.
 template <int P, int U>
-HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
+HWY_ATTR HWY_INLINE const int8_t* add_pair_products(const int8_t* w, int64_t vectors, int64_t steps,
+                                                    const int16_t* const (&x)[P], V32 (&acc)[P][U]) {
   const D32 d;
   const D16 d16;
   const hn::Rebind<int8_t, D16> d8;
   V32 unused = hn::Zero(d);
+  // A constant where it can be one: registers are scarce.
+  const int64_t step_bytes = (kMostVectors == 1 ? 1 : vectors) * kLanes * 2;
+  for (int64_t i = 0; i < steps; ++i, w += step_bytes) {
+    hn::Vec<D16> wv[U];
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) wv[u] = hn::PromoteTo(d16, hn::Load(d8, w + u * kN * 2));
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      int32_t pair;
+      std::memcpy(&pair, x[p] + 2 * i, sizeof(pair));
+      const auto xv = hn::BitCast(d16, hn::Set(d, pair));
+#pragma GCC unroll 4
+      for (int u = 0; u < U; ++u) acc[p][u] = kept(hn::ReorderWidenMulAccumulate(d, xv, wv[u], acc[p][u], unused));
+    }
+  }
+  return w;
+}
+
+/// acc[p][u] = sums over all taps and steps for P pixels and U registers of channels.
+template <int P, int U>
+HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
+  const D32 d;
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 4
     for (int u = 0; u < U; ++u) acc[p][u] = hn::Zero(d);
   }
-  // A constant where it can be one: registers are scarce.
-  const int64_t step_bytes = (kMostVectors == 1 ? 1 : t.vectors) * kLanes * 2;
   const int8_t* w = t.weights;
   for (int64_t tap = 0; tap < t.taps; ++tap) {
     const int16_t* x[P];
@@ -66,21 +95,31 @@ HWY_ATTR HWY_INLINE void accumulate(const Tile& t, V32 (&acc)[P][U]) {
       const int32_t offset = t.offsets[p * t.taps + tap];
       x[p] = offset < 0 ? static_cast<const int16_t*>(t.padding) : static_cast<const int16_t*>(t.source) + offset;
     }
-    for (int64_t i = 0; i < t.steps; ++i, w += step_bytes) {
-      hn::Vec<D16> wv[U];
-#pragma GCC unroll 4
-      for (int u = 0; u < U; ++u) wv[u] = hn::PromoteTo(d16, hn::Load(d8, w + u * kN * 2));
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) {
-        int32_t pair;
-        std::memcpy(&pair, x[p] + 2 * i, sizeof(pair));
-        const auto xv = hn::BitCast(d16, hn::Set(d, pair));
-#pragma GCC unroll 4
-        for (int u = 0; u < U; ++u) acc[p][u] = hn::ReorderWidenMulAccumulate(d, xv, wv[u], acc[p][u], unused);
-      }
-    }
+    w = add_pair_products<P, U>(w, t.vectors, t.steps, x, acc);
   }
 }
+
+#if HWY_TARGET == HWY_AVX2
+/// `count` times P pixels with 16 channels that become codes, where single runs and results lie one after the other.
+template <int P, Kind K>
+HWY_ATTR HWY_NOINLINE void run_line(Tile t, int64_t count, const Epilogue& e) {
+  V32 acc[P][2];
+  const auto* source = static_cast<const int16_t*>(t.source) + t.offsets[0];
+  int64_t at = t.first_pixel * e.pixel_stride + t.first_channel;
+  for (; count > 0; --count, source += P * t.run_distance, at += P * e.pixel_stride) {
+    const int16_t* x[P];
+#pragma GCC unroll 16
+    for (int p = 0; p < P; ++p) {
+      x[p] = source + p * t.run_distance;
+      acc[p][0] = acc[p][1] = hn::Zero(D32());
+    }
+    add_pair_products<P, 2>(t.weights, 1, t.steps, x, acc);
+    // Only now: its constants would take registers from the sums.
+    const Sixteen sixteen(t, e);
+    sixteen.write<K>(acc, e, at);
+  }
+}
+#endif
 
 /// `count` times P pixels, one after the other.
 template <int P, int U>
@@ -122,20 +161,44 @@ constexpr std::array<RunPixels, sizeof...(P)> pixel_runs(std::index_sequence<P..
 }
 
 /// All pixels in parts of nearly equal size: a short one at the end would take as long as a full one.
-template <int U>
-void run_registers(const Tile& t, const Epilogue& e) {
-  constexpr int64_t kMost = most_pixels(U);
-  static constexpr auto kTable = pixel_runs<U>(std::make_index_sequence<kMost>());
+template <size_t N>
+void run_parts(const std::array<RunPixels, N>& table, const Tile& t, const Epilogue& e) {
+  constexpr int64_t kMost = N;
   const int64_t parts = (t.pixels + kMost - 1) / kMost, least = t.pixels / parts, longer = t.pixels % parts;
   Tile rest = t;
   if (longer > 0) {
-    kTable[static_cast<size_t>(least)](t, longer, e);
+    table[static_cast<size_t>(least)](t, longer, e);
     advance(rest, longer * (least + 1));
   }
-  kTable[static_cast<size_t>(least - 1)](rest, parts - longer, e);
+  table[static_cast<size_t>(least - 1)](rest, parts - longer, e);
 }
 
+template <int U>
+void run_registers(const Tile& t, const Epilogue& e) {
+  static constexpr auto kTable = pixel_runs<U>(std::make_index_sequence<most_pixels(U)>());
+  run_parts(kTable, t, e);
+}
+
+#if HWY_TARGET == HWY_AVX2
+template <Kind K, size_t... P>
+constexpr std::array<RunPixels, sizeof...(P)> line_runs(std::index_sequence<P...>) {
+  return {run_line<static_cast<int>(P) + 1, K>...};
+}
+
+template <Kind K>
+void run_lines(const Tile& t, const Epilogue& e) {
+  static constexpr auto kTable = line_runs<K>(std::make_index_sequence<most_pixels(2)>());
+  run_parts(kTable, t, e);
+}
+#endif
+
 void run(const Tile& t, const Epilogue& e) {
+#if HWY_TARGET == HWY_AVX2
+  if (t.run_distance > 0 && t.channels == kLanes && e.codes != nullptr && e.activation == Activation::kNone) {
+    if (e.other == nullptr) return run_lines<Kind::kCodes>(t, e);
+    return e.middle ? run_lines<Kind::kMiddle>(t, e) : run_lines<Kind::kResidual>(t, e);
+  }
+#endif
   switch (registers_for(t.channels)) {
     case 1:
       return run_registers<1>(t, e);

@@ -13,6 +13,11 @@ constexpr int64_t kUnitBytes = 192 * 1024;
 /// Weights that stay in the first-level cache leave the rest of it to the input and the results of a unit.
 constexpr int64_t kSmallWeights = 8 * 1024, kSmallUnitBytes = 24 * 1024;
 constexpr int64_t kCacheLine = 64;
+/// Fewer channels do not repay the sums that crossed products need of every pixel. Fewer products per sum leave little
+/// to gain: what follows the sums takes most of the time.
+constexpr int64_t kLeastCrossedChannels = 48, kLeastCrossedProducts = 64;
+/// One or two pixels wait for their weights, which pairs read faster.
+constexpr int64_t kLeastCrossedPixels = 3;
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -20,6 +25,7 @@ int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / mult
 struct Scratch {
   AlignedBuffer copy;
   OffsetTable offsets;
+  std::vector<int32_t> starts;
 };
 thread_local Scratch scratch;
 
@@ -65,10 +71,14 @@ PackedConv::PackedConv(const GemmRow& row, const int8_t* weight, const ConvGeome
                        const std::vector<Phase>& phases)
     : row_(row) {
   layout_.by_rows = rows_pay(g, row.step);
+  if (!layout_.by_rows && g.groups == 1 && g.out_channels >= kLeastCrossedChannels &&
+      g.channels * g.taps() >= kLeastCrossedProducts) {
+    crossed_ = row.crossed;
+  }
   make_panels(g);
   int64_t total = 0;
   for (const Phase& phase : phases) {
-    PackedPhase packed{phase, taps_in_table(layout_, phase), {}, {}};
+    PackedPhase packed{phase, taps_in_table(layout_, phase), {}, {}, {}};
     for (const Panel& panel : panels_) {
       packed.offsets.push_back(total);
       packed.bytes.push_back(round_up(packed.taps * panel.steps * row.step * panel.vectors * kLanes, kCacheLine));
@@ -78,9 +88,13 @@ PackedConv::PackedConv(const GemmRow& row, const int8_t* weight, const ConvGeome
   }
   weights_.resize(static_cast<size_t>(total));
   std::memset(weights_.as<int8_t>(), 0, static_cast<size_t>(total));
-  for (const PackedPhase& packed : phases_) {
+  for (PackedPhase& packed : phases_) {
+    packed.starts.resize(crossed_ != nullptr ? panels_.size() * kLanes : 0);
     for (size_t i = 0; i < panels_.size(); ++i) {
-      pack_panel(weight, g, packed.phase, panels_[i], weights_.as<int8_t>() + packed.offsets[i]);
+      auto* panel = weights_.as<int8_t>() + packed.offsets[i];
+      pack_panel(weight, g, packed.phase, panels_[i], panel);
+      if (crossed_ == nullptr) continue;
+      crossed_channel_starts(panel, packed.taps * panels_[i].steps, packed.starts.data() + i * kLanes);
     }
   }
 }
@@ -94,10 +108,10 @@ void PackedConv::make_panels(const ConvGeometry& g) {
     const int64_t end = (group + count) * out_group;
     for (int64_t first = group * out_group; first < end; first += row_.most_vectors * kLanes) {
       const int64_t channels = std::min(row_.most_vectors * kLanes, end - first);
-      panels_.push_back({first, channels, group * in_group, run, at::divup(run, row_.step),
+      panels_.push_back({first, channels, group * in_group, run, round_up(run, run_step()) / row_.step,
                          static_cast<int>(at::divup(channels, kLanes))});
     }
-    longest_run_ = std::max(longest_run_, round_up(run, row_.step));
+    longest_run_ = std::max(longest_run_, round_up(run, run_step()));
     // Reading a few elements past a run costs nothing, but it must not leave the caller's memory.
     if (run % row_.step != 0) in_place_ = false;
   }
@@ -136,8 +150,13 @@ int64_t PackedConv::image_elements(const ConvGeometry& g) const {
   return pixels * g.channels;
 }
 
+bool PackedConv::crosses(const ConvShape::Unit& unit) const {
+  return crossed_ != nullptr && unit.pixels >= kLeastCrossedPixels;
+}
+
 int64_t PackedConv::tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const {
-  return at::divup(unit.pixels, row_.tile_pixels(panel.channels));
+  const auto tile_pixels = crosses(unit) ? crossed_->tile_pixels : row_.tile_pixels;
+  return at::divup(unit.pixels, tile_pixels(panel.channels));
 }
 
 ConvShape PackedConv::shape(const ConvGeometry& g) const {
@@ -210,7 +229,7 @@ const void* PackedConv::copy_unit(const Job& job, const ConvShape::Unit& unit, i
   low = low / line * line;
   high = at::divup(high, line) * line;
   const int64_t elements = unit.images > 1 ? unit.images * job.shape.image_elements : high - low;
-  scratch.copy.resize(static_cast<size_t>(elements * element_bytes()),
+  scratch.copy.resize(static_cast<size_t>((elements + kCrossedStep) * element_bytes()),
                       static_cast<size_t>(longest_run_ * element_bytes()));
   auto* out = scratch.copy.as<std::byte>();
   if (unit.images > 1) out += low * element_bytes();
@@ -222,6 +241,8 @@ const void* PackedConv::copy_unit(const Job& job, const ConvShape::Unit& unit, i
     } else {
       row_.copy(image + low, high - low, to);
     }
+    // Runs are read to a multiple of the step.
+    fill(row_.wide, to + (high - low) * element_bytes(), kCrossedStep, 0);
   }
   return out - low * element_bytes();
 }
@@ -239,6 +260,7 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
   tile.vectors = panel.vectors;
   tile.channels = panel.channels;
   tile.first_channel = panel.first_channel;
+  tile.channel_starts = crossed_ != nullptr ? packed.starts.data() + index * kLanes : nullptr;
   // The weights of the next panel are fetched while this one runs.
   const bool last = index + 1 == panels_.size();
   const int64_t next_bytes = last ? 0 : packed.bytes[index + 1];
@@ -258,7 +280,12 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
     tile.pixels = least + (part < longer ? 1 : 0);
     tile.first_pixel = (unit.first_image + image) * out_pixels + (places.empty() ? pixel : 0);
     tile.places = places.empty() ? nullptr : places.data() + pixel;
-    row_.run(tile, job.epilogues[phase]);
+    if (crosses(unit)) {
+      tile.pixel_starts = scratch.starts.data() + image * unit.pixels + first;
+      crossed_->run(tile, job.epilogues[phase]);
+    } else {
+      row_.run(tile, job.epilogues[phase]);
+    }
     if (++part == per_image) {
       part = 0;
       ++image;
@@ -285,6 +312,7 @@ void PackedConv::run_range(const Job& job, int64_t begin, int64_t end) const {
         if (from >= to) continue;
         if (!ready) {
           prepare_unit(job, p, unit, tile);
+          if (crosses(unit)) prepare_starts(job, unit, tile);
           ready = true;
         }
         run_panel(job, p, unit, index, from, to, tile);
@@ -297,6 +325,7 @@ void PackedConv::run_range(const Job& job, int64_t begin, int64_t end) const {
 void PackedConv::prepare_unit(const Job& job, size_t p, const ConvShape::Unit& unit, Tile& tile) const {
   const auto& phase = job.shape.phases[p];
   const int64_t taps = phases_[p].taps;
+  tile.run_distance = job.shape.geometry.pointwise() ? job.shape.geometry.channels : 0;
   if (phase.offsets != nullptr) {
     tile.offsets = phase.offsets->data() + unit.first_pixel * taps;
   } else {
@@ -313,6 +342,18 @@ void PackedConv::prepare_unit(const Job& job, size_t p, const ConvShape::Unit& u
       phase.offsets != nullptr ? unit.reach : reach_of(tile.offsets, unit.pixels * taps, job.shape.image_elements);
   const int64_t reach = layout_.by_rows ? longest_run_ : job.shape.geometry.channels;
   tile.source = low > high ? tile.padding : copy_unit(job, unit, low, std::min(high + reach, job.shape.image_elements));
+}
+
+/// What the sums of all pixels of the unit begin with.
+void PackedConv::prepare_starts(const Job& job, const ConvShape::Unit& unit, Tile tile) const {
+  const auto* images = static_cast<const std::byte*>(tile.source);
+  tile.steps = panels_.front().steps;
+  tile.pixels = unit.pixels;
+  scratch.starts.resize(static_cast<size_t>(unit.images * unit.pixels));
+  for (int64_t image = 0; image < unit.images; ++image) {
+    tile.source = images + image * job.shape.image_elements * element_bytes();
+    crossed_->pixel_starts(tile, scratch.starts.data() + image * unit.pixels);
+  }
 }
 
 void PackedConv::run(const ConvShape& shape, const uint8_t* source, uint8_t input_zero_point,

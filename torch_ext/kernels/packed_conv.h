@@ -64,21 +64,27 @@ class PackedConv {
     Phase phase;
     int64_t taps = 0;
     std::vector<int64_t> offsets, bytes;  ///< of the panels' weights
+    std::vector<int32_t> starts;          ///< per channel: what sums begin with, with crossed_
   };
   struct Job;
 
   void make_panels(const ConvGeometry& g);
   void pack_panel(const int8_t* weight, const ConvGeometry& g, const Phase& phase, const Panel& panel, int8_t* packed);
   void prepare_unit(const Job& job, size_t phase, const ConvShape::Unit& unit, Tile& tile) const;
+  void prepare_starts(const Job& job, const ConvShape::Unit& unit, Tile tile) const;
   const void* copy_unit(const Job& job, const ConvShape::Unit& unit, int64_t low, int64_t high) const;
   void copy_lines(const Job& job, const uint8_t* image, int64_t first_line, int64_t last_line, std::byte* out) const;
   void run_range(const Job& job, int64_t begin, int64_t end) const;
   void run_panel(const Job& job, size_t phase, const ConvShape::Unit& unit, size_t panel, int64_t begin, int64_t end,
                  Tile tile) const;
+  bool crosses(const ConvShape::Unit& unit) const;
   int64_t tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const;
+  /// Values to which runs are padded.
+  int64_t run_step() const { return crossed_ != nullptr ? kCrossedStep : row_.step; }
   int64_t element_bytes() const { return row_.wide ? 2 : 1; }
 
   const GemmRow& row_;
+  const CrossedKernel* crossed_ = nullptr;  ///< computes tiles of units that crosses(); else row_.run does
   SourceLayout layout_;
   bool in_place_ = true;
   int64_t longest_run_ = 0;  ///< rounded to steps

@@ -14,6 +14,7 @@
 #include "flows/compression/compress_layer.h"
 #include "flows/compression/finite_weights.h"
 #include "flows/compression/fit_codebooks.h"
+#include "flows/compression/float_copies.h"
 #include "flows/compression/group_size_fallback.h"
 #include "flows/compression/layer_inputs.h"
 #include "flows/compression/layer_results.h"
@@ -295,6 +296,9 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   finish_rewrites(runner);
   clock.stop();
 
+  if (!is_trainable(c.options)) {
+    for (auto& warning : note_float_copies(c.model, c.layers)) report.warnings.push_back(std::move(warning));
+  }
   for (auto& layer : c.layers) report.weights.push_back(layer.record);
   const auto& captured = c.model.warnings();
   report.warnings.insert(report.warnings.end(), captured.begin(), captured.end());

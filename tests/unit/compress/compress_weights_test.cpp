@@ -289,6 +289,20 @@ TEST(CompressWeights, StatisticsAreReadFromTheirFolder) {
   EXPECT_EQ(distance(expected.model, read.model), 0);
 }
 
+// The fused encoder layers of LibTorch ask weights for their device.
+TEST(CompressWeights, AFloatWeightThatStaysInTheFileIsSaid) {
+  const auto warnings_of = [](const std::string& more) {
+    const std::string source = "def forward(self, x):\n    return torch.linear(x, self.w)" + more + "\n";
+    Model model = Model::from(testing::define(source, {{"w", at::randn({32, 32})}}));
+    return compress_weights(model, CompressWeightsOptions()).report.warnings;
+  };
+  EXPECT_TRUE(warnings_of("").empty());
+  const auto warnings = warnings_of(" + torch.zeros([1], device=self.w.device)");
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("4096 bytes"), std::string::npos) << warnings[0];
+  EXPECT_NE(warnings[0].find("prim::device"), std::string::npos) << warnings[0];
+}
+
 TEST(CompressWeights, TheReportSurvivesTheFile) {
   const std::string path = testing::temp_dir() + "/model.pt";
   const auto result = compress(int4_options());

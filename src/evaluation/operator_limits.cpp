@@ -19,8 +19,7 @@ bool is_known(const OperatorTime& time) {
 
 /// Compressed weights multiply floats unless their inputs become codes, too.
 bool multiplies_codes(const OperatorTime& time) {
-  return time.name.rfind("tsquant::", 0) == 0 && time.name != "tsquant::linear_compressed" &&
-         time.name != "tsquant::pixel_conv";
+  return time.is_quantized && time.name != "tsquant::linear_compressed" && time.name != "tsquant::pixel_conv";
 }
 
 }  // namespace

@@ -297,7 +297,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   clock.stop();
 
   if (!is_trainable(c.options)) {
-    for (auto& warning : note_float_copies(c.model, c.layers)) report.warnings.push_back(std::move(warning));
+    if (auto warning = note_float_copies(c.model, c.layers)) report.warnings.push_back(std::move(*warning));
   }
   for (auto& layer : c.layers) report.weights.push_back(layer.record);
   const auto& captured = c.model.warnings();

@@ -30,7 +30,7 @@ std::map<std::string, Kinds> readers_of_floats(const Model& model) {
 
 }  // namespace
 
-std::vector<std::string> note_float_copies(const Model& model, std::vector<WeightLayer>& layers) {
+c10::optional<std::string> note_float_copies(const Model& model, std::vector<WeightLayer>& layers) {
   const auto readers = readers_of_floats(model);
   Kinds kinds;
   int64_t weights = 0, bytes = 0;
@@ -43,11 +43,11 @@ std::vector<std::string> note_float_copies(const Model& model, std::vector<Weigh
     ++weights;
     bytes += layer.record.float_bytes;
   }
-  if (weights == 0) return {};
-  return {fmt::format(
+  if (weights == 0) return c10::nullopt;
+  return fmt::format(
       "{} compressed weights ({} bytes as floats) stay in the file as floats, too: {} reads them. Ignore these layers, "
       "or write them so that nothing else reads their weights",
-      weights, bytes, fmt::join(kinds, ", "))};
+      weights, bytes, fmt::join(kinds, ", "));
 }
 
 }  // namespace tsquant

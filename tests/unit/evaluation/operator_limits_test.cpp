@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "evaluation/quantized_operator.h"
+
 namespace tsquant {
 namespace {
 
@@ -12,6 +14,7 @@ OperatorTime timed(const char* name, double products, double megabytes, double c
   time.calls = calls;
   time.megabytes = megabytes;
   time.work.multiply_adds = products;
+  time.is_quantized = is_quantized_operator(name);
   return time;
 }
 

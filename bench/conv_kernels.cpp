@@ -1,6 +1,7 @@
-// How close the integer convolutions (rows of the kernel table, Winograd, depthwise) come to the arithmetic of the
-// processor, and how they compare with LibTorch's float convolution (oneDNN, weights and input in its own layout). One
-// thread. Every number is a ratio of times taken turn by turn in one run, so a busy machine disturbs both sides alike.
+// How close the integer convolutions (rows of the kernel table, Winograd, few channels, depthwise) come to the
+// arithmetic of the processor, and how they compare with LibTorch's float convolution (oneDNN, weights and input in its
+// own layout). One thread. Every number is a ratio of times taken turn by turn in one run, so a busy machine disturbs
+// both sides alike.
 //   bench_conv_kernels [NAME-PART]   e.g. "first" or "3x3"
 //   bench_conv_kernels --peak        billions of float multiply-adds per second in registers, the best of 20
 // For float LibTorch on a smaller instruction set: ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2
@@ -19,6 +20,7 @@
 #include "kernels/depthwise_hwy.h"
 #include "kernels/gemm_table.h"
 #include "kernels/machine_rates.h"
+#include "kernels/narrow_conv.h"
 #include "kernels/packed_conv.h"
 #include "kernels/winograd.h"
 
@@ -156,6 +158,14 @@ void bench_winograd(Problem& p) {
   }
 }
 
+void bench_narrow(Problem& p) {
+  const auto* kernel = tsquant::kernels::narrow_kernel(tsquant::kernels::best_gemm_row().isa);
+  if (kernel == nullptr || !tsquant::kernels::NarrowConv::supports(p.geometry)) return;
+  const tsquant::kernels::NarrowConv conv(*kernel, p.weight.data_ptr<int8_t>(), p.geometry);
+  const auto epilogue = p.epilogues().front();
+  print(p, "narrow", measure(p, [&] { conv.run(p.geometry, p.source.data_ptr<uint8_t>(), epilogue); }));
+}
+
 /// As wide as the processor and TSQUANT_MAX_ISA allow.
 void bench_depthwise(Problem& p) {
   const DepthwiseConv conv(p.weight.data_ptr<int8_t>(), p.geometry);
@@ -186,5 +196,6 @@ int main(int argc, char** argv) {
       if (row.supports() && row.isa != tsquant::kernels::Isa::kScalar) bench_row(row, problem);
     }
     bench_winograd(problem);
+    bench_narrow(problem);
   }
 }

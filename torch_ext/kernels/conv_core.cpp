@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/depthwise_hwy.h"
+#include "kernels/narrow_conv.h"
 #include "kernels/requantize.h"
 #include "kernels/winograd.h"
 #include "ops/quantize_kernels.h"
@@ -84,6 +85,8 @@ struct ConvCore::Weights {
       depthwise = std::make_unique<DepthwiseConv>(codes, g);
     } else if (WinogradConv::supports(g, codes)) {
       winograd_kernel_ = winograd_kernel(row.isa);
+    } else if (NarrowConv::supports(g) && narrow_kernel(row.isa) != nullptr) {
+      narrow = std::make_unique<NarrowConv>(*narrow_kernel(row.isa), codes, g);
     }
   }
 
@@ -105,6 +108,7 @@ struct ConvCore::Weights {
   const GemmRow& row;
   std::vector<WeightSums> sums;
   std::unique_ptr<DepthwiseConv> depthwise;
+  std::unique_ptr<NarrowConv> narrow;
 
  private:
   const WinogradKernel* winograd_kernel_ = nullptr;
@@ -122,6 +126,8 @@ struct ConvCore::Plan {
   const DepthwiseConv* depthwise = nullptr;
   const WinogradConv* winograd = nullptr;
   const PackedConv* direct = nullptr;
+  /// Beside `direct`: for results that it supports.
+  const NarrowConv* narrow = nullptr;
 };
 
 ConvCore::ConvCore(const ConvSpec& spec) : spec_(spec.checked()) {}
@@ -165,6 +171,7 @@ std::unique_ptr<ConvCore::Plan> ConvCore::make_plan(const ConvCall& call) const 
   } else if ((plan->winograd = w.winograd(g)) == nullptr) {
     plan->direct = &w.direct();
     plan->shape = plan->direct->shape(g);
+    plan->narrow = w.narrow.get();
   }
   plan->integers = true;
   return plan;
@@ -241,7 +248,9 @@ bool ConvCore::run(const ConvCall& call, const uint8_t* source, void* result, co
     epilogues.push_back(make_epilogue(call, r, residual, spec_.out_channels(), result, factor));
   }
   const auto zero_point = static_cast<uint8_t>(call.in_zero_point);
-  if (plan->direct != nullptr) {
+  if (plan->narrow != nullptr && NarrowConv::supports(epilogues.front())) {
+    plan->narrow->run(plan->shape.geometry, source, epilogues.front());
+  } else if (plan->direct != nullptr) {
     plan->direct->run(plan->shape, source, zero_point, epilogues);
   } else if (plan->winograd != nullptr) {
     plan->winograd->run(plan->shape.geometry, source, zero_point, epilogues.front());

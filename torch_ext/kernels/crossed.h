@@ -21,6 +21,7 @@ constexpr int64_t kCrossedStep = 4;
 /// Another form of a row of the kernel table with 16-bit sources and pairs of weights. Same packed weights, same bits;
 /// needs Tile::pixel_starts and Tile::channel_starts, and an even number of steps.
 struct CrossedKernel {
+  int64_t (*group_pixels)(int64_t channels);
   int64_t (*tile_pixels)(int64_t channels);
   void (*run)(const Tile& tile, const Epilogue& epilogue);
   /// What the sums of each pixel of the tile begin with.

@@ -23,7 +23,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// them fill the 16 registers.
 constexpr int64_t most_crossed_pixels(int registers) { return registers == 1 ? 8 : 4; }
 /// Groups of so many pixels per call, which costs as much as some steps.
-constexpr int64_t kCrossedGroups = 12;
+constexpr int64_t kCrossedGroups = 24;
 constexpr int crossed_registers(int64_t channels) { return channels <= kN ? 1 : 2; }
 
 template <int P>
@@ -110,13 +110,12 @@ HWY_ATTR HWY_NOINLINE void run_crossed_line(const Tile& t, int64_t first, int64_
   }
 }
 
-/// run(P, first, count) for all pixels in groups of P, of nearly equal size: a short one at the end would take as long
-/// as a full one.
+/// run(P, first, count) for all pixels: groups of the most, and one of the rest.
 template <class Run>
 void in_groups(int64_t pixels, int64_t most, const Run& run) {
-  const int64_t groups = (pixels + most - 1) / most, least = pixels / groups, longer = pixels % groups;
-  if (longer > 0) run(least + 1, 0, longer);
-  run(least, longer * (least + 1), groups - longer);
+  const int64_t full = pixels / most, rest = pixels % most;
+  if (full > 0) run(most, 0, full);
+  if (rest > 0) run(rest, full * most, 1);
 }
 
 using SumGroups = void (*)(const Tile&, int64_t first, int64_t count, int32_t* sums);
@@ -163,9 +162,8 @@ void run_crossed(const Tile& t, const Epilogue& e) {
   run_crossed_codes<Kind::kResidual>(t, e);
 }
 
-int64_t crossed_tile_pixels(int64_t channels) {
-  return kCrossedGroups * most_crossed_pixels(crossed_registers(channels));
-}
+int64_t crossed_group_pixels(int64_t channels) { return most_crossed_pixels(crossed_registers(channels)); }
+int64_t crossed_tile_pixels(int64_t channels) { return kCrossedGroups * crossed_group_pixels(channels); }
 
 HWY_ATTR void crossed_pixel_starts(const Tile& t, int32_t* starts) {
   constexpr int64_t kPixels = 4;
@@ -198,8 +196,8 @@ namespace tsquant::kernels {
 
 const CrossedKernel* crossed_kernel(Isa isa) {
 #if HWY_TARGETS & HWY_AVX2
-  static constexpr CrossedKernel kAvx2 = {N_AVX2::crossed_tile_pixels, N_AVX2::run_crossed,
-                                          N_AVX2::crossed_pixel_starts};
+  static constexpr CrossedKernel kAvx2 = {N_AVX2::crossed_group_pixels, N_AVX2::crossed_tile_pixels,
+                                          N_AVX2::run_crossed, N_AVX2::crossed_pixel_starts};
   if (isa == Isa::kAvx2) return &kAvx2;
 #endif
   return nullptr;

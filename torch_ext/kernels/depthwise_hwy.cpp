@@ -246,6 +246,48 @@ HWY_INLINE void finish(const Finish<D16>& f, const Sums<D16> (&s)[T], int64_t at
   }
 }
 
+/// Codes without an activation or a residual.
+template <class D16>
+struct SimpleFinish {
+  using D32 = hn::RepartitionToWide<D16>;
+  using DF = hn::Rebind<float, D32>;
+  using DQ = hn::Rebind<uint8_t, D16>;
+  using VF = hn::Vec<DF>;
+
+  VF m0, m1, b0, b1;
+  hn::Vec<D16> zero_point;
+  hn::Vec<DQ> low, high;
+
+  HWY_INLINE explicit SimpleFinish(const BlockEpilogue& b) {
+    const DF df;
+    const size_t half = hn::Lanes(df);
+    m0 = hn::LoadU(df, b.multiplier);
+    m1 = hn::LoadU(df, b.multiplier + half);
+    b0 = hn::LoadU(df, b.bias);
+    b1 = hn::LoadU(df, b.bias + half);
+    zero_point = hn::Set(D16(), static_cast<int16_t>(b.e.zero_point));
+    low = hn::Set(DQ(), static_cast<uint8_t>(b.e.low));
+    high = hn::Set(DQ(), static_cast<uint8_t>(b.e.high));
+  }
+
+  /// Saturation to 16 bits keeps the order, and every sum beyond it is clamped below anyway.
+  HWY_INLINE hn::Vec<D16> words(const Sums<D16>& s) const {
+    const auto lower = nearest(D32(), fused(DF(), hn::ConvertTo(DF(), s.lower), m0, b0));
+    const auto upper = nearest(D32(), fused(DF(), hn::ConvertTo(DF(), s.upper), m1, b1));
+    return hn::SaturatedAdd(hn::ReorderDemote2To(D16(), lower, upper), zero_point);
+  }
+
+  template <int T>
+  HWY_INLINE void write(const Sums<D16> (&s)[T], uint8_t* out, int64_t stride) const {
+    const DQ dq;
+#pragma GCC unroll 8
+    for (int p = 0; p < T; ++p) {
+      const auto codes = hn::DemoteTo(dq, words(s[p]));
+      hn::StoreU(hn::Min(hn::Max(codes, low), high), dq, out + p * stride);
+    }
+  }
+};
+
 template <class D16>
 HWY_INLINE hn::Vec<D16> load_codes(D16 d16, const uint8_t* x) {
   return hn::PromoteTo(d16, hn::LoadU(hn::Rebind<uint8_t, D16>(), x));
@@ -274,16 +316,13 @@ HWY_NOINLINE void pixel_of_block(const Pointers& taps, const int16_t* w, const B
   finish(Finish<D16>(b), s, at);
 }
 
-/// T neighbouring pixels of a row whose windows lie inside the image from left to right. rows: the input rows at the
-/// first tap of the first pixel.
+/// The sums of T neighbouring pixels of a row. rows: the input rows at the first tap of the first pixel.
 template <class D16, int K, int Stride, int T>
-HWY_INLINE void pixels(const uint8_t* const (&rows)[K], int64_t step, const int16_t* w, const Finish<D16>& f,
-                       int64_t at) {
+HWY_INLINE void sum_pixels(const uint8_t* const (&rows)[K], int64_t step, const int16_t* w, Sums<D16> (&s)[T]) {
   const D16 d16;
   const hn::RepartitionToWide<D16> d32;
   constexpr int kColumns = (T - 1) * Stride + K;
   const auto weights_of_pair = 2 * hn::Lanes(d16);
-  Sums<D16> s[T];
 #pragma GCC unroll 8
   for (int p = 0; p < T; ++p) s[p] = {hn::Zero(d32), hn::Zero(d32)};
 #pragma GCC unroll 16
@@ -311,106 +350,140 @@ HWY_INLINE void pixels(const uint8_t* const (&rows)[K], int64_t step, const int1
       }
     }
   }
-  finish(f, s, at);
 }
 
-/// The output pixels of a row whose windows touch neither the left nor the right padding.
-struct Interior {
-  int64_t begin = 0, end = 0;
+/// One row of output of one block, in tiles of neighbouring pixels. Simple: codes without an activation or a residual.
+template <class D16, int K, int Stride, bool Simple>
+struct RowOfBlock {
+  const DepthwiseCall& c;
+  const BlockEpilogue& block;
+  const int16_t* w;
+  int64_t at;
+  const uint8_t* padding;
+  const uint8_t* rows[K];  ///< at the first column of the image
+
+  HWY_INLINE RowOfBlock(const DepthwiseCall& call, int64_t n, int64_t oy, const int16_t* weights,
+                        const BlockEpilogue& b, int64_t start)
+      : c(call), block(b), w(weights), at(start), padding(call.padding_row + b.first_channel) {
+    for (int r = 0; r < K; ++r) rows[r] = image_row(c, n, oy * Stride - c.g.pad_h + r) + b.first_channel;
+  }
+
+  /// T pixels from `ox` on. Columns beyond the image are padding: such windows are gathered first.
+  template <int T>
+  HWY_INLINE void tile(int64_t ox) const {
+    constexpr int kColumns = (T - 1) * Stride + K;
+    constexpr size_t kWidth = hn::MaxLanes(D16());
+    const int64_t x = ox * Stride - c.g.pad_w;
+    const bool inside = x >= 0 && x + kColumns <= c.g.width;
+    HWY_ALIGN uint8_t gathered[K][kColumns * kWidth];
+    const uint8_t* from[K];
+#pragma GCC unroll 8
+    for (int r = 0; r < K; ++r) {
+      if (!inside) gather<kColumns>(rows[r], x, gathered[r]);
+      from[r] = inside ? rows[r] + x * c.g.channels : gathered[r];
+    }
+    Sums<D16> s[T];
+    sum_pixels<D16, K, Stride>(from, inside ? c.g.channels : static_cast<int64_t>(kWidth), w, s);
+    write(s, at + ox * block.e.pixel_stride);
+  }
+
+  template <int Columns>
+  HWY_INLINE void gather(const uint8_t* row, int64_t x, uint8_t* to) const {
+    const hn::Rebind<uint8_t, D16> d;
+    row += x * c.g.channels;
+#pragma GCC unroll 16
+    for (int j = 0; j < Columns; ++j, row += c.g.channels, to += hn::Lanes(d)) {
+      const bool inside = static_cast<uint64_t>(x + j) < static_cast<uint64_t>(c.g.width);
+      hn::StoreU(hn::LoadU(d, inside ? row : padding), d, to);
+    }
+  }
+
+  template <int T>
+  HWY_INLINE void write(const Sums<D16> (&s)[T], int64_t to) const {
+    if constexpr (Simple) {
+      // Only now: its constants would take registers from the sums.
+      SimpleFinish<D16>(block).write(s, block.e.codes + to, block.e.pixel_stride);
+    } else {
+      finish(Finish<D16>(block), s, to);
+    }
+  }
+
+  static constexpr int kLarge = Simple && K == 3 && Stride == 1 ? 6 : 4, kSmall = kLarge - 2;
+
+  /// Pixels of the next tile when so many are left: even numbers are sums of both sizes.
+  static int64_t next_tile(int64_t left) {
+    if (left % 2 == 1) return left >= 4 ? 4 : 1;
+    if (left >= kLarge && left % kLarge == 0) return kLarge;
+    return left >= kSmall ? kSmall : 1;
+  }
+
+  /// Each size of tile stands here once: the code of a row should fit into the first-level cache.
+  HWY_INLINE void run(int64_t width) const {
+    for (int64_t x = 0, size; x < width; x += size) {
+      // An odd number of pixels: one is computed again.
+      if ((width - x) % 2 == 1 && x > 0) --x;
+      size = next_tile(width - x);
+      if (size == kLarge) {
+        tile<kLarge>(x);
+      } else if (size == kSmall) {
+        tile<kSmall>(x);
+      } else {
+        tile<1>(x);
+      }
+    }
+  }
 };
 
-template <class D16, int K, int Stride>
-HWY_NOINLINE void interior_of_block(const DepthwiseCall& c, int64_t n, int64_t oy, Interior inside, const int16_t* w,
-                                    const BlockEpilogue& b, int64_t at) {
-  constexpr int kTile = 4;
-  const int64_t step = c.g.channels, count = inside.end - inside.begin;
-  const uint8_t* rows[K];
-  const int64_t x = inside.begin * Stride - c.g.pad_w;
-  for (int r = 0; r < K; ++r) {
-    rows[r] = image_row(c, n, oy * Stride - c.g.pad_h + r) + x * step + b.first_channel;
-  }
-  const Finish<D16> f(b);
-  at += inside.begin * f.e.pixel_stride;
-  int64_t done = 0;
-  const auto go_to = [&](int64_t pixel) {
-    for (int r = 0; r < K; ++r) rows[r] += (pixel - done) * Stride * step;
-    at += (pixel - done) * f.e.pixel_stride;
-    done = pixel;
-  };
-  while (done + kTile <= count) {
-    pixels<D16, K, Stride, kTile>(rows, step, w, f, at);
-    go_to(done + kTile);
-  }
-  // Three left over are cheaper as a whole tile that computes one pixel again.
-  if (count - done == kTile - 1 && count >= kTile) {
-    go_to(count - kTile);
-    pixels<D16, K, Stride, kTile>(rows, step, w, f, at);
-    return;
-  }
-  while (done < count) {
-    pixels<D16, K, Stride, 1>(rows, step, w, f, at);
-    go_to(done + 1);
-  }
+template <class D16, int K, int Stride, bool Simple>
+HWY_NOINLINE void row_of_block(const DepthwiseCall& c, int64_t n, int64_t oy, const int16_t* w, const BlockEpilogue& b,
+                               int64_t at) {
+  RowOfBlock<D16, K, Stride, Simple>(c, n, oy, w, b, at).run(c.g.out_width());
 }
 
 template <class D16>
-HWY_INLINE void interior(const DepthwiseCall& c, int64_t n, int64_t oy, Interior inside, const int16_t* w,
-                         const BlockEpilogue& b, int64_t at) {
-  const bool one = c.g.stride_w == 1;
-  switch (c.g.kernel_w) {
-    case 3:
-      return one ? interior_of_block<D16, 3, 1>(c, n, oy, inside, w, b, at)
-                 : interior_of_block<D16, 3, 2>(c, n, oy, inside, w, b, at);
-    case 5:
-      return one ? interior_of_block<D16, 5, 1>(c, n, oy, inside, w, b, at)
-                 : interior_of_block<D16, 5, 2>(c, n, oy, inside, w, b, at);
-    default:
-      return interior_of_block<D16, 7, 1>(c, n, oy, inside, w, b, at);
-  }
-}
+using RunRow = void (*)(const DepthwiseCall& c, int64_t n, int64_t oy, const int16_t* w, const BlockEpilogue& b,
+                        int64_t at);
 
-/// Square kernels of 3 and 5 with stride 1 or 2, and of 7 with stride 1, have their own loops.
-inline Interior interior_pixels(const ConvGeometry& g) {
+/// Square kernels of 3 and 5 with stride 1 or 2, and of 7 with stride 1, have their own loops; null for others.
+template <class D16, bool Simple>
+RunRow<D16> row_loop(const ConvGeometry& g) {
   const bool square = g.kernel_h == g.kernel_w && g.stride_h == g.stride_w && g.dilation_h == 1 && g.dilation_w == 1;
-  const bool small = (g.kernel_w == 3 || g.kernel_w == 5) && g.stride_w <= 2;
-  const bool has_loop = square && (small || (g.kernel_w == 7 && g.stride_w == 1));
-  if (!has_loop) return {};
-  Interior inside;
-  inside.begin = (g.pad_w + g.stride_w - 1) / g.stride_w;
-  const int64_t last = g.width - g.kernel_w + g.pad_w;  // first column of the last window inside, in padded columns
-  inside.end = last < 0 ? 0 : std::min(g.out_width(), last / g.stride_w + 1);
-  return inside.begin < inside.end ? inside : Interior{};
+  if (!square || g.stride_w > 2) return nullptr;
+  const bool one = g.stride_w == 1;
+  if (g.kernel_w == 3) return one ? row_of_block<D16, 3, 1, Simple> : row_of_block<D16, 3, 2, Simple>;
+  if (g.kernel_w == 5) return one ? row_of_block<D16, 5, 1, Simple> : row_of_block<D16, 5, 2, Simple>;
+  return g.kernel_w == 7 && one ? row_of_block<D16, 7, 1, Simple> : nullptr;
 }
 
 template <class D16>
 void rows_of(const DepthwiseCall& c, int64_t begin, int64_t end) {
-  const int64_t height = c.g.out_height(), width = c.g.out_width();
-  const Interior inside = interior_pixels(c.g);
+  const int64_t height = c.g.out_height(), width = c.g.out_width(), rows = c.g.batch * height;
+  const bool simple = c.e.floats == nullptr && c.e.other == nullptr && c.e.activation == Activation::kNone;
+  const RunRow<D16> run_row = simple ? row_loop<D16, true>(c.g) : row_loop<D16, false>(c.g);
   Pointers taps;
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t row = i / c.groups, n = row / height, oy = row % height;
-    const int64_t first = i % c.groups * c.group_blocks;
+    const int64_t row = i % rows, n = row / height, oy = row % height;
+    const int64_t first = i / rows * c.group_blocks;
     const int64_t last = std::min<int64_t>(first + c.group_blocks, static_cast<int64_t>(c.plan->blocks.size()));
     const int64_t start = row * width * c.e.pixel_stride;
-    const auto block_at = [&](int64_t k) {
-      const int64_t at = k * c.plan->width;
-      return BlockEpilogue{c.e, c.multiplier + at, c.bias + at, c.factor == nullptr ? nullptr : c.factor + at,
-                           c.plan->blocks[static_cast<size_t>(k)].first_channel};
+    const auto for_blocks = [&](const auto& run) {
+      for (int64_t k = first; k < last; ++k) {
+        const DepthwiseBlock& block = c.plan->blocks[static_cast<size_t>(k)];
+        const int64_t at = k * c.plan->width;
+        const BlockEpilogue b = {c.e, c.multiplier + at, c.bias + at, c.factor == nullptr ? nullptr : c.factor + at,
+                                 block.first_channel};
+        run(b, c.plan->weights.data() + block.weights, start + b.first_channel);
+      }
     };
-    for (int64_t k = first; k < last && inside.begin < inside.end; ++k) {
-      const BlockEpilogue b = block_at(k);
-      const int16_t* w = c.plan->weights.data() + c.plan->blocks[static_cast<size_t>(k)].weights;
-      interior<D16>(c, n, oy, inside, w, b, start + b.first_channel);
+    if (run_row != nullptr) {
+      for_blocks([&](const BlockEpilogue& b, const int16_t* w, int64_t at) { run_row(c, n, oy, w, b, at); });
+      continue;
     }
     for (int64_t ox = 0; ox < width; ++ox) {
-      if (ox == inside.begin && inside.begin < inside.end) ox = inside.end;
-      if (ox >= width) break;
       point_to_taps(c, n, oy, ox, taps);
-      for (int64_t k = first; k < last; ++k) {
-        const BlockEpilogue b = block_at(k);
-        const int16_t* w = c.plan->weights.data() + c.plan->blocks[static_cast<size_t>(k)].weights;
-        pixel_of_block<D16>(taps, w, b, start + ox * c.e.pixel_stride + b.first_channel);
-      }
+      for_blocks([&](const BlockEpilogue& b, const int16_t* w, int64_t at) {
+        pixel_of_block<D16>(taps, w, b, at + ox * c.e.pixel_stride);
+      });
     }
   }
 }

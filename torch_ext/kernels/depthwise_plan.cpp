@@ -63,12 +63,11 @@ std::vector<float> arranged(const DepthwisePlan& plan, const float* values) {
   return result;
 }
 
-/// Images whose border columns take long, as the loops for any position compute them: they are copied with their
-/// padding, so that all columns are interior.
-bool has_wide_border(const ConvGeometry& g) {
-  // A product of a border column takes about as long as the copy of a code.
-  const int64_t products = 2 * g.pad_w * g.out_height() * g.kernel_h * g.kernel_w;
-  return products >= g.height * g.width;
+/// Narrow images, of which every second tile of pixels sees a border, are copied with their padding: gathering the
+/// windows of such tiles takes longer.
+bool is_narrow(const ConvGeometry& g) {
+  constexpr int64_t kNarrow = 20;
+  return g.pad_w > 0 && g.out_width() < kNarrow;
 }
 
 void pad_columns(const ConvGeometry& g, const uint8_t* source, uint8_t zero_point, AlignedBuffer& padded) {
@@ -114,7 +113,7 @@ DepthwiseConv::DepthwiseConv(const int8_t* weight, const ConvGeometry& g) {
 void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uint8_t input_zero_point,
                         const Epilogue& e) const {
   ConvGeometry g = geometry;
-  if (has_wide_border(g)) {
+  if (is_narrow(g)) {
     pad_columns(g, source, input_zero_point, padded_image);
     source = padded_image.as<uint8_t>();
     g.width += 2 * g.pad_w;

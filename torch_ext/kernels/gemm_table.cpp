@@ -25,17 +25,17 @@ void copy_bytes(const uint8_t* codes, int64_t n, void* elements) {
 
 const std::vector<GemmRow>& gemm_table() {
   static const std::vector<GemmRow> table = [] {
-    std::vector<GemmRow> rows = {
-        {"scalar", Isa::kScalar, 1, false, 4, 1 << 15, has<Isa::kScalar>, always<4>, run_scalar, copy_bytes}};
+    std::vector<GemmRow> rows = {{"scalar", Isa::kScalar, 1, false, 4, 1 << 15, has<Isa::kScalar>, always<1>, always<4>,
+                                  run_scalar, copy_bytes}};
     for (const PairKernel& k : pair_kernels()) {
-      rows.push_back({k.name, k.isa, 2, true, k.most_vectors, 1 << 20, k.supports, k.tile_pixels, k.run, k.copy,
-                      crossed_kernel(k.isa)});
+      rows.push_back({k.name, k.isa, 2, true, k.most_vectors, 1 << 20, k.supports, k.group_pixels, k.tile_pixels, k.run,
+                      k.copy, crossed_kernel(k.isa)});
     }
 #if defined(__x86_64__)
-    rows.push_back(
-        {"avxvnni", Isa::kAvxVnni, 4, false, 1, 1 << 21, has<Isa::kAvxVnni>, always<6>, run_vnni256, copy_bytes});
-    rows.push_back({"avx512vnni", Isa::kAvx512Vnni, 4, false, 4, 1 << 22, has<Isa::kAvx512Vnni>, vnni512_pixels,
-                    run_vnni512, copy_bytes});
+    rows.push_back({"avxvnni", Isa::kAvxVnni, 4, false, 1, 1 << 21, has<Isa::kAvxVnni>, always<1>, always<6>,
+                    run_vnni256, copy_bytes});
+    rows.push_back({"avx512vnni", Isa::kAvx512Vnni, 4, false, 4, 1 << 22, has<Isa::kAvx512Vnni>, always<1>,
+                    vnni512_pixels, run_vnni512, copy_bytes});
 #endif
     return rows;
   }();

@@ -19,7 +19,8 @@ struct GemmRow {
   int most_vectors;       ///< of 16 channels in one panel
   int64_t parallel_work;  ///< products below which another thread costs more than it gives (about 20 microseconds)
   bool (*supports)();     ///< whether the row is compiled in and may run now
-  int64_t (*tile_pixels)(int64_t channels);  ///< most pixels in one tile of a panel with so many channels
+  int64_t (*group_pixels)(int64_t channels);  ///< tiles but the last are multiples of it
+  int64_t (*tile_pixels)(int64_t channels);   ///< most pixels in one tile of a panel with so many channels
   void (*run)(const Tile& tile, const Epilogue& epilogue);
   void (*copy)(const uint8_t* codes, int64_t n, void* elements);  ///< codes to elements of the source
   const CrossedKernel* crossed = nullptr;                         ///< a faster form for many channels, or null

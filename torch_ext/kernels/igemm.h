@@ -19,6 +19,7 @@ struct PairKernel {
   Isa isa;
   int most_vectors;
   bool (*supports)();
+  int64_t (*group_pixels)(int64_t channels);
   int64_t (*tile_pixels)(int64_t channels);
   void (*run)(const Tile& tile, const Epilogue& epilogue);
   void (*copy)(const uint8_t* codes, int64_t n, void* elements);

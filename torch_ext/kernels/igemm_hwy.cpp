@@ -160,17 +160,17 @@ constexpr std::array<RunPixels, sizeof...(P)> pixel_runs(std::index_sequence<P..
   return {run_pixels<static_cast<int>(P) + 1, U>...};
 }
 
-/// All pixels in parts of nearly equal size: a short one at the end would take as long as a full one.
+/// All pixels in groups of the most that fit, and one of the rest.
 template <size_t N>
 void run_parts(const std::array<RunPixels, N>& table, const Tile& t, const Epilogue& e) {
   constexpr int64_t kMost = N;
-  const int64_t parts = (t.pixels + kMost - 1) / kMost, least = t.pixels / parts, longer = t.pixels % parts;
+  const int64_t full = t.pixels / kMost, left = t.pixels % kMost;
   Tile rest = t;
-  if (longer > 0) {
-    table[static_cast<size_t>(least)](t, longer, e);
-    advance(rest, longer * (least + 1));
+  if (full > 0) {
+    table[N - 1](t, full, e);
+    advance(rest, full * kMost);
   }
-  table[static_cast<size_t>(least - 1)](rest, parts - longer, e);
+  if (left > 0) table[static_cast<size_t>(left - 1)](rest, 1, e);
 }
 
 template <int U>
@@ -213,10 +213,12 @@ void run(const Tile& t, const Epilogue& e) {
   }
 }
 
+int64_t group_pixels(int64_t channels) { return most_pixels(registers_for(channels)); }
+
 /// Several groups of pixels per call, which costs as much as some steps.
 int64_t tile_pixels(int64_t channels) {
-  constexpr int64_t kGroups = 8;
-  return kGroups * most_pixels(registers_for(channels));
+  constexpr int64_t kGroups = 16;
+  return kGroups * group_pixels(channels);
 }
 
 HWY_ATTR void widen(const uint8_t* codes, int64_t n, void* elements) {
@@ -242,15 +244,15 @@ std::vector<PairKernel> pair_kernels() {
   std::vector<PairKernel> kernels;
 #if HWY_TARGETS & HWY_SSE4
   kernels.push_back({"sse4", Isa::kSse4, N_SSE4::kMostVectors, supports_target<HWY_SSE4, Isa::kSse4>,
-                     N_SSE4::tile_pixels, N_SSE4::run, N_SSE4::widen});
+                     N_SSE4::group_pixels, N_SSE4::tile_pixels, N_SSE4::run, N_SSE4::widen});
 #endif
 #if HWY_TARGETS & HWY_AVX2
   kernels.push_back({"avx2", Isa::kAvx2, N_AVX2::kMostVectors, supports_target<HWY_AVX2, Isa::kAvx2>,
-                     N_AVX2::tile_pixels, N_AVX2::run, N_AVX2::widen});
+                     N_AVX2::group_pixels, N_AVX2::tile_pixels, N_AVX2::run, N_AVX2::widen});
 #endif
 #if HWY_TARGETS & HWY_AVX3
   kernels.push_back({"avx512", Isa::kAvx512, N_AVX3::kMostVectors, supports_target<HWY_AVX3, Isa::kAvx512>,
-                     N_AVX3::tile_pixels, N_AVX3::run, N_AVX3::widen});
+                     N_AVX3::group_pixels, N_AVX3::tile_pixels, N_AVX3::run, N_AVX3::widen});
 #endif
   return kernels;
 }

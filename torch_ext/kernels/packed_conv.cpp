@@ -159,6 +159,10 @@ int64_t PackedConv::tiles_per_image(const Panel& panel, const ConvShape::Unit& u
   return at::divup(unit.pixels, tile_pixels(panel.channels));
 }
 
+int64_t PackedConv::group_pixels(const Panel& panel, const ConvShape::Unit& unit) const {
+  return (crosses(unit) ? crossed_->group_pixels : row_.group_pixels)(panel.channels);
+}
+
 ConvShape PackedConv::shape(const ConvGeometry& g) const {
   ConvShape shape;
   shape.geometry = g;
@@ -266,18 +270,19 @@ void PackedConv::run_panel(const Job& job, size_t phase, const ConvShape::Unit& 
   const int64_t next_bytes = last ? 0 : packed.bytes[index + 1];
   const int64_t all_steps = std::max<int64_t>(per_image * unit.images * packed.taps * panel.steps, 1);
   const int64_t fetch_bytes = at::divup(next_bytes / kCacheLine, all_steps) * kCacheLine;
-  // Tiles of nearly equal size: a short one at the end would take as long as a full one.
-  const int64_t least = unit.pixels / per_image, longer = unit.pixels % per_image;
+  // Tiles of nearly equal numbers of groups: a short one at the end would take as long as a full one.
+  const int64_t group = group_pixels(panel, unit), groups = at::divup(unit.pixels, group);
+  const int64_t least = groups / per_image, longer = groups % per_image;
   int64_t image = begin / per_image, part = begin % per_image;
   for (int64_t i = begin; i < end; ++i) {
-    const int64_t first = part * least + std::min(part, longer), pixel = unit.first_pixel + first;
+    const int64_t first = (part * least + std::min(part, longer)) * group, pixel = unit.first_pixel + first;
     const int64_t fetched = i * packed.taps * panel.steps * fetch_bytes;
     const bool fetch = fetched < next_bytes;
     tile.prefetch = fetch ? weights_.as<int8_t>() + packed.offsets[index + 1] + fetched : tile.weights;
     tile.prefetch_step = fetch ? fetch_bytes : 0;
     tile.source = images + (image * job.shape.image_elements + panel.source_channel) * element_bytes();
     tile.offsets = offsets + first * packed.taps;
-    tile.pixels = least + (part < longer ? 1 : 0);
+    tile.pixels = std::min((least + (part < longer ? 1 : 0)) * group, unit.pixels - first);
     tile.first_pixel = (unit.first_image + image) * out_pixels + (places.empty() ? pixel : 0);
     tile.places = places.empty() ? nullptr : places.data() + pixel;
     if (crosses(unit)) {

@@ -79,6 +79,7 @@ class PackedConv {
                  Tile tile) const;
   bool crosses(const ConvShape::Unit& unit) const;
   int64_t tiles_per_image(const Panel& panel, const ConvShape::Unit& unit) const;
+  int64_t group_pixels(const Panel& panel, const ConvShape::Unit& unit) const;
   /// Values to which runs are padded.
   int64_t run_step() const { return crossed_ != nullptr ? kCrossedStep : row_.step; }
   int64_t element_bytes() const { return row_.wide ? 2 : 1; }

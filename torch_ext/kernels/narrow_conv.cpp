@@ -20,7 +20,7 @@ int64_t channel_of(bool wide, int64_t vector, int64_t lane) {
 }  // namespace
 
 bool NarrowConv::supports(const ConvGeometry& g) {
-  return g.pointwise() && g.groups == 1 && g.channels % 8 == 0 && g.channels <= 24 && g.out_channels >= kHalfBlock;
+  return g.pointwise() && g.groups == 1 && g.channels % 8 == 0 && g.channels <= 24 && g.out_channels >= kBlock;
 }
 
 bool NarrowConv::supports(const Epilogue& e) {
@@ -32,7 +32,7 @@ NarrowConv::NarrowConv(const NarrowKernel& kernel, const int8_t* weight, const C
   int64_t weights = 0;
   for (int64_t first = 0; first < g.out_channels;) {
     const int64_t left = g.out_channels - first;
-    const bool wide = left > kHalfBlock && g.out_channels >= kBlock;
+    const bool wide = left > kHalfBlock;
     const int64_t size = wide ? kBlock : kHalfBlock;
     blocks_.push_back({std::min(first, g.out_channels - size), wide, weights, static_cast<int64_t>(order_.size())});
     for (int64_t vector = 0; vector < size / kVector; ++vector) {

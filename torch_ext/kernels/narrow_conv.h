@@ -43,7 +43,8 @@ const NarrowKernel* narrow_kernel(Isa isa);
 /// A convolution packed for it. Same bits as PackedConv.
 class NarrowConv {
  public:
-  /// Pointwise, one group, 8, 16 or 24 input channels and at least 16 output channels.
+  /// Pointwise, one group, 8, 16 or 24 input channels and at least 32 output channels: fewer do not repay
+  /// the way of a pixel into registers.
   static bool supports(const ConvGeometry& geometry);
   /// Only codes without an activation and without a residual.
   static bool supports(const Epilogue& epilogue);

@@ -463,8 +463,8 @@ void rows_of(const DepthwiseCall& c, int64_t begin, int64_t end) {
   Pointers taps;
   for (int64_t i = begin; i < end; ++i) {
     const int64_t row = i % rows, n = row / height, oy = row % height;
-    const int64_t first = i / rows * c.group_blocks;
-    const int64_t last = std::min<int64_t>(first + c.group_blocks, static_cast<int64_t>(c.plan->blocks.size()));
+    const int64_t group = i / rows, first = group * c.group_blocks;
+    const int64_t last = group + 1 < c.groups ? first + c.group_blocks : static_cast<int64_t>(c.plan->blocks.size());
     const int64_t start = row * width * c.e.pixel_stride;
     const auto for_blocks = [&](const auto& run) {
       for (int64_t k = first; k < last; ++k) {

@@ -62,7 +62,7 @@ struct DepthwiseCall {
   const float* multiplier = nullptr;  ///< [block][channel], in the order of the sums of a block
   const float* bias = nullptr;
   const float* factor = nullptr;         ///< the same, or null
-  int64_t groups = 1, group_blocks = 0;  ///< channel blocks are dealt in groups; items are [group][row of output]
+  int64_t groups = 1, group_blocks = 0;  ///< channel blocks, the rest to the last; items are [group][row of output]
 };
 
 /// The loops of the best instruction set that isa.h allows.

@@ -137,7 +137,8 @@ void DepthwiseConv::run(const ConvGeometry& geometry, const uint8_t* source, uin
   if (plan_.width > 0) {
     const auto blocks = static_cast<int64_t>(plan_.blocks.size());
     call.group_blocks = std::max<int64_t>(1, kGroupChannels / plan_.width);
-    call.groups = (blocks + call.group_blocks - 1) / call.group_blocks;
+    // The last one takes what is left: blocks that overlap stay on one thread.
+    call.groups = std::max<int64_t>(1, blocks / call.group_blocks);
   }
   const int64_t work = g.out_width() * g.kernel_h * g.kernel_w * g.channels / call.groups;
   const int64_t items = g.batch * g.out_height() * call.groups;

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "graph/attribute_slots.h"
 #include "graph/node_lists.h"
 
 namespace tsquant {
@@ -93,7 +94,7 @@ class Copier {
       }
       const auto owner = node->kind() == c10::prim::GetAttr ? node->input()->type()->cast<c10::ClassType>() : nullptr;
       if (owner && owner->is_module()) {
-        const auto slot = owner->findAttributeSlot(node->s(c10::attr::name));
+        const auto slot = find_attribute_slot(*owner, node->s(c10::attr::name));
         if (slot && owner->getAttribute(*slot)->is_module()) node->output()->setType(owner->getAttribute(*slot));
       }
       for (Block* inner : node->blocks()) give_types(inner);

@@ -34,8 +34,7 @@ bool is_stateful(const Model& model) {
   const auto graph = model.graph();
   if (any_node(graph->block(), [](const Node* node) { return node->kind() == c10::prim::SetAttr; })) return true;
   const auto may_write_attribute = [](const Node* node) { return !writes_only_new_tensors(node); };
-  return any_node(graph->block(), may_write_attribute) &&
-         writes_attribute(graph->block(), torch::jit::AliasDb(graph));
+  return any_node(graph->block(), may_write_attribute) && writes_attribute(graph->block(), torch::jit::AliasDb(graph));
 }
 
 bool is_recurrent(const ViewNode& node) {

@@ -22,7 +22,7 @@ bool has_results_of_blocks(const Node* node) {
 }
 
 bool has_effect(Node* node) {
-  if (node->hasSideEffects() || is_mutating(node)) return true;
+  if (node->hasSideEffects() || is_mutating(node) || node->kind() == c10::prim::SetAttr) return true;
   const auto blocks = node->blocks();
   return std::any_of(blocks.begin(), blocks.end(), [](Block* block) {
     return std::any_of(block->nodes().begin(), block->nodes().end(), has_effect);

@@ -145,7 +145,8 @@ bool may_be_uninitialized(const Value* value, std::unordered_set<const Value*>& 
 
 bool may_be_uninitialized(const Value* value) {
   const Node* node = value->node();
-  if (node->blocks().empty() && node->kind() != c10::prim::Uninitialized && node->kind() != c10::prim::Param) return false;
+  if (node->blocks().empty() && node->kind() != c10::prim::Uninitialized && node->kind() != c10::prim::Param)
+    return false;
   std::unordered_set<const Value*> seen;
   return may_be_uninitialized(value, seen);
 }

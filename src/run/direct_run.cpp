@@ -45,7 +45,9 @@ bool is_instruction(const Node* node) {
 
 bool needs_interpreter(const Node* node) {
   if (is_instruction(node)) return false;
-  if (!node->blocks().empty()) return true;
+  // What has an effect besides its results must not happen again in the interpreter when something fails later.
+  if (!node->blocks().empty() || (node->hasSideEffects() && node->kind() != c10::prim::RaiseException)) return true;
+  if (node->kind() == c10::prim::SetAttr) return true;
   const auto* operation = node->maybeOperator();
   return operation == nullptr || !operation->hasOperation() || !writes_only_new_tensors(node);
 }

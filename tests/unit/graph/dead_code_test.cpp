@@ -60,7 +60,7 @@ TEST(DeadCode, ChecksStayAndLoseWhatNothingReads) {
                                "      -> ()\n"
                                "    block1():\n"
                                "      %6 : Tensor = aten::relu(%x)\n"
-                               "  prim::RaiseException(%s, %s)\n"
+                               "      prim::RaiseException(%s, %s)\n"
                                "      -> ()\n"
                                "  prim::If(%c)\n"
                                "    block0():\n"

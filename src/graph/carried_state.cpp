@@ -5,7 +5,8 @@
 #include <algorithm>
 #include <set>
 
-#include "graph/dead_code.h"
+#include "graph/fresh_writes.h"
+#include "graph/node_lists.h"
 
 namespace tsquant {
 
@@ -13,16 +14,6 @@ namespace {
 
 using torch::jit::Block;
 using torch::jit::Node;
-
-bool has_set_attr(Block* block) {
-  for (Node* node : block->nodes()) {
-    if (node->kind() == c10::prim::SetAttr) return true;
-    for (Block* inner : node->blocks()) {
-      if (has_set_attr(inner)) return true;
-    }
-  }
-  return false;
-}
 
 bool writes_attribute(Block* block, const torch::jit::AliasDb& aliases) {
   for (Node* node : block->nodes()) {
@@ -41,8 +32,9 @@ bool writes_attribute(Block* block, const torch::jit::AliasDb& aliases) {
 
 bool is_stateful(const Model& model) {
   const auto graph = model.graph();
-  if (has_set_attr(graph->block())) return true;
-  return has_mutation(graph->block()) && writes_attribute(graph->block(), torch::jit::AliasDb(graph));
+  if (any_node(graph->block(), [](const Node* node) { return node->kind() == c10::prim::SetAttr; })) return true;
+  const auto may_write_attribute = [](const Node* node) { return !writes_only_new_tensors(node); };
+  return any_node(graph->block(), may_write_attribute) && writes_attribute(graph->block(), torch::jit::AliasDb(graph));
 }
 
 bool is_recurrent(const ViewNode& node) {

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 #include <stdexcept>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -34,14 +34,16 @@ class BlockChecker {
     }
     check_inputs(block->return_node());
     while (scope_.size() > outer) {
-      visible_.erase(scope_.back());
+      entries_[scope_.back()->unique()].visible = false;
       scope_.pop_back();
     }
   }
 
   /// To be called last: every use that a value lists was an input of a node.
   void check_uses() const {
-    for (const auto& [value, uses] : open_uses_) require(uses.empty(), "a use belongs to no node", value);
+    for (const Entry& entry : entries_) {
+      if (entry.value) require(entry.open_uses == 0, "a use belongs to no node", entry.value);
+    }
   }
 
  private:
@@ -70,28 +72,59 @@ class BlockChecker {
 
   void define(const Value* value) {
     require(value->type() != nullptr, "a value has no type", value);
-    require(uniques_.insert(value->unique()).second, "two values have one number", value);
-    visible_.insert(value);
+    if (value->unique() >= entries_.size()) entries_.resize(std::max(value->unique() + 1, 2 * entries_.size()));
+    Entry& entry = entries_[value->unique()];
+    require(entry.value == nullptr, "two values have one number", value);
+    entry = {value, true, value->uses().size()};
     scope_.push_back(value);
-    auto& uses = open_uses_[value];
-    for (const auto& use : value->uses()) {
-      require(uses.emplace(use.user, use.offset).second, "a use is listed twice", value);
-    }
+    require(has_no_use_twice(value), "a use is listed twice", value);
   }
 
   void check_inputs(const Node* node) {
     for (size_t i = 0; i < node->inputs().size(); ++i) {
       const Value* input = node->input(i);
-      require(visible_.count(input) != 0, "a value is read where it is not defined", input);
-      require(open_uses_[input].erase({node, i}) != 0, "an input is not among the uses of its value", input);
+      const bool known = input->unique() < entries_.size() && entries_[input->unique()].value == input;
+      require(known && entries_[input->unique()].visible, "a value is read where it is not defined", input);
+      require(is_use(input, {node, i}), "an input is not among the uses of its value", input);
+      --entries_[input->unique()].open_uses;  // every input of every node is looked at once
     }
   }
 
-  using Uses = std::set<std::pair<const Node*, size_t>>;
+  using Place = std::pair<const Node*, size_t>;
+
+  /// Most values have one or two.
+  bool has_no_use_twice(const Value* value) {
+    const auto& uses = value->uses();
+    if (uses.size() > kFewUses) {
+      auto& places = many_uses_[value];
+      return std::all_of(uses.begin(), uses.end(),
+                         [&](const auto& use) { return places.emplace(use.user, use.offset).second; });
+    }
+    for (size_t i = 1; i < uses.size(); ++i) {
+      for (size_t j = 0; j < i; ++j) {
+        if (uses[i].user == uses[j].user && uses[i].offset == uses[j].offset) return false;
+      }
+    }
+    return true;
+  }
+
+  bool is_use(const Value* value, const Place& place) const {
+    const auto& uses = value->uses();
+    if (uses.size() > kFewUses) return many_uses_.at(value).count(place) != 0;
+    return std::any_of(uses.begin(), uses.end(),
+                       [&](const auto& use) { return use.user == place.first && use.offset == place.second; });
+  }
+
+  struct Entry {
+    const Value* value = nullptr;
+    bool visible = false;
+    size_t open_uses = 0;  ///< of which no node was seen yet
+  };
+
+  static constexpr size_t kFewUses = 8;
+  std::vector<Entry> entries_;  ///< by the number of the value
   std::vector<const Value*> scope_;
-  std::unordered_set<const Value*> visible_;
-  std::unordered_set<size_t> uniques_;
-  std::unordered_map<const Value*, Uses> open_uses_;
+  std::unordered_map<const Value*, std::set<Place>> many_uses_;
 };
 
 }  // namespace

@@ -170,7 +170,7 @@ std::string ConstantExpressions::attribute_obstacle(const Node* node) {
   const auto slot = slot_of(model_, node->output());
   if (!slot) return "reads an object that is known at run time only";
   if (node->output()->type()->is_module()) return "";
-  const c10::IValue value = slot->owner->getAttr(slot->name);
+  const c10::IValue value = slot->value();
   const bool fixed = value.isTensor() ? params_.find(node->output()).has_value() &&
                                             !written_slots_.count({slot->owner.get(), slot->name})
                                       : constant_of(model_, node->output()).has_value();

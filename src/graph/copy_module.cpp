@@ -2,12 +2,12 @@
 
 #include <torch/csrc/jit/ir/ir.h>
 
-#include <map>
 #include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "graph/attribute_slots.h"
 #include "graph/node_lists.h"
 
 namespace tsquant {
@@ -41,6 +41,14 @@ void collect_assigned(Block* block, std::set<AttributeKey>& assigned) {
     assigned.emplace(node->input(0)->type().get(), node->s(c10::attr::name));
   }
 }
+
+struct TypesHash {
+  size_t operator()(const std::vector<const c10::Type*>& types) const {
+    size_t hash = 0;
+    for (const c10::Type* type : types) hash = hash * 31 + std::hash<const void*>()(type);
+    return hash;
+  }
+};
 
 class Copier {
  public:
@@ -93,7 +101,7 @@ class Copier {
       }
       const auto owner = node->kind() == c10::prim::GetAttr ? node->input()->type()->cast<c10::ClassType>() : nullptr;
       if (owner && owner->is_module()) {
-        const auto slot = owner->findAttributeSlot(node->s(c10::attr::name));
+        const auto slot = find_attribute_slot(*owner, node->s(c10::attr::name));
         if (slot && owner->getAttribute(*slot)->is_module()) node->output()->setType(owner->getAttribute(*slot));
       }
       for (Block* inner : node->blocks()) give_types(inner);
@@ -116,8 +124,10 @@ class Copier {
     for (size_t i = 0; i < slots.size(); ++i) {
       auto type = from.getAttribute(i);
       const auto& name = from.getAttributeName(i);
-      const bool fixed = type->kind() == c10::TypeKind::ClassType || !assigned_.count({&from, name});
-      if (type->is_module() && slots[i].isObject() && fixed) type = slots[i].toObject()->type();
+      if (type->is_module() && slots[i].isObject()) {
+        const bool fixed = type->kind() == c10::TypeKind::ClassType || !assigned_.count({&from, name});
+        if (fixed) type = slots[i].toObject()->type();
+      }
       to.addAttribute(name, type, from.is_parameter(i), from.is_buffer(i));
     }
   }
@@ -167,7 +177,7 @@ class Copier {
   std::set<AttributeKey> assigned_;
   std::unordered_map<const c10::ivalue::Object*, ObjectPtr> objects_;
   /// By the original type followed by the new types of the submodules.
-  std::map<std::vector<const c10::Type*>, c10::ClassTypePtr> types_;
+  std::unordered_map<std::vector<const c10::Type*>, c10::ClassTypePtr, TypesHash> types_;
   std::unordered_map<const c10::Type*, c10::ClassTypePtr> replaced_;  ///< for values that no attribute gives a type
 };
 

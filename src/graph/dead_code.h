@@ -10,7 +10,11 @@ namespace tsquant {
 /// nothing to tell; it is the dearest part of many of LibTorch's passes on a large graph.
 bool has_mutation(const torch::jit::Block* block);
 
-/// Removes what nothing reads. LibTorch's pass, with alias analysis only where the graph has a mutation.
+/// Removes what nothing reads, as LibTorch's pass does with alias analysis: also what writes into tensors that nothing
+/// reads afterwards.
 void remove_dead_code(const std::shared_ptr<torch::jit::Graph>& graph);
+
+/// Removes what nothing reads and what writes nothing, as LibTorch's pass does without alias analysis.
+void remove_unread(torch::jit::Block* block);
 
 }  // namespace tsquant

@@ -9,13 +9,6 @@ using torch::jit::Value;
 
 namespace {
 
-bool is_in_loop(const Node* node) {
-  for (const Node* outer = node->owningBlock()->owningNode(); outer; outer = outer->owningBlock()->owningNode()) {
-    if (outer->kind() == c10::prim::Loop) return true;
-  }
-  return false;
-}
-
 /// `x.mul_(0.9)` is x.
 bool gives_back_its_input(const Node* node) {
   const auto* schema = node->maybeSchema();

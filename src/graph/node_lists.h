@@ -37,6 +37,14 @@ bool any_node(const torch::jit::Block* block, const Predicate& predicate) {
   });
 }
 
+/// Whether a node may run more than once.
+inline bool is_in_loop(const torch::jit::Node* node) {
+  for (const auto* outer = node->owningBlock()->owningNode(); outer; outer = outer->owningBlock()->owningNode()) {
+    if (outer->kind() == c10::prim::Loop) return true;
+  }
+  return false;
+}
+
 /// Whether a value is a tensor, of whatever shape and type.
 inline bool holds_tensor(const torch::jit::Value* value) { return value->type()->isSubtypeOf(*c10::TensorType::get()); }
 

@@ -144,6 +144,9 @@ bool may_be_uninitialized(const Value* value, std::unordered_set<const Value*>& 
 }  // namespace
 
 bool may_be_uninitialized(const Value* value) {
+  const Node* node = value->node();
+  if (node->blocks().empty() && node->kind() != c10::prim::Uninitialized && node->kind() != c10::prim::Param)
+    return false;
   std::unordered_set<const Value*> seen;
   return may_be_uninitialized(value, seen);
 }

@@ -1,6 +1,7 @@
 #include "graph/verify.h"
 
 #include "base/error_text.h"
+#include "graph/attribute_slots.h"
 #include "graph/check_blocks.h"
 #include "graph/node_lists.h"
 #include "tsquant/error.h"
@@ -12,7 +13,7 @@ namespace {
 void check_attribute(const torch::jit::Node* node, const std::string& stage) {
   const auto type = node->input(0)->type()->cast<c10::ClassType>();
   const auto& name = node->s(c10::attr::name);
-  if (!type || type->findAttribute(name)) return;
+  if (!type || find_attribute_slot(*type, name)) return;
   throw Error(ErrorCode::kInternal,
               "after " + stage + " the graph reads the attribute `" + name + "` of " + type->annotation_str() +
                   ", which does not exist",

@@ -137,7 +137,7 @@ void GraphViewBuilder::add_source(Node* node) {
   if (!slot) ++constants_;
   names.function = "get_attr";
   if (slot) {
-    const auto key = std::make_pair(static_cast<const void*>(slot->owner.get()), slot->name);
+    const AccessIndex::Key key{slot->owner.get(), slot->name};
     const auto [place, is_new] = slots_.emplace(key, static_cast<int64_t>(view_.nodes_.size()));
     if (!is_new) {
       view_.by_value_.emplace(value, place->second);

@@ -1,12 +1,11 @@
 #pragma once
 
-#include <map>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
-#include <utility>
 #include <vector>
 
+#include "graph/access_index.h"
 #include "graph/names.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
@@ -60,7 +59,7 @@ class GraphViewBuilder {
   SizeArithmetic sizes_;
   ParamScope params_;
   std::unordered_set<const Value*> marked_;
-  std::map<std::pair<const void*, std::string>, int64_t> slots_;
+  std::unordered_map<AccessIndex::Key, int64_t, AccessIndex::KeyHash> slots_;
   std::unordered_map<std::string, int64_t> unnamed_, repeated_;
   std::unordered_map<const Value*, int64_t> output_ports_;
   int64_t constants_ = 0;

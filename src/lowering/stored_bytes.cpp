@@ -18,11 +18,17 @@ class ByteCounter {
     value.visit([this](const c10::IValue& part) {
       if (part.isTensor()) add_tensor(part.toTensor());
       if (!part.isObject()) return false;
-      return !objects_.insert(part.toObject().get()).second || add_packed(part);  // true: not into it
+      if (objects_.insert(part.toObject().get()).second && !add_packed(part)) add_slots(part.toObjectRef());
+      return true;  // not into it
     });
   }
 
  private:
+  /// LibTorch's visit looks every attribute up by name, which takes quadratic time.
+  void add_slots(const c10::ivalue::Object& object) {
+    for (const auto& slot : object.slots()) add(slot);
+  }
+
   void add_tensor(const at::Tensor& tensor) {
     if (!tensor.defined() || !tensor.has_storage()) return;
     if (!storages_.insert(tensor.storage().unsafeGetStorageImpl()).second) return;

@@ -142,7 +142,7 @@ bool fold_constant_attributes(RewriteContext& ctx) {
     if (type->cast<c10::ClassType>() || type->cast<c10::TensorType>() || !node->hasUses()) continue;
     const auto slot = slot_of(ctx.model, node->output());
     if (!slot || changed_attributes.keys.count({slot->owner->type().get(), slot->name})) continue;
-    const c10::IValue value = slot->owner->getAttr(slot->name);
+    const c10::IValue value = slot->value();
     if (value.isTensor()) {
       changed |= fold_none_checks(*graph, node);
       changed |= refine_optional(node);

@@ -1,6 +1,5 @@
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/passes/constant_propagation.h>
-#include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/loop_unrolling.h>
 #include <torch/csrc/jit/passes/lower_tuples.h>
 #include <torch/csrc/jit/passes/peephole.h>
@@ -8,6 +7,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "graph/dead_code.h"
 #include "graph/node_lists.h"
 #include "passes/foldable.h"
 #include "passes/identity_tests.h"
@@ -80,6 +80,11 @@ bool has_work(const torch::jit::Block* block) {
          may_simplify(block);
 }
 
+bool takes_tuple_apart(const Node* node) {
+  return node->kind() == c10::prim::TupleUnpack || node->kind() == c10::prim::TupleIndex ||
+         node->kind() == c10::prim::TupleSlice;
+}
+
 size_t count_nodes(const std::shared_ptr<torch::jit::Graph>& graph) { return all_nodes(graph->block()).size(); }
 
 }  // namespace
@@ -98,11 +103,9 @@ bool propagate_constants(RewriteContext& ctx) {
     step |= unroll_scalar_loops(graph);
     step |= remove_internal_checks(*graph);
     step |= fold_identity_tests(*graph);
-    torch::jit::LowerSimpleTuples(graph);
-    step |= count_nodes(graph) != before;  // what is only dead makes no further round worth while
-    // What writes in place stays; the runner removes that at the end.
-    torch::jit::EliminateDeadCode(graph->block());
-    changed |= count_nodes(graph) != before;
+    if (any_node(graph->block(), takes_tuple_apart)) torch::jit::LowerSimpleTuples(graph);
+    remove_dead_code(graph);
+    step |= count_nodes(graph) != before;
     changed |= step;
     if (!step) break;
   }

@@ -3,6 +3,7 @@
 #include <torch/csrc/jit/ir/alias_analysis.h>
 
 #include "graph/dead_code.h"
+#include "graph/fresh_writes.h"
 #include "graph/node_lists.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
@@ -34,19 +35,6 @@ std::string functional_kind(Node* node) {
   const bool exists = trial->maybeOperator() != nullptr;
   trial->destroy();
   return exists ? result : "";
-}
-
-/// Dropout may return its argument, which its schema does not tell.
-bool is_dropout(const Node* node) {
-  return std::string(node->kind().toUnqualString()).find("dropout") != std::string::npos;
-}
-
-/// Whether a result of this operator is new memory: no alias of an argument, nor the content of a container.
-bool makes_new_tensor(const Node* node) {
-  const auto* schema = node->maybeSchema();
-  return schema && node->kind().is_aten() && !is_dropout(node) && !schema->is_mutable() &&
-         node->outputs().size() == 1 && schema->returns().size() == 1 &&
-         schema->returns()[0].type()->kind() == c10::TypeKind::TensorType && !schema->returns()[0].alias_info();
 }
 
 /// Whether an operator only reads this argument: it keeps no alias of it and writes nothing into it.

@@ -1,5 +1,7 @@
+#include "graph/node_lists.h"
 #include "graph/params.h"
 #include "graph/tensor_values.h"
+#include "run/direct_run.h"
 #include "run/tap_runner.h"
 #include "tsquant/graph_view.h"
 
@@ -16,9 +18,25 @@ TensorInfo describe(const at::Tensor& tensor) {
   return TensorInfo{true, tensor.sizes().vec(), tensor.scalar_type()};
 }
 
+/// Whether a run can see the tensor: one that is used and always there.
+bool is_recorded(const Value* value) {
+  return value->type()->kind() == c10::TypeKind::TensorType && !value->uses().empty() && !value->mustBeNone() &&
+         !may_be_uninitialized(value);
+}
+
+/// Parameters are known without a run.
+void add_parameters(const Model& model, ShapeTable& shapes) {
+  const ParamIndex params(model);
+  for (const Node* node : all_nodes(model.graph()->block())) {
+    if (node->kind() != c10::prim::GetAttr && node->kind() != c10::prim::Constant) continue;
+    if (node->output()->type()->kind() != c10::TypeKind::TensorType) continue;
+    if (const auto param = params.find(node->output())) shapes.emplace(node->output(), describe(param->tensor));
+  }
+}
+
 class TapCollector {
  public:
-  TapCollector(const ParamIndex& params, ShapeTable& shapes) : params_(params), shapes_(shapes) {}
+  explicit TapCollector(const ShapeTable& known) : known_(known) {}
 
   void visit(Block* block) {
     for (Value* input : block->inputs()) add(input);
@@ -31,26 +49,27 @@ class TapCollector {
   std::vector<TapPoint> taps;
 
  private:
-  /// Parameters are known without a run; only tensors that are used can be tapped.
   void add(Value* value) {
-    if (value->type()->kind() != c10::TypeKind::TensorType) return;
-    if (const auto param = params_.find(value)) {
-      shapes_[value] = describe(param->tensor);
-    } else if (!value->uses().empty() && !value->mustBeNone() && !may_be_uninitialized(value)) {
-      taps.push_back(TapPoint{value, {nullptr, 0}});
-    }
+    if (is_recorded(value) && known_.count(value) == 0) taps.push_back(TapPoint{value, {nullptr, 0}});
   }
 
-  const ParamIndex& params_;
-  ShapeTable& shapes_;
+  const ShapeTable& known_;
 };
 
 }  // namespace
 
 ShapeTable record_shapes(const Model& model, const Sample& sample) {
   ShapeTable shapes;
-  const ParamIndex params(model);
-  TapCollector collector(params, shapes);
+  add_parameters(model, shapes);
+  const auto record = [&](const Value* value, const c10::IValue& content) {
+    if (!content.isTensor() || content.toTensor().is_nested() || !is_recorded(value)) return;
+    const auto [place, is_new] = shapes.try_emplace(value);
+    if (is_new) place->second = describe(content.toTensor());
+  };
+  if (run_directly(model, sample, record)) return shapes;
+  shapes.clear();
+  add_parameters(model, shapes);
+  TapCollector collector(shapes);
   collector.visit(model.graph()->block());
   // Inside a loop the first iteration counts: it is the one that every run with this sample reaches.
   TapRunner(model, collector.taps).run(sample, [&](size_t tap, const at::Tensor& tensor) {

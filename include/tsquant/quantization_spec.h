@@ -28,7 +28,9 @@ enum class QParamsFormula {
   kTorchAo,
   /// nncf.compress_weights (weight_lowering.py), weights only. Symmetric: the value of largest magnitude becomes the
   /// lowest code, so that scales are negative where it is positive. Asymmetric: the range as it is, in which zero need
-  /// not lie. Codes are divided by their scale, where the other formulas multiply by its reciprocal.
+  /// not lie, but for ranges of one sign whose values the clamped zero point would move by more than half of the
+  /// weight's largest step: these are widened to hold zero. Codes are divided by their scale, where the other formulas
+  /// multiply by its reciprocal.
   kNncfCompression,
 };
 

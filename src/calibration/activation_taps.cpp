@@ -106,7 +106,7 @@ ActivationTaps::ActivationTaps(const Model& model, const GraphView& view, const 
     tap.in_loop = is_inside_loop(extra.point);
     taps_.push_back(std::move(tap));
   }
-  runner_ = std::make_unique<TapRunner>(model, places, /*deterministic=*/true);
+  runner_ = std::make_unique<TapRunner>(model, places, /*deterministic=*/true, options.weight_pages);
   const bool has_memory = runner_->stateful() || has_recurrent(view);
   for (auto& tap : taps_) {
     if (!tap.point) continue;

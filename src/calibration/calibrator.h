@@ -44,6 +44,7 @@ struct CalibrationOptions {
   RangeEstimatorParameters activations_range_estimator = {};  ///< unset fields: the default of each tensor
   RangeEstimatorParameters weights_range_estimator = {};
   std::vector<ExtraTap> extra_taps = {};
+  WeightPages weight_pages = WeightPages::kKeep;  ///< of weights in a mapped file
   /// Name of this run in statistics files; each run of a flow has its own.
   std::string collection = "activations";
   /// Options that decide what is observed, by name: they explain why statistics of another run do not fit.

@@ -91,6 +91,7 @@ class GroupParameters {
       : spec_(matrix.spec()), codec_(codec), fixed_factor_(q.tensor_scale.defined()) {
     // Formats with a factor of the whole tensor keep that of plain rounding.
     if (fixed_factor_) spec_.format = Format::kFp4;
+    if (clamps_zero_points(spec_)) tolerated_ = largest_half_step(q.range, spec_);
   }
 
   void estimate_with(const LayerSamples& samples, const AdvancedScaleEstimationParameters& parameters) {
@@ -102,7 +103,7 @@ class GroupParameters {
   /// @param group its weights, float32 [rows, group_size]
   /// @param first its first column
   void find(const at::Tensor& group, int64_t first, float* scales, int64_t* zero_points) const {
-    const auto q = choose_qparams(group_range(group, spec_.group_size, 1), spec_, PointKind::kWeight);
+    const auto q = choose_qparams(group_range(group, spec_.group_size, 1), spec_, PointKind::kWeight, tolerated_);
     for (int64_t row = 0; row < group.size(0); ++row) {
       const float scale = q.scale.data_ptr<float>()[row];
       scales[row] = fixed_factor_ ? codec_.storable(scale) : scale;
@@ -123,6 +124,7 @@ class GroupParameters {
   QuantizationSpec spec_;
   const GroupCodec& codec_;
   bool fixed_factor_;
+  c10::optional<float> tolerated_;  ///< of the whole weight, not of the groups that are found together
   at::Tensor inputs_, magnitudes_;
   const AdvancedScaleEstimationParameters* estimation_ = nullptr;
 };

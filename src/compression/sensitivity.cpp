@@ -53,12 +53,9 @@ struct Int8Error {
   double largest_mean = 0;  ///< of the squares of one output channel
 
   /// @param rows [output channels, ..]
-  void add(const at::Tensor& rows) {
-    QuantizationSpec spec;
-    spec.mode = QuantizationScheme::kAsymmetric;
-    spec.per_channel = true;
+  void add(const at::Tensor& rows, PartRounding& rounding) {
     const auto w = rows.to(at::kFloat).contiguous();
-    const auto difference = decompress(round_to_nearest(w, spec)).to(at::kDouble).sub_(w);
+    const auto difference = decompress(rounding.round(w)).to(at::kDouble).sub_(w);
     const auto squares = difference.square_().reshape({w.size(0), -1});
     sum += squares.sum().item<double>();
     largest_mean = std::max(largest_mean, squares.mean(1).max().item<double>());
@@ -77,9 +74,13 @@ Int8Error int8_error(const at::Tensor& weight, int64_t ch_axis) {
   const auto rows = weight.detach().movedim(ch_axis, 0);
   const int64_t count = rows.size(0),
                 step = std::max<int64_t>(1, kPartValues * count / std::max<int64_t>(1, weight.numel()));
+  QuantizationSpec spec;
+  spec.mode = QuantizationScheme::kAsymmetric;
+  spec.per_channel = true;
+  PartRounding rounding(rows, spec);
   Int8Error error;
   for (int64_t begin = 0; begin < count; begin += step) {
-    error.add(rows.narrow(0, begin, std::min(step, count - begin)));
+    error.add(rows.narrow(0, begin, std::min(step, count - begin)), rounding);
     give_pages_back(weight);
   }
   return error;

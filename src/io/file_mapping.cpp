@@ -45,6 +45,8 @@ at::DataPtr map_file(int descriptor, uint64_t offset, uint64_t size) {
 bool is_mapped(const at::Tensor& tensor) { return pages_of(tensor) != nullptr; }
 
 void give_pages_back(const at::Tensor& tensor) {
+  // An operator wrote into it: the file does not have these values.
+  if (tensor.defined() && !tensor.is_inference() && tensor._version() > 0) return;
   if (const Pages* pages = pages_of(tensor)) madvise(pages->begin, pages->size, MADV_DONTNEED);
 }
 

@@ -13,8 +13,8 @@ at::DataPtr map_file(int descriptor, uint64_t offset, uint64_t size);
 /// Whether the values of a tensor lie in a file that `map_file` mapped.
 bool is_mapped(const at::Tensor& tensor);
 
-/// Takes the pages of a mapped tensor out of memory; a later use reads them again. Only for a tensor that nobody has
-/// written into: such values would be lost. Does nothing for other tensors.
+/// Takes the pages of a mapped tensor out of memory; a later use reads them again. Does nothing for other
+/// tensors and those that an operator has written into in place. Values that were written through a pointer are lost.
 void give_pages_back(const at::Tensor& tensor);
 
 }  // namespace tsquant

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "numerics/formulas.h"
@@ -31,12 +32,47 @@ QParams compressed_levels(const Range& range, const QuantizationSpec& spec) {
   return result;
 }
 
+RangeExtremes extremes_of(const Range& range) {
+  const auto low = range.min.to(at::kFloat).contiguous(), high = range.max.to(at::kFloat).contiguous();
+  return extremes_of_ranges(low.data_ptr<float>(), high.data_ptr<float>(), low.numel());
+}
+
+float half_step_of(float width, const IntegerCodes& codes) {
+  return std::max(width / static_cast<float>(codes.high - codes.low), std::numeric_limits<float>::epsilon()) / 2;
+}
+
+/// Parameters of ranges widened to hold 0 for those whose values are all further from 0 than `tolerated`. NNCF's zero
+/// point is clamped to the codes: where it would lie outside, the value furthest from 0 moves by the magnitude of the
+/// nearest one. A filter of few values or a column of equal ones would be lost, while beside a wide range this is no
+/// more than that range's own rounding.
+void widen_to_zero(const float* low, const float* high, int64_t count, const CodeBounds& bounds, float tolerated,
+                   float* scale, int64_t* zero_point) {
+  const float zero = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const bool above = low[i] > tolerated, below = high[i] < -tolerated;
+    if (!above && !below) continue;
+    asymmetric_parameters(above ? &zero : low + i, above ? high + i : &zero, 1, bounds, scale + i, zero_point + i);
+  }
+}
+
 }  // namespace
 
-/// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale; but
-/// asymmetric ranges are widened to hold 0. NNCF's zero point is clamped to the codes, so that values of one sign,
-/// which a filter of few values or a column of constants has, all become the code at one end there.
-QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
+bool clamps_zero_points(const QuantizationSpec& spec) {
+  return spec.formula == QParamsFormula::kNncfCompression && format_info(spec.format).integer &&
+         spec.mode == QuantizationScheme::kAsymmetric;
+}
+
+float largest_half_step(const Range& range, const QuantizationSpec& spec) {
+  return half_step_of(extremes_of(range).width, integer_codes(spec, /*is_signed=*/false));
+}
+
+bool loses_values_of_one_sign(const Range& range, const QuantizationSpec& spec) {
+  const RangeExtremes extremes = extremes_of(range);
+  return extremes.distance > half_step_of(extremes.width, integer_codes(spec, /*is_signed=*/false));
+}
+
+/// Source: calculate_integer_quantization_params, calculate_scale_zero_point and _calculate_signed_scale.
+QParams compression_qparams(const Range& range, const QuantizationSpec& spec, const c10::optional<float>& tolerated) {
   if (!format_info(spec.format).integer) return compressed_levels(range, spec);
   const bool symmetric = spec.mode == QuantizationScheme::kSymmetric;
   const IntegerCodes codes = integer_codes(spec, symmetric);
@@ -55,7 +91,11 @@ QParams compression_qparams(const Range& range, const QuantizationSpec& spec) {
     symmetric_scales(lowest, highest, low.numel(), static_cast<float>(largest_level(spec)), scale);
   } else {
     const CodeBounds bounds{static_cast<float>(codes.low), static_cast<float>(codes.high)};
-    asymmetric_parameters(lowest, highest, low.numel(), bounds, scale, result.zero_point.data_ptr<int64_t>());
+    auto* zero_point = result.zero_point.data_ptr<int64_t>();
+    asymmetric_parameters(lowest, highest, low.numel(), bounds, scale, zero_point);
+    const RangeExtremes extremes = extremes_of_ranges(lowest, highest, low.numel());
+    const float bound = tolerated ? *tolerated : half_step_of(extremes.width, codes);
+    if (extremes.distance > bound) widen_to_zero(lowest, highest, low.numel(), bounds, bound, scale, zero_point);
   }
   return result;
 }

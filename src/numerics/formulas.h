@@ -39,7 +39,8 @@ QParams empty_qparams(const QuantizationSpec& spec, const Range& range);
 
 QParams nncf_qparams(const Range& range, const QuantizationSpec& spec);
 QParams torch_ao_qparams(const Range& range, const QuantizationSpec& spec);
-QParams compression_qparams(const Range& range, const QuantizationSpec& spec);
+/// @param tolerated as of `choose_qparams`
+QParams compression_qparams(const Range& range, const QuantizationSpec& spec, const c10::optional<float>& tolerated);
 
 /// Formats that are not integers, by NNCF's or torch.ao's formula: the largest magnitude of the range meets the largest
 /// level. NNCF leaves FP8 per tensor half of the levels, because the mean range over samples is often smaller than the

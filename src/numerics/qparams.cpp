@@ -71,13 +71,14 @@ QParams half_qparams(const QuantizationSpec& spec, const Range& range) {
 
 }  // namespace
 
-QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind) {
+QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind,
+                       const c10::optional<float>& tolerated) {
   check_spec(spec, kind, "QuantizationSpec");
   if (spec.fixed_scale) return fixed_qparams(spec);
   if (spec.is_dynamic) return dynamic_qparams(spec);
   check_range(range, spec);
   if (spec.dtype == c10::kHalf) return half_qparams(spec, range);
-  if (spec.formula == QParamsFormula::kNncfCompression) return compression_qparams(range, spec);
+  if (spec.formula == QParamsFormula::kNncfCompression) return compression_qparams(range, spec, tolerated);
   if (!format_info(spec.format).integer) return level_qparams(range, spec);
   return spec.formula == QParamsFormula::kTorchAo ? torch_ao_qparams(range, spec) : nncf_qparams(range, spec);
 }

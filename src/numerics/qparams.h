@@ -37,10 +37,23 @@ struct QParams {
 
 using QParamTable = std::map<int64_t, QParams>;
 
-/// Range -> scale and zero_point by the spec's formula. Scales are finite and zero is representable; scales are
-/// positive but for symmetric ones of kNncfCompression. One implementation for the whole project.
+/// Range -> scale and zero_point by the spec's formula. Scales are finite; in all formulas but kNncfCompression zero is
+/// representable and scales are positive. One implementation for the whole project.
 /// @param range without groups [1] or [channels], else as `group_range` gives it
-QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind);
+/// @param tolerated asymmetric codes of kNncfCompression: ranges of one sign that are further from 0 are widened to
+///        hold it, since clamping their zero point would move values that far. Without it `largest_half_step` of the
+///        range; give that of the whole weight with the range of a part.
+QParams choose_qparams(const Range& range, const QuantizationSpec& spec, PointKind kind,
+                       const c10::optional<float>& tolerated = c10::nullopt);
+
+/// Whether the parameters of one range depend on the other ranges of the weight, by `largest_half_step`.
+bool clamps_zero_points(const QuantizationSpec& spec);
+
+/// How far codes of the widest of these ranges may be off. @param spec one that clamps zero points
+float largest_half_step(const Range& range, const QuantizationSpec& spec);
+
+/// Whether a range is widened when these are all ranges of the weight. @param spec one that clamps zero points
+bool loses_values_of_one_sign(const Range& range, const QuantizationSpec& spec);
 
 /// Whether the range is as small as quantizers allow and the formulas widened it: not one value of the tensor decided
 /// the scale. Per channel only when this holds for all channels.

@@ -1,5 +1,6 @@
 #include "numerics/row_loops.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -133,14 +134,35 @@ TSQUANT_CLONES void asymmetric_parameters(const float* low, const float* high, i
                                           float* scale, int64_t* zero_point) {
   const float lowest = bounds.low, highest = bounds.high, levels = highest - lowest;
   for (int64_t i = 0; i < count; ++i) {
-    const float bottom = low[i] < 0 ? low[i] : 0, top = high[i] > 0 ? high[i] : 0;
-    const float size = not_too_small((top - bottom) / levels), begin = bottom / size;
-    // Beyond this number, which lies within what kRounder rounds, the zero point is the last code anyhow.
-    const float near = begin > -1024 ? begin : -1024;
+    const float size = not_too_small((high[i] - low[i]) / levels), begin = low[i] / size;
+    // Beyond these numbers, which lie within what kRounder rounds, the zero point is the last code anyhow.
+    const float near = begin > -1024 ? (begin < 1024 ? begin : 1024) : -1024;
     const float zero = lowest - ((near + kRounder) - kRounder);
     scale[i] = size;
     zero_point[i] = static_cast<int32_t>(zero > lowest ? (zero < highest ? zero : highest) : lowest);
   }
+}
+
+TSQUANT_CLONES RangeExtremes extremes_of_ranges(const float* low, const float* high, int64_t count) {
+  Floats widths = {}, distances = {}, bottom, top;
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    load(low + i, bottom);
+    load(high + i, top);
+    const Floats width = top - bottom, distance = bottom > -top ? bottom : -top;
+    widths = width > widths ? width : widths;
+    distances = distance > distances ? distance : distances;
+  }
+  RangeExtremes result;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    result.width = std::max(result.width, widths[lane]);
+    result.distance = std::max(result.distance, distances[lane]);
+  }
+  for (; i < count; ++i) {
+    result.width = std::max(result.width, high[i] - low[i]);
+    result.distance = std::max({result.distance, low[i], -high[i]});
+  }
+  return result;
 }
 
 TSQUANT_CLONES void symmetric_scales(const float* low, const float* high, int64_t count, float largest, float* scale) {

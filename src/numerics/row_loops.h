@@ -22,11 +22,20 @@ void ranges_of_rows(const float* x, int64_t rows, int64_t size, float* low, floa
 /// Whether every range has finite ends in order. @param low,high [count]
 bool are_ranges(const float* low, const float* high, int64_t count);
 
-/// For each range, widened to hold 0, the scale whose codes reach from its lowest to its highest value, and the code of
-/// 0. Scales below the machine precision become that.
+/// For each range the scale whose codes reach from its lowest to its highest value, and the code of 0, or the nearest
+/// one where the range does not hold 0. Scales below the machine precision become that.
 /// @param low,high,scale,zero_point [count]
 void asymmetric_parameters(const float* low, const float* high, int64_t count, const CodeBounds& bounds, float* scale,
                            int64_t* zero_point);
+
+/// Of several ranges.
+struct RangeExtremes {
+  float width = 0;     ///< of the widest one
+  float distance = 0;  ///< from 0 of the one that is furthest from it; 0 when all hold 0
+};
+
+/// @param low,high [count], finite and in order
+RangeExtremes extremes_of_ranges(const float* low, const float* high, int64_t count);
 
 /// For each range the scale that makes its value of the largest magnitude the code -largest; negative where that value
 /// is positive. Scales of magnitudes below the machine precision become that.

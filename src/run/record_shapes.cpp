@@ -72,7 +72,9 @@ ShapeTable record_shapes(const Model& model, const Sample& sample) {
   TapCollector collector(shapes);
   collector.visit(model.graph()->block());
   // Inside a loop the first iteration counts: it is the one that every run with this sample reaches.
-  TapRunner(model, collector.taps).run(sample, [&](size_t tap, const at::Tensor& tensor) {
+  // One run touches every weight once, so a model that is larger than the memory need not stay there.
+  const TapRunner runner(model, collector.taps, /*deterministic=*/false, WeightPages::kGiveBack);
+  runner.run(sample, [&](size_t tap, const at::Tensor& tensor) {
     shapes.emplace(collector.taps[tap].value, describe(tensor));
   });
   return shapes;

@@ -7,6 +7,9 @@
 
 #include "base/error_text.h"
 #include "graph/carried_state.h"
+#include "graph/node_lists.h"
+#include "graph/params.h"
+#include "io/file_mapping.h"
 #include "run/deterministic_ops.h"
 #include "tsquant/error.h"
 
@@ -103,6 +106,15 @@ void insert_tap(Graph& graph, const TapPoint& point, const Correspondence& map, 
   value->replaceAllUsesAfterNodeWith(tap_node, tap_node->output());
 }
 
+void give_weights_back(const Model& model, const Correspondence& map) {
+  if (is_stateful(model)) return;  // the run has weights of its own
+  const ParamIndex params(model);
+  for (const Node* node : nodes_of_kind(model.graph()->block(), {"prim::GetAttr"})) {
+    const auto param = params.find(node->output());
+    if (param && is_mapped(param->tensor)) give_pages_back_after_reads(map.values.at(node->output()));
+  }
+}
+
 }  // namespace
 
 struct TapRunner::Impl {
@@ -111,11 +123,13 @@ struct TapRunner::Impl {
   bool stateful;
 };
 
-TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic) {
+TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic, WeightPages pages) {
   auto graph = model.graph();
   Correspondence map;
-  if (!taps.empty() || deterministic) graph = graph->copy();  // else that of Code is enough
-  if (!taps.empty()) map.add(model.graph()->block(), graph->block());
+  const bool gives_back = pages == WeightPages::kGiveBack;
+  if (!taps.empty() || deterministic || gives_back) graph = graph->copy();  // else that of Code is enough
+  if (!taps.empty() || gives_back) map.add(model.graph()->block(), graph->block());
+  if (gives_back) give_weights_back(model, map);
   for (size_t i = 0; i < taps.size(); ++i) insert_tap(*graph, taps[i], map, i);
   if (deterministic) use_deterministic_ops(*graph);
   // A run that changes attributes must work on its own copy of the module.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "run/weight_pages.h"
 #include "tsquant/model.h"
 #include "tsquant/sample.h"
 
@@ -28,7 +29,9 @@ class TapRunner {
   /// @param deterministic results are the same bits for any batch size and number of threads (deterministic_ops.h);
   /// they may
   ///        then differ in the last bits from what LibTorch's own choice of convolution gives
-  TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic = false);
+  /// @param pages of weights that nothing writes into
+  TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic = false,
+            WeightPages pages = WeightPages::kKeep);
   ~TapRunner();
 
   /// Runs one sample without gradients. The tensor given to the sink must be copied if it is kept.

@@ -46,10 +46,10 @@ struct ErrorSums {
   double total = 0;
 
   template <typename Energy>
-  void add(const at::Tensor& weight, const std::vector<QuantizationSpec>& specs, const Energy& energy) {
-    errors.resize(specs.size());
-    for (size_t i = 0; i < specs.size(); ++i) {
-      errors[i] += energy(decompress(round_to_nearest(weight, specs[i])).sub_(weight));
+  void add(const at::Tensor& weight, std::vector<PartRounding>& choices, const Energy& energy) {
+    errors.resize(choices.size());
+    for (size_t i = 0; i < choices.size(); ++i) {
+      errors[i] += energy(decompress(choices[i].round(weight)).sub_(weight));
     }
     total += energy(weight);
   }
@@ -71,10 +71,12 @@ LayerResult measure(const Choices& choices) {
   });
   const int64_t values = std::max<int64_t>(1, layer.weight.numel());
   const int64_t step = in_parts ? std::max<int64_t>(1, kPartValues * outputs / values) : outputs;
+  std::vector<PartRounding> roundings;
+  for (const QuantizationSpec& spec : choices.specs) roundings.emplace_back(layer.weight, spec);
   ErrorSums sums;
   for (int64_t begin = 0; begin < outputs; begin += step) {
     const auto part = layer.weight.narrow(axis, begin, std::min(step, outputs - begin));
-    sums.add(part.to(at::kFloat).contiguous(), choices.specs, energy);
+    sums.add(part.to(at::kFloat).contiguous(), roundings, energy);
     give_pages_back(layer.weight);
   }
   for (double& error : sums.errors) error = relative_error(error, sums.total);

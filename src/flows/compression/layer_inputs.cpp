@@ -152,6 +152,8 @@ void collect_layer_inputs(const Model& model, const GraphView& view, std::vector
   CalibrationOptions calibration;
   calibration.subset_size = options.subset_size;
   calibration.progress = options.progress;
+  // A dry run promises to need little memory; else every sample would read the file again.
+  if (options.dry_run) calibration.weight_pages = WeightPages::kGiveBack;
   calibration.collection = "layer inputs";
   calibration.exchange = ranks.exchange();
   const std::string& path = options.advanced_parameters.statistics_path;

@@ -1,10 +1,15 @@
 #include "run/tap_runner.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "graph/node_lists.h"
 #include "support/support.h"
 #include "tsquant/error.h"
+#include "tsquant/load_mapped.h"
 
 namespace tsquant::testing {
 namespace {
@@ -84,6 +89,47 @@ TEST(TapRunner, WrongArgumentsAreDatasetErrors) {
   EXPECT_EQ(code_of({{at::ones({4}), 3}, {}}), ErrorCode::kDataset) << "the operator refuses";
   EXPECT_EQ(code_of({{at::ones({4})}, {{"m", 2}}}), ErrorCode::kDataset) << "unknown keyword";
   EXPECT_EQ(runner.run({{at::ones({4})}, {{"n", 2}}}, {}).toTensor().size(0), 2);
+}
+
+/// Bytes of a tensor's whole pages that this process has in memory.
+int64_t resident_bytes(const at::Tensor& tensor) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) + page - 1) / page;
+  const auto end = (reinterpret_cast<uintptr_t>(tensor.data_ptr()) + tensor.nbytes()) / page;
+  std::vector<uint64_t> entries(end - begin);
+  const auto size = static_cast<ssize_t>(entries.size() * sizeof(uint64_t));
+  const int pagemap = open("/proc/self/pagemap", O_RDONLY);
+  EXPECT_EQ(
+      pread(pagemap, entries.data(), entries.size() * sizeof(uint64_t), static_cast<off_t>(begin * sizeof(uint64_t))),
+      size);
+  close(pagemap);
+  const auto present = std::count_if(entries.begin(), entries.end(), [](uint64_t entry) { return entry >> 63 != 0; });
+  return static_cast<int64_t>(present) * static_cast<int64_t>(page);
+}
+
+TEST(TapRunner, WeightsOfAFileLeaveMemoryOnceTheyAreRead) {
+  const std::string path = temp_dir() + "/model.pt";
+  define(
+      "def forward(self, x):\n"
+      "    y = torch.linear(x, self.a)\n"
+      "    if y.dim() == 2:\n"
+      "        y = torch.matmul(y, self.b.t())\n"
+      "    return y + torch.matmul(y, self.changed)\n",
+      {{"a", at::randn({256, 256})}, {"b", at::randn({256, 256})}, {"changed", at::randn({256, 256})}})
+      .save(path);
+  const Model model = load_mapped(path);
+  const auto weight = [&](const char* name) { return model.module().attr(name).toTensor(); };
+  {
+    const at::NoGradGuard no_grad;
+    weight("changed").mul_(2);
+  }
+  const Sample sample{{at::randn({8, 256})}, {}};
+  const auto result = TapRunner(model, {}).run(sample, {}).toTensor();
+  for (const char* name : {"a", "b"}) EXPECT_GT(resident_bytes(weight(name)), 200 << 10) << name;
+  const TapRunner frugal(model, {}, /*deterministic=*/false, WeightPages::kGiveBack);
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(frugal.run(sample, {}).toTensor(), result));
+  for (const char* name : {"a", "b"}) EXPECT_EQ(resident_bytes(weight(name)), 0) << name;
+  EXPECT_GT(resident_bytes(weight("changed")), 200 << 10) << "the file does not have its values";
 }
 
 }  // namespace

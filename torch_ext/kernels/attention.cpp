@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention_masks.h"
@@ -32,18 +33,18 @@ struct WeightCodes {
   RoundedRange range;
 };
 
-int16_t* round_weights(float* row, int64_t n, float factor, const RoundedRange& range, int16_t* out) {
-  round_row(row, n, factor, range, out);
+/// Weights as the left operand of the second product. Where that is too long for integers, its codes are floats.
+const int16_t* round_weights(const SumRows<float>& x, const RoundedRange& range, int16_t* out) {
+  round_rows(x, range, out);
   return out;
 }
-/// In place, where the second product is too long for integers.
-float* round_weights(float* row, int64_t n, float factor, const RoundedRange& range, float* /*out*/) {
-  int16_t codes[kScoreLanes];
-  for (int64_t i = 0; i < n; i += kScoreLanes) {
-    round_row(row + i, kScoreLanes, factor, range, codes);
-    std::copy(codes, codes + kScoreLanes, row + i);
+const float* round_weights(const SumRows<float>& x, const RoundedRange& range, float* out) {
+  std::vector<int16_t> codes(static_cast<size_t>(x.n));
+  for (int64_t row = 0; row < x.rows; ++row) {
+    round_rows({x.sums + row * x.row, x.row, 1, x.n, x.factors + row}, range, codes.data());
+    std::copy(codes.begin(), codes.end(), out + row * x.row);
   }
-  return row;
+  return out;
 }
 
 /// Attention whose operands have the same batch. First and second product have types of their own.
@@ -81,37 +82,38 @@ struct Attention {
                                         s.scores.as<Sum1>(), padded_keys()});
   }
 
-  /// Turns a row of scores into the left operand of the second product. Returns the factor of its sums.
-  double weigh(int64_t matrix, int64_t query_row, int64_t row, const AttentionScratch& s) const {
-    ScoreRow scores;
-    scores.values = s.scores.as<float>() + row * padded_keys();
+  /// Turns scores into the left operand of the second product, whose sums get these factors.
+  const Value2* weigh(int64_t matrix, int64_t first, int64_t count, const AttentionScratch& s, float* factors) const {
+    ScoreRows scores;
+    scores.values = s.scores.as<float>();
     scores.sums = std::is_same_v<Sum1, int32_t>;
+    scores.row = scores.padded = padded_keys();
+    scores.rows = count;
     scores.n = keys();
-    scores.padded = padded_keys();
     scores.factor = static_cast<float>(score_factor);
-    masks.point(matrix, query_row, scores);
-    const float sum = exponentials(scores);
-    if (codes == nullptr) return value.scale() / static_cast<double>(sum);
-    round_weights(static_cast<float*>(scores.values), padded_keys(), codes->inverse / sum, codes->range,
-                  s.weights.as<Value2>() + row * padded_keys());
-    return value.scale() * codes->scale;
+    masks.point(matrix, first, scores);
+    float totals[kMostQueries], inverses[kMostQueries];
+    exponentials(scores, totals);
+    const double scale = value.scale() * result.inverse_scale();
+    if (codes != nullptr) {
+      for (int64_t row = 0; row < count; ++row) inverses[row] = codes->inverse / totals[row];
+      std::fill(factors, factors + count, static_cast<float>(scale * codes->scale));
+      const SumRows<float> rows = {s.scores.as<float>(), padded_keys(), count, padded_keys(), inverses};
+      return round_weights(rows, codes->range, s.weights.as<Value2>());
+    }
+    for (int64_t row = 0; row < count; ++row) factors[row] = static_cast<float>(scale / totals[row]);
+    return reinterpret_cast<const Value2*>(s.scores.as<float>());  // floats: integers have codes
   }
 
   void run_block(int64_t matrix, int64_t first, int64_t count, const AttentionScratch& s) const {
     score(matrix, first, count, s);
-    double factors[kMostQueries];
-    for (int64_t row = 0; row < count; ++row) factors[row] = weigh(matrix, first + row, row, s);
-    const Value2* weights = nullptr;
-    if constexpr (std::is_same_v<Value2, float>) {
-      weights = s.scores.as<float>();
-    } else {
-      weights = s.weights.as<Value2>();
-    }
+    float factors[kMostQueries];
+    const Value2* weights = weigh(matrix, first, count, s, factors);
     const int64_t panels = panel_count(value.columns()), wide = panels * kPanelColumns;
     auto* sums = s.sums.as<Sum2>();
     multiply(PanelProduct<Value2, Sum2>{weights, padded_keys(), s.value.as<Value2>(), panel_steps<Value2>(keys()),
                                         count, panels, sums, wide});
-    for (int64_t row = 0; row < count; ++row) result.write(matrix, first + row, sums + row * wide, factors[row]);
+    result.write(matrix, first, SumRows<Sum2>{sums, wide, count, value.columns(), factors});
   }
 
   void run() const {

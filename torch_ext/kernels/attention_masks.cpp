@@ -41,11 +41,11 @@ AttentionMasks::AttentionMasks(at::TensorList masks, at::IntArrayRef sizes)
   }
 }
 
-void AttentionMasks::point(int64_t matrix, int64_t query, ScoreRow& row) const {
+void AttentionMasks::point(int64_t matrix, int64_t first, ScoreRows& rows) const {
   for (const at::Tensor& mask : masks_) {
-    const int64_t down = mask.size(-2) == 1 ? 0 : query * mask.stride(-2);
-    row.masks[row.mask_count++] =
-        mask.data_ptr<float>() + matrix_offset(matrix, batch_, mask.sizes(), mask.strides()) + down;
+    const int64_t down = mask.size(-2) == 1 ? 0 : mask.stride(-2);
+    const int64_t at = matrix_offset(matrix, batch_, mask.sizes(), mask.strides()) + first * down;
+    rows.masks[rows.mask_count++] = {mask.data_ptr<float>() + at, down};
   }
 }
 

@@ -15,8 +15,8 @@ class AttentionMasks {
   /// @throws c10::Error for more masks than kMostMasks, or one that is not of floats or does not broadcast
   AttentionMasks(at::TensorList masks, at::IntArrayRef sizes);
 
-  /// Sets the masks of a row of scores.
-  void point(int64_t matrix, int64_t query, ScoreRow& row) const;
+  /// Sets the masks of rows of scores, from a query on.
+  void point(int64_t matrix, int64_t first, ScoreRows& rows) const;
 
  private:
   std::vector<int64_t> batch_;

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
@@ -24,7 +25,7 @@ template <typename Value, typename Sum>
 struct Matmul {
   const ProductOperand &a, &b;
   const ProductResult& result;
-  double factor;
+  float factor;  ///< of the sums
 
   int64_t blocks() const { return (a.rows() + kMatmulRows - 1) / kMatmulRows; }
 
@@ -39,6 +40,7 @@ struct Matmul {
     s.sums.resize(static_cast<size_t>(kMatmulRows * wide) * sizeof(Sum));
     auto *left = s.left.as<Value>(), *right = s.right.as<Value>();
     auto* sums = s.sums.as<Sum>();
+    const std::vector<float> factors(static_cast<size_t>(kMatmulRows), factor);
     int64_t packed = -1;
     for (int64_t block = begin; block < end; ++block) {
       const int64_t matrix = block / blocks(), first = block % blocks() * kMatmulRows;
@@ -47,7 +49,7 @@ struct Matmul {
       packed = matrix;
       a.pack_left(matrix, first, count, padded, left);
       multiply(PanelProduct<Value, Sum>{left, padded, right, steps, count, panels, sums, wide});
-      for (int64_t row = 0; row < count; ++row) result.write(matrix, first + row, sums + row * wide, factor);
+      result.write(matrix, first, SumRows<Sum>{sums, wide, count, b.columns(), factors.data()});
     }
   }
 
@@ -70,7 +72,7 @@ at::Tensor product(const at::Tensor& x, const at::Tensor& y, c10::optional<Resul
   sizes.insert(sizes.end(), {a.rows(), b.columns()});
   ProductResult result(x, sizes, x.scalar_type(), codes);
   if (result.tensor().numel() == 0) return result.tensor();
-  const double factor = a.scale() * b.scale();
+  const auto factor = static_cast<float>(a.scale() * b.scale() * result.inverse_scale());
   if (a.columns() <= kMostExactProducts) {
     Matmul<int16_t, int32_t>{a, b, result, factor}.run();
   } else {

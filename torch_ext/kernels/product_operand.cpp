@@ -25,6 +25,15 @@ struct Step {
   Value values[kPanelStep<Value>];
 };
 
+/// Rows of a panel as its steps.
+template <typename Value>
+void interleave(const Value* rows, Value* out) {
+  constexpr int64_t kStep = kPanelStep<Value>;
+  for (int64_t column = 0; column < kPanelColumns; ++column) {
+    for (int64_t k = 0; k < kStep; ++k) out[column * kStep + k] = rows[k * kPanelColumns + column];
+  }
+}
+
 }  // namespace
 
 ProductOperand::ProductOperand(const at::Tensor& x, std::string what) : x_(x), what_(std::move(what)) {
@@ -117,9 +126,7 @@ void ProductOperand::pack_rows(int64_t start, int64_t width, Value* out) const {
         std::fill(line, line + width, Value(0));
       }
     }
-    for (int64_t column = 0; column < kPanelColumns; ++column) {
-      for (int64_t k = 0; k < kStep; ++k) out[column * kStep + k] = buffer[k * kPanelColumns + column];
-    }
+    interleave(buffer, out);
   }
 }
 

@@ -19,7 +19,7 @@ ProductResult::ProductResult(const at::Tensor& like, at::IntArrayRef sizes, at::
   }
   check_target(codes->scale, codes->zero_point, type);
   tensor_ = empty_codes(sizes, strides, type, codes->scale, codes->zero_point);
-  inverse_ = inverse_scale(codes->scale);
+  inverse_ = tsquant::inverse_scale(codes->scale);
   range_.zero_point = static_cast<int32_t>(codes->zero_point);
   range_.low = static_cast<float>(lowest_code(type) - range_.zero_point);
   range_.high = static_cast<float>(highest_code(type) - range_.zero_point);
@@ -34,16 +34,15 @@ void ProductResult::clear() {
 }
 
 template <typename Sum>
-void ProductResult::write(int64_t matrix, int64_t row, const Sum* sums, double factor) const {
+void ProductResult::write(int64_t matrix, int64_t first, const SumRows<Sum>& x) const {
   const auto lead = static_cast<size_t>(tensor_.dim()) - 2;
   const at::IntArrayRef batch = tensor_.sizes().slice(0, lead);
-  const int64_t at = matrix_offset(matrix, batch, batch, tensor_.strides()) + row * tensor_.stride(-2);
-  const auto times = static_cast<float>(factor * inverse_);
-  if (!codes_) return scale_row(sums, tensor_.size(-1), times, tensor_.data_ptr<float>() + at);
-  quantize_row(sums, tensor_.size(-1), times, range_, is_signed(tensor_.scalar_type()), codes_of(tensor_) + at);
+  const int64_t row = tensor_.stride(-2), at = matrix_offset(matrix, batch, batch, tensor_.strides()) + first * row;
+  if (!codes_) return scale_rows(x, tensor_.data_ptr<float>() + at, row);
+  quantize_rows(x, range_, is_signed(tensor_.scalar_type()), codes_of(tensor_) + at, row);
 }
 
-template void ProductResult::write(int64_t, int64_t, const int32_t*, double) const;
-template void ProductResult::write(int64_t, int64_t, const float*, double) const;
+template void ProductResult::write(int64_t, int64_t, const SumRows<int32_t>&) const;
+template void ProductResult::write(int64_t, int64_t, const SumRows<float>&) const;
 
 }  // namespace tsquant::kernels

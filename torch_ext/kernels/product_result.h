@@ -23,9 +23,11 @@ class ProductResult {
   const at::Tensor& tensor() const { return tensor_; }
   /// Everything becomes 0.
   void clear();
-  /// A row of a matrix of the batch: sums (int32 or float) times a factor.
+  /// What the factors of write() have in them beside the sums' own scale.
+  double inverse_scale() const { return inverse_; }
+  /// Rows from `first` on of a matrix of the batch; `x` has as many columns as the result.
   template <typename Sum>
-  void write(int64_t matrix, int64_t row, const Sum* sums, double factor) const;
+  void write(int64_t matrix, int64_t first, const SumRows<Sum>& x) const;
 
  private:
   at::Tensor tensor_;

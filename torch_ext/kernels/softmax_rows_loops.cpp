@@ -36,87 +36,134 @@ HWY_INLINE V within(V v, V low, V high) {
   return hn::Min(hn::IfThenElse(hn::Ge(v, low), v, low), high);
 }
 
-/// exp(x) for x <= 0: 2^n exp(r) with |r| <= ln(2) / 2, by the Taylor polynomial, whose error there is 6e-9.
-HWY_INLINE VScore exponential(VScore x) {
+/// exp(x) for x <= 0: 2^n exp(r) with |r| <= ln(2) / 2, by the Taylor polynomial, whose error there is 6e-9. All
+/// registers step by step, so that none waits for its own last step.
+HWY_INLINE void exponential(VScore (&x)[kScoreRegisters]) {
   const DScore d;
   const DScoreBits bits;
   constexpr float kInverseLn2 = 1.44269504f, kLowest = -87.0f;
   constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;  // the products with n of the first are exact
-  const VScore lowest = hn::Set(d, kLowest);
-  const VScore n = hn::Round(hn::Mul(within(x, lowest, hn::Zero(d)), hn::Set(d, kInverseLn2)));
-  VScore r = hn::Sub(x, rounded(hn::Mul(n, hn::Set(d, kLn2High))));
-  r = hn::Sub(r, rounded(hn::Mul(n, hn::Set(d, kLn2Low))));
   constexpr float kTaylor[] = {1.0f / 5040, 1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
-  VScore e = hn::Set(d, kTaylor[0]);
-#pragma GCC unroll 8
-  for (int i = 1; i < 8; ++i) e = hn::Add(rounded(hn::Mul(e, r)), hn::Set(d, kTaylor[i]));
-  const auto power = hn::ShiftLeft<23>(hn::Add(nearest_bits(n), hn::Set(bits, 127)));
-  // In this order a NaN stays.
-  return hn::IfThenZeroElse(hn::Lt(x, lowest), hn::Mul(e, hn::BitCast(d, power)));
-}
-
-HWY_INLINE VScore score_at(const ScoreRow& row, int64_t i) {
-  const DScore d;
-  if (!row.sums) return hn::LoadU(d, static_cast<const float*>(row.values) + i);
-  return hn::ConvertTo(d, hn::LoadU(DScoreBits(), static_cast<const int32_t*>(row.values) + i));
-}
-
-/// Scores with their factor and masks, -inf behind the last, in place. Returns the largest.
-HWY_INLINE float finish_scores(const ScoreRow& row) {
-  const DScore d;
-  const VScore factor = hn::Set(d, row.factor);
-  auto* scores = static_cast<float*>(row.values);
-  constexpr float kNothing = -std::numeric_limits<float>::infinity();
-  VScore largest = hn::Set(d, kNothing);
-  int64_t i = 0;
-  for (; i + kScoreWidth <= row.n; i += kScoreWidth) {
-    VScore score = rounded(hn::Mul(score_at(row, i), factor));
-    for (int64_t m = 0; m < row.mask_count; ++m) score = hn::Add(score, hn::LoadU(d, row.masks[m] + i));
-    largest = hn::Max(largest, score);
-    hn::StoreU(score, d, scores + i);
-  }
-  float most = hn::GetLane(hn::MaxOfLanes(d, largest));
-  for (; i < row.n; ++i) {
-    float score = row.sums ? static_cast<float>(static_cast<const int32_t*>(row.values)[i]) : scores[i];
-    score *= row.factor;
-    for (int64_t m = 0; m < row.mask_count; ++m) score += row.masks[m][i];
-    if (score > most) most = score;
-    scores[i] = score;
-  }
-  for (; i < row.padded; ++i) scores[i] = kNothing;
-  return most;
-}
-
-float exponentials_target(const ScoreRow& row) {
-  const DScore d;
-  const VScore largest = hn::Set(d, finish_scores(row));
-  auto* scores = static_cast<float*>(row.values);
-  VScore sums[kScoreRegisters];
-  for (VScore& sum : sums) sum = hn::Zero(d);
-  for (int64_t i = 0; i < row.padded; i += kScoreLanes) {
+  const VScore lowest = hn::Set(d, kLowest);
+  hn::Vec<DScoreBits> power[kScoreRegisters];
+  VScore r[kScoreRegisters], e[kScoreRegisters];
 #pragma GCC unroll 16
-    for (int64_t u = 0; u < kScoreRegisters; ++u) {
-      float* at = scores + i + u * kScoreWidth;
-      const VScore e = exponential(hn::Sub(hn::LoadU(d, at), largest));
-      hn::StoreU(e, d, at);
-      sums[u] = hn::Add(sums[u], e);
-    }
+  for (int64_t u = 0; u < kScoreRegisters; ++u) {
+    power[u] = nearest_bits(hn::Mul(within(x[u], lowest, hn::Zero(d)), hn::Set(d, kInverseLn2)));
+    const VScore n = hn::ConvertTo(d, power[u]);
+    r[u] = hn::Sub(x[u], rounded(hn::Mul(n, hn::Set(d, kLn2High))));
+    r[u] = hn::Sub(r[u], rounded(hn::Mul(n, hn::Set(d, kLn2Low))));
+    e[u] = hn::Set(d, kTaylor[0]);
   }
-  HWY_ALIGN float lanes[kScoreLanes];
-  for (int64_t u = 0; u < kScoreRegisters; ++u) hn::Store(sums[u], d, lanes + u * kScoreWidth);
-  for (int64_t half = kScoreLanes / 2; half > 0; half /= 2) {
-    for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+#pragma GCC unroll 8
+  for (int i = 1; i < 8; ++i) {
+#pragma GCC unroll 16
+    for (int64_t u = 0; u < kScoreRegisters; ++u) e[u] = hn::Add(rounded(hn::Mul(e[u], r[u])), hn::Set(d, kTaylor[i]));
   }
-  return lanes[0];
+#pragma GCC unroll 16
+  for (int64_t u = 0; u < kScoreRegisters; ++u) {
+    const auto scale = hn::ShiftLeft<23>(hn::Add(power[u], hn::Set(bits, 127)));
+    // In this order a NaN stays.
+    x[u] = hn::IfThenZeroElse(hn::Lt(x[u], lowest), hn::Mul(e[u], hn::BitCast(d, scale)));
+  }
 }
 
-void round_row_target(const float* x, int64_t n, float factor, const RoundedRange& range, int16_t* out) {
+/// One row, with copies of what all rows share: a store of scores might change what a reference shows.
+struct OneRow {
+  float* scores;
+  const float* masks[kMostMasks];
+  int64_t mask_count, n, padded;
+  float factor;
+
+  HWY_INLINE OneRow(const ScoreRows& rows, int64_t row)
+      : scores(static_cast<float*>(rows.values) + row * rows.row),
+        mask_count(rows.mask_count),
+        n(rows.n),
+        padded(rows.padded),
+        factor(rows.factor) {
+    for (int64_t m = 0; m < mask_count; ++m) masks[m] = rows.masks[m].values + row * rows.masks[m].row;
+  }
+
+  template <bool Sums>
+  HWY_INLINE VScore load(int64_t i) const {
+    const DScore d;
+    if constexpr (!Sums) return hn::LoadU(d, scores + i);
+    return hn::ConvertTo(d, hn::LoadU(DScoreBits(), reinterpret_cast<const int32_t*>(scores) + i));
+  }
+
+  /// Scores with their factor and masks, -inf behind the last, in place. Returns the largest.
+  template <bool Sums>
+  HWY_INLINE float finish_scores() const {
+    const DScore d;
+    const VScore times = hn::Set(d, factor);
+    constexpr float kNothing = -std::numeric_limits<float>::infinity();
+    VScore largest = hn::Set(d, kNothing);
+    int64_t i = 0;
+    for (; i + kScoreWidth <= n; i += kScoreWidth) {
+      VScore score = rounded(hn::Mul(load<Sums>(i), times));
+      for (int64_t m = 0; m < mask_count; ++m) score = hn::Add(score, hn::LoadU(d, masks[m] + i));
+      largest = hn::Max(largest, score);
+      hn::StoreU(score, d, scores + i);
+    }
+    float most = hn::GetLane(hn::MaxOfLanes(d, largest));
+    for (; i < n; ++i) {
+      float score = Sums ? static_cast<float>(reinterpret_cast<const int32_t*>(scores)[i]) : scores[i];
+      score *= factor;
+      for (int64_t m = 0; m < mask_count; ++m) score += masks[m][i];
+      if (score > most) most = score;
+      scores[i] = score;
+    }
+    for (; i < padded; ++i) scores[i] = kNothing;
+    return most;
+  }
+
+  /// Exponentials of the finished scores, in place. Returns their sum.
+  HWY_INLINE float exponentiate(float most) const {
+    const DScore d;
+    const VScore largest = hn::Set(d, most);
+    VScore sums[kScoreRegisters];
+    for (VScore& sum : sums) sum = hn::Zero(d);
+    for (int64_t i = 0; i < padded; i += kScoreLanes) {
+      VScore x[kScoreRegisters];
+#pragma GCC unroll 16
+      for (int64_t u = 0; u < kScoreRegisters; ++u) {
+        x[u] = hn::Sub(hn::LoadU(d, scores + i + u * kScoreWidth), largest);
+      }
+      exponential(x);
+#pragma GCC unroll 16
+      for (int64_t u = 0; u < kScoreRegisters; ++u) {
+        hn::StoreU(x[u], d, scores + i + u * kScoreWidth);
+        sums[u] = hn::Add(sums[u], x[u]);
+      }
+    }
+    HWY_ALIGN float lanes[kScoreLanes];
+    for (int64_t u = 0; u < kScoreRegisters; ++u) hn::Store(sums[u], d, lanes + u * kScoreWidth);
+    for (int64_t half = kScoreLanes / 2; half > 0; half /= 2) {
+      for (int64_t i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    }
+    return lanes[0];
+  }
+};
+
+void exponentials_target(const ScoreRows& scores, float* totals) {
+  for (int64_t i = 0; i < scores.rows; ++i) {
+    const OneRow row(scores, i);
+    totals[i] = row.exponentiate(scores.sums ? row.finish_scores<true>() : row.finish_scores<false>());
+  }
+}
+
+void round_rows_target(const SumRows<float>& x, const RoundedRange& range, int16_t* out) {
   const DScore d;
   const hn::Rebind<int16_t, DScore> narrow;
-  const VScore times = hn::Set(d, factor), low = hn::Set(d, range.low), high = hn::Set(d, range.high);
-  for (int64_t i = 0; i < n; i += kScoreWidth) {
-    const VScore v = within(hn::Mul(hn::LoadU(d, x + i), times), low, high);
-    hn::StoreU(hn::DemoteTo(narrow, nearest_bits(v)), narrow, out + i);
+  const VScore low = hn::Set(d, range.low), high = hn::Set(d, range.high);
+  const int64_t n = x.n, distance = x.row;
+  const float* sums = x.sums;
+  for (int64_t row = 0; row < x.rows; ++row, sums += distance, out += distance) {
+    const VScore times = hn::Set(d, x.factors[row]);
+    for (int64_t i = 0; i < n; i += kScoreWidth) {
+      const VScore v = within(hn::Mul(hn::LoadU(d, sums + i), times), low, high);
+      hn::StoreU(hn::DemoteTo(narrow, nearest_bits(v)), narrow, out + i);
+    }
   }
 }
 
@@ -157,27 +204,28 @@ struct QuantizedBlock {
 };
 
 template <typename Sum>
-void quantize_sums(const Sum* sums, int64_t n, float factor, const RoundedRange& range, bool is_signed, uint8_t* out) {
-  if (is_signed) {
-    cover<float>(n, QuantizedBlock<Sum, int8_t>{sums, factor, range, out});
-  } else {
-    cover<float>(n, QuantizedBlock<Sum, uint8_t>{sums, factor, range, out});
+void scale_sums(const SumRows<Sum>& x, float* out, int64_t out_row) {
+  for (int64_t row = 0; row < x.rows; ++row) {
+    cover<float>(x.n, ScaledBlock<Sum>{x.sums + row * x.row, x.factors[row], out + row * out_row});
   }
 }
 
-void scale_integers(const int32_t* sums, int64_t n, float factor, float* out) {
-  cover<float>(n, ScaledBlock<int32_t>{sums, factor, out});
+template <typename Code, typename Sum>
+void quantize_sums(const SumRows<Sum>& x, const RoundedRange& range, uint8_t* out, int64_t out_row) {
+  for (int64_t row = 0; row < x.rows; ++row) {
+    cover<float>(x.n, QuantizedBlock<Sum, Code>{x.sums + row * x.row, x.factors[row], range, out + row * out_row});
+  }
 }
-void scale_floats(const float* sums, int64_t n, float factor, float* out) {
-  cover<float>(n, ScaledBlock<float>{sums, factor, out});
+
+void scale_integers(const SumRows<int32_t>& x, float* out, int64_t out_row) { scale_sums(x, out, out_row); }
+void scale_floats(const SumRows<float>& x, float* out, int64_t out_row) { scale_sums(x, out, out_row); }
+void quantize_integers(const SumRows<int32_t>& x, const RoundedRange& range, bool is_signed, uint8_t* out,
+                       int64_t out_row) {
+  is_signed ? quantize_sums<int8_t>(x, range, out, out_row) : quantize_sums<uint8_t>(x, range, out, out_row);
 }
-void quantize_integers(const int32_t* sums, int64_t n, float factor, const RoundedRange& range, bool is_signed,
-                       uint8_t* out) {
-  quantize_sums(sums, n, factor, range, is_signed, out);
-}
-void quantize_floats(const float* sums, int64_t n, float factor, const RoundedRange& range, bool is_signed,
-                     uint8_t* out) {
-  quantize_sums(sums, n, factor, range, is_signed, out);
+void quantize_floats(const SumRows<float>& x, const RoundedRange& range, bool is_signed, uint8_t* out,
+                     int64_t out_row) {
+  is_signed ? quantize_sums<int8_t>(x, range, out, out_row) : quantize_sums<uint8_t>(x, range, out, out_row);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -187,28 +235,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tsquant::kernels {
 HWY_EXPORT(exponentials_target);
-HWY_EXPORT(round_row_target);
+HWY_EXPORT(round_rows_target);
 HWY_EXPORT(scale_integers);
 HWY_EXPORT(scale_floats);
 HWY_EXPORT(quantize_integers);
 HWY_EXPORT(quantize_floats);
 
-float exponentials(const ScoreRow& row) { return HWY_DYNAMIC_DISPATCH(exponentials_target)(row); }
-void round_row(const float* x, int64_t n, float factor, const RoundedRange& range, int16_t* out) {
-  HWY_DYNAMIC_DISPATCH(round_row_target)(x, n, factor, range, out);
+void exponentials(const ScoreRows& scores, float* totals) {
+  HWY_DYNAMIC_DISPATCH(exponentials_target)(scores, totals);
 }
-void scale_row(const int32_t* sums, int64_t n, float factor, float* out) {
-  HWY_DYNAMIC_DISPATCH(scale_integers)(sums, n, factor, out);
+void round_rows(const SumRows<float>& x, const RoundedRange& range, int16_t* out) {
+  HWY_DYNAMIC_DISPATCH(round_rows_target)(x, range, out);
 }
-void scale_row(const float* sums, int64_t n, float factor, float* out) {
-  HWY_DYNAMIC_DISPATCH(scale_floats)(sums, n, factor, out);
+void scale_rows(const SumRows<int32_t>& x, float* out, int64_t out_row) {
+  HWY_DYNAMIC_DISPATCH(scale_integers)(x, out, out_row);
 }
-void quantize_row(const int32_t* sums, int64_t n, float factor, const RoundedRange& range, bool is_signed,
-                  uint8_t* out) {
-  HWY_DYNAMIC_DISPATCH(quantize_integers)(sums, n, factor, range, is_signed, out);
+void scale_rows(const SumRows<float>& x, float* out, int64_t out_row) {
+  HWY_DYNAMIC_DISPATCH(scale_floats)(x, out, out_row);
 }
-void quantize_row(const float* sums, int64_t n, float factor, const RoundedRange& range, bool is_signed, uint8_t* out) {
-  HWY_DYNAMIC_DISPATCH(quantize_floats)(sums, n, factor, range, is_signed, out);
+void quantize_rows(const SumRows<int32_t>& x, const RoundedRange& range, bool is_signed, uint8_t* out,
+                   int64_t out_row) {
+  HWY_DYNAMIC_DISPATCH(quantize_integers)(x, range, is_signed, out, out_row);
+}
+void quantize_rows(const SumRows<float>& x, const RoundedRange& range, bool is_signed, uint8_t* out, int64_t out_row) {
+  HWY_DYNAMIC_DISPATCH(quantize_floats)(x, range, is_signed, out, out_row);
 }
 }  // namespace tsquant::kernels
 #endif

@@ -19,13 +19,13 @@ struct AttentionSpec {
 };
 
 /// softmax(query * factor x key + masks) x value: query [..., queries, size], key [..., size, keys], value
-/// [..., keys, columns], of codes (quint8 or qint8) or floats, with any strides. Batches broadcast as in matmul. A mask of
-/// floats is added to the scores and broadcasts to their shape; where it has as many dimensions, its first one may also
-/// be a divisor of theirs, and then repeats (windows of a batch of images).
+/// [..., keys, columns], of codes (quint8 or qint8) or floats, with any strides. Batches broadcast as in matmul. A mask
+/// of floats is added to the scores and broadcasts to their shape; where it has as many dimensions, its first one may
+/// also be a divisor of theirs, and then repeats (windows of a batch of images).
 ///
 /// Products of codes are exact integers, products of floats and the softmax have a fixed order of operations: all
-/// instruction sets and numbers of threads give the same bits. Scores stay in cache: they are computed for 64 queries at
-/// most. Results lie in memory as the query does, with the columns innermost.
+/// instruction sets and numbers of threads give the same bits. Scores stay in cache: they are computed for 64 queries
+/// at most. Results lie in memory as the query does, with the columns innermost.
 at::Tensor attention_float(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            at::TensorList masks, const AttentionSpec& spec);
 /// The same, quantized; codes have the type of the value's, quint8 for floats.

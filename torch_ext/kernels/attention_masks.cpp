@@ -19,8 +19,7 @@ bool fits(const at::Tensor& mask, at::IntArrayRef sizes) {
 
 }  // namespace
 
-AttentionMasks::AttentionMasks(at::TensorList masks, at::IntArrayRef sizes)
-    : batch_(sizes.begin(), sizes.end() - 2) {
+AttentionMasks::AttentionMasks(at::TensorList masks, at::IntArrayRef sizes) : batch_(sizes.begin(), sizes.end() - 2) {
   TORCH_CHECK(static_cast<int64_t>(masks.size()) <= kMostMasks, "tsquant: attention takes at most ", kMostMasks,
               " masks, it is given ", masks.size());
   for (const at::Tensor& given : masks) {

@@ -12,7 +12,7 @@
 namespace tsquant::kernels {
 namespace {
 
-constexpr int64_t kMatmulRows = 64;           // that are multiplied at once
+constexpr int64_t kMatmulRows = 64;            // that are multiplied at once
 constexpr int64_t kMatmulGrain = 1000 * 1000;  // products that one thread should at least get
 
 struct MatmulScratch {

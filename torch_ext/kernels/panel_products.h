@@ -1,6 +1,6 @@
 // Products of two matrices that both are computed while the model runs. The right one lies in panels of 16 columns:
-// codes as [panel][step][16][2], where a step is two neighbours of the sum, floats as [panel][step][16], where it is one.
-// What is behind the last column or an odd sum is 0.
+// codes as [panel][step][16][2], where a step is two neighbours of the sum, floats as [panel][step][16], where it is
+// one. What is behind the last column or an odd sum is 0.
 //
 // Sums of codes are exact. Sums of floats add one product after the other, each with one rounding (fused
 // multiply-add), in the order of the sum. So all instruction sets give the same bits.

@@ -111,7 +111,9 @@ void multiply_panels(const PanelProduct<Value, Sum>& product) {
 
 #else
 
-inline int32_t plus_products(const int16_t* a, const int16_t* b, int32_t sum) { return sum + a[0] * b[0] + a[1] * b[1]; }
+inline int32_t plus_products(const int16_t* a, const int16_t* b, int32_t sum) {
+  return sum + a[0] * b[0] + a[1] * b[1];
+}
 inline float plus_products(const float* a, const float* b, float sum) { return std::fma(*a, *b, sum); }
 
 template <typename Value, typename Sum>

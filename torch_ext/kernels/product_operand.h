@@ -73,8 +73,8 @@ int64_t panel_values(int64_t rows, int64_t columns);
 /// Sizes of the batch that both have, as matmul infers them.
 std::vector<int64_t> common_batch(const ProductOperand& a, const ProductOperand& b);
 
-/// A result of a product: values in the order of dimensions that `like`, an operand with the same batch and rows, has in
-/// memory, the last dimension innermost.
+/// A result of a product: values in the order of dimensions that `like`, an operand with the same batch and rows, has
+/// in memory, the last dimension innermost.
 std::vector<int64_t> product_strides(const at::Tensor& like, at::IntArrayRef sizes);
 
 /// Distance of matrix `index` of the batch from the first one; a size of `sizes` that is smaller than the batch's

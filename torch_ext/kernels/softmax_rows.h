@@ -1,6 +1,6 @@
-// What attention does with rows of scores between its two products, and with the sums of the second: plain pointers, one
-// thread, SIMD chosen at run time (isa.h limits it). Every instruction set gives the same bits: no fused multiply-adds,
-// and sums in a fixed order.
+// What attention does with rows of scores between its two products, and with the sums of the second: plain pointers,
+// one thread, SIMD chosen at run time (isa.h limits it). Every instruction set gives the same bits: no fused
+// multiply-adds, and sums in a fixed order.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ struct ScoreRows {
   int64_t mask_count = 0;
 };
 
-/// exp(score - largest score of the row) within 2e-7 of the value, exactly 0 below exp(-87). `totals` are the sums of the
-/// rows, added in 16 lanes, then lane i to lane i + 8, 4, 2 and 1. A row without a finite score becomes NaN, as in
+/// exp(score - largest score of the row) within 2e-7 of the value, exactly 0 below exp(-87). `totals` are the sums of
+/// the rows, added in 16 lanes, then lane i to lane i + 8, 4, 2 and 1. A row without a finite score becomes NaN, as in
 /// LibTorch.
 void exponentials(const ScoreRows& scores, float* totals);
 
@@ -46,8 +46,8 @@ struct SumRows {
   const float* factors = nullptr;
 };
 
-/// round(sum * factor) within the bounds: codes less their zero point, rows as far apart as the sums. n is a multiple of
-/// kScoreLanes.
+/// round(sum * factor) within the bounds: codes less their zero point, rows as far apart as the sums. n is a multiple
+/// of kScoreLanes.
 void round_rows(const SumRows<float>& x, const RoundedRange& range, int16_t* out);
 
 /// sum * factor

@@ -241,9 +241,7 @@ HWY_EXPORT(scale_floats);
 HWY_EXPORT(quantize_integers);
 HWY_EXPORT(quantize_floats);
 
-void exponentials(const ScoreRows& scores, float* totals) {
-  HWY_DYNAMIC_DISPATCH(exponentials_target)(scores, totals);
-}
+void exponentials(const ScoreRows& scores, float* totals) { HWY_DYNAMIC_DISPATCH(exponentials_target)(scores, totals); }
 void round_rows(const SumRows<float>& x, const RoundedRange& range, int16_t* out) {
   HWY_DYNAMIC_DISPATCH(round_rows_target)(x, range, out);
 }

@@ -153,9 +153,7 @@ class Finder {
     return false;
   }
 
-  bool is_view(const Node* node) const {
-    return node->kind() == c10::aten::view || node->kind() == c10::aten::reshape;
-  }
+  bool is_view(const Node* node) const { return node->kind() == c10::aten::view || node->kind() == c10::aten::reshape; }
 
   bool is_group_mask(const Node* view, const Value* outer, const Value* mask) const {
     const Sizes *scores = sizes_of(view->input(0)), *again = sizes_of(outer);

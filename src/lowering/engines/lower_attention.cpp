@@ -39,9 +39,8 @@ Value* factor_of(LoweringContext& context, Node* position, const AttentionPatter
 
 Value* key_of(LoweringContext& context, Node* position, const AttentionPattern& pattern) {
   if (pattern.key_is_transposed) return pattern.key;
-  Value* key =
-      context.insert(position, "aten::transpose",
-                     {pattern.key, context.constant(position, -2), context.constant(position, -1)}, nullptr);
+  Value* key = context.insert(position, "aten::transpose",
+                              {pattern.key, context.constant(position, -2), context.constant(position, -1)}, nullptr);
   context.set_codes(key, CodeParams(context.params_of(pattern.key)));
   return key;
 }
@@ -102,8 +101,11 @@ bool lower_one_attention(LoweringContext& context, const EngineRow& row, const M
     return false;
   }
   const std::string kernel = output.quantized() ? row.kernel : row.float_kernel;
-  std::vector<Value*> inputs = {pattern->query, key_of(context, last, *pattern), pattern->value,
-                                masks_of(context, last, *pattern), factor_of(context, last, *pattern),
+  std::vector<Value*> inputs = {pattern->query,
+                                key_of(context, last, *pattern),
+                                pattern->value,
+                                masks_of(context, last, *pattern),
+                                factor_of(context, last, *pattern),
                                 context.constant(last, pattern->divides || !pattern->key_is_transposed)};
   append_optional(context, last, pattern->query_params, inputs);
   append_optional(context, last, pattern->weight_params, inputs);

@@ -28,8 +28,8 @@ bool lower_product(LoweringContext& context, Node* node) {
   }
   const auto number = context.original_of(a);
   const double products = static_cast<double>(context.reference().sizes[*number]->back());
-  const Work work = {products, false, false, products * 255 * 255 * context.params_of(a).scale *
-                                                 context.params_of(b).scale};
+  const Work work = {products, false, false,
+                     products * 255 * 255 * context.params_of(a).scale * context.params_of(b).scale};
   apply_row(context, *row, node, {a, b}, output, work);
   return true;
 }

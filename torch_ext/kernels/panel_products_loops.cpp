@@ -42,14 +42,15 @@ HWY_ATTR HWY_INLINE V32 plus_product(hn::Vec<D16> a, hn::Vec<D16> b, V32 sum) {
 }
 HWY_ATTR HWY_INLINE VF plus_product(VF a, VF b, VF sum) { return fused(a, b, sum); }
 
-/// Keeps gcc from moving all products of a step to the front, where registers run out.
+/// Keeps gcc from reading all rows of a step first, where registers run out: such statements stay in their order.
 template <class V>
-HWY_ATTR HWY_INLINE void settle(V& sum) {
+HWY_ATTR HWY_INLINE V in_order(V v) {
 #if HWY_TARGET == HWY_AVX2
-  asm("" : "+x"(sum.raw));
+  asm volatile("" : "+x"(v.raw));
 #elif HWY_TARGET == HWY_AVX3
-  asm("" : "+v"(sum.raw));
+  asm volatile("" : "+v"(v.raw));
 #endif
+  return v;
 }
 
 /// P rows of one panel.
@@ -72,12 +73,9 @@ HWY_ATTR HWY_NOINLINE void multiply_tile(const PanelProduct<Value, Sum>& product
     for (int u = 0; u < kPanelRegisters; ++u) b[u] = panel_register(right, u);
 #pragma GCC unroll 12
     for (int p = 0; p < P; ++p) {
-      const auto a = everywhere(left + p * distance);
+      const auto a = in_order(everywhere(left + p * distance));
 #pragma GCC unroll 4
-      for (int u = 0; u < kPanelRegisters; ++u) {
-        sums[p][u] = plus_product(a, b[u], sums[p][u]);
-        settle(sums[p][u]);
-      }
+      for (int u = 0; u < kPanelRegisters; ++u) sums[p][u] = plus_product(a, b[u], sums[p][u]);
     }
   }
   Sum* out = product.out + row * product.out_row + panel * kPanelColumns;

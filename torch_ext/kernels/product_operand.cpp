@@ -25,13 +25,28 @@ struct Step {
   Value values[kPanelStep<Value>];
 };
 
-/// Rows of a panel as its steps.
+/// Codes less their zero point, from and to copies: so the compiler knows that nothing overlaps.
 template <typename Value>
-void interleave(const Value* rows, Value* out) {
-  constexpr int64_t kStep = kPanelStep<Value>;
-  for (int64_t column = 0; column < kPanelColumns; ++column) {
-    for (int64_t k = 0; k < kStep; ++k) out[column * kStep + k] = rows[k * kPanelColumns + column];
+void widen(const uint8_t* x, uint8_t flip, int16_t zero_point, Value* out) {
+  uint8_t codes[kPanelColumns];
+  Value values[kPanelColumns];
+  std::memcpy(codes, x, sizeof(codes));
+  for (int64_t i = 0; i < kPanelColumns; ++i) {
+    values[i] = static_cast<Value>(static_cast<int16_t>(static_cast<int16_t>(codes[i] ^ flip) - zero_point));
   }
+  std::memcpy(out, values, sizeof(values));
+}
+
+/// Rows of a panel, `distance` apart, as one of its steps.
+template <typename Value>
+void interleave(const Value* rows, int64_t distance, Value* out) {
+  constexpr int64_t kStep = kPanelStep<Value>;
+  Value lines[kStep][kPanelColumns], values[kPanelColumns * kStep];
+  for (int64_t k = 0; k < kStep; ++k) std::memcpy(lines[k], rows + k * distance, sizeof(lines[k]));
+  for (int64_t column = 0; column < kPanelColumns; ++column) {
+    for (int64_t k = 0; k < kStep; ++k) values[column * kStep + k] = lines[k][column];
+  }
+  std::memcpy(out, values, sizeof(values));
 }
 
 }  // namespace
@@ -78,11 +93,11 @@ void ProductOperand::read(int64_t offset, int64_t stride, int64_t n, Value* out)
     return;
   }
   const auto zero_point = static_cast<int16_t>(zero_point_);
-  if (stride == 1) {  // apart, so that the compiler sees the distance
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<Value>(static_cast<int16_t>((x[i] ^ flip) - zero_point));
-  } else {
-    for (int64_t i = 0; i < n; ++i) out[i] = static_cast<Value>((x[i * stride] ^ flip) - zero_point);
+  int64_t i = 0;
+  if (stride == 1) {
+    for (; i + kPanelColumns <= n; i += kPanelColumns) widen(x + i, flip, zero_point, out + i);
   }
+  for (; i < n; ++i) out[i] = static_cast<Value>((x[i * stride] ^ flip) - zero_point);
 }
 
 template <typename Value>
@@ -112,31 +127,37 @@ void ProductOperand::pack_columns(int64_t start, int64_t width, Value* out) cons
   }
 }
 
+// A row is read at once, with zeros behind it, for all panels.
 template <typename Value>
-void ProductOperand::pack_rows(int64_t start, int64_t width, Value* out) const {
+void ProductOperand::pack_rows(int64_t start, Value* out) const {
   constexpr int64_t kStep = kPanelStep<Value>;
+  const int64_t wide = panel_count(columns()) * kPanelColumns;
+  const int64_t panel = panel_steps<Value>(rows()) * kStep * kPanelColumns;
+  run_buffer.resize(static_cast<size_t>(kStep * wide) * sizeof(Value));
   auto* buffer = run_buffer.as<Value>();
-  std::fill(buffer, buffer + kStep * kPanelColumns, Value(0));
+  std::fill(buffer, buffer + kStep * wide, Value(0));
   for (int64_t row = 0; row < rows(); row += kStep, out += kStep * kPanelColumns) {
     for (int64_t k = 0; k < kStep; ++k) {
-      Value* line = buffer + k * kPanelColumns;
+      Value* line = buffer + k * wide;
       if (row + k < rows()) {
-        read(start + (row + k) * x_.stride(-2), x_.stride(-1), width, line);
+        read(start + (row + k) * x_.stride(-2), x_.stride(-1), columns(), line);
       } else {
-        std::fill(line, line + width, Value(0));
+        std::fill(line, line + columns(), Value(0));
       }
     }
-    interleave(buffer, out);
+    for (int64_t at = 0; at < wide; at += kPanelColumns) {
+      interleave(buffer + at, wide, out + at / kPanelColumns * panel);
+    }
   }
 }
 
 template <typename Value>
 void ProductOperand::pack_right(int64_t matrix, Value* out) const {
   const int64_t start = offset_of(matrix), padded = panel_steps<Value>(rows()) * kPanelStep<Value>;
-  run_buffer.resize(static_cast<size_t>(std::max(padded * kRunsAtOnce, 2 * kPanelColumns)) * sizeof(Value));
+  if (x_.stride(-2) != 1) return pack_rows(start, out);
+  run_buffer.resize(static_cast<size_t>(padded * kRunsAtOnce) * sizeof(Value));
   for (int64_t first = 0; first < columns(); first += kPanelColumns, out += padded * kPanelColumns) {
-    const int64_t width = std::min(kPanelColumns, columns() - first), at = start + first * x_.stride(-1);
-    x_.stride(-2) == 1 ? pack_columns(at, width, out) : pack_rows(at, width, out);
+    pack_columns(start + first * x_.stride(-1), std::min(kPanelColumns, columns() - first), out);
   }
 }
 

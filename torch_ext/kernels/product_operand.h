@@ -51,8 +51,9 @@ class ProductOperand {
   /// `width` columns from `start` on as one panel.
   template <typename Value>
   void pack_columns(int64_t start, int64_t width, Value* out) const;
+  /// All panels.
   template <typename Value>
-  void pack_rows(int64_t start, int64_t width, Value* out) const;
+  void pack_rows(int64_t start, Value* out) const;
 
   at::Tensor x_;
   std::string what_;

@@ -49,7 +49,12 @@ HWY_INLINE void exponential(VScore (&x)[kScoreRegisters]) {
   VScore r[kScoreRegisters], e[kScoreRegisters];
 #pragma GCC unroll 16
   for (int64_t u = 0; u < kScoreRegisters; ++u) {
-    power[u] = nearest_bits(hn::Mul(within(x[u], lowest, hn::Zero(d)), hn::Set(d, kInverseLn2)));
+#if TSQUANT_X86_VECTORS  // NaN becomes the second operand, and what is too large for a power stands beside a NaN
+    const VScore bounded = hn::Max(x[u], lowest);
+#else
+    const VScore bounded = within(x[u], lowest, hn::Zero(d));
+#endif
+    power[u] = nearest_bits(hn::Mul(bounded, hn::Set(d, kInverseLn2)));
     const VScore n = hn::ConvertTo(d, power[u]);
     r[u] = hn::Sub(x[u], rounded(hn::Mul(n, hn::Set(d, kLn2High))));
     r[u] = hn::Sub(r[u], rounded(hn::Mul(n, hn::Set(d, kLn2Low))));

@@ -43,10 +43,13 @@ bool is_matrix(c10::ArrayRef<const c10::IValue> inputs, size_t index) {
          inputs[index].toTensor().dim() > 0;
 }
 
-/// Layers and products of LibTorch: the sum runs over a weight's inputs, or over the last axis of an argument.
+bool starts_with(const std::string& name, const char* start) { return name.rfind(start, 0) == 0; }
+
+/// Layers and products without packed weights: the sum runs over a weight's inputs, or over the last axis of an
+/// argument.
 void read_floats(const std::string& name, c10::ArrayRef<const c10::IValue> inputs, Products& found) {
   static const Names convolutions = {"aten::conv1d", "aten::conv2d", "aten::conv3d", "aten::_convolution"};
-  static const Names products = {"aten::matmul", "aten::mm", "aten::bmm"};
+  static const Names products = {"aten::matmul", "aten::mm", "aten::bmm", "tsquant::matmul", "tsquant::matmul_float"};
   if (!is_matrix(inputs, 0) || !is_matrix(inputs, 1)) return;
   const at::Tensor &first = inputs[0].toTensor(), &second = inputs[1].toTensor();
   if (convolutions.count(name) != 0) {
@@ -60,12 +63,15 @@ void read_floats(const std::string& name, c10::ArrayRef<const c10::IValue> input
       found.per_value = static_cast<double>(inputs[kInFeatures].toInt());
   } else if (name == "aten::linear" || name == "aten::addmm") {
     found.per_value = static_cast<double>(second.size(-1));
+  } else if (starts_with(name, "tsquant::attention") && is_matrix(inputs, 2)) {
+    const at::Tensor& value = inputs[2].toTensor();
+    const int64_t keys = second.size(-1), columns = value.size(-1);
+    if (columns > 0)
+      found.per_value = static_cast<double>(keys * (first.size(-1) + columns)) / static_cast<double>(columns);
   } else if (products.count(name) != 0) {
     found.per_value = static_cast<double>(first.size(-1));
   }
 }
-
-bool starts_with(const std::string& name, const char* start) { return name.rfind(start, 0) == 0; }
 
 /// Thousands of units, or a negative number.
 double units_of(const std::string& name, const OperatorWork& work, const CostRates& rates) {

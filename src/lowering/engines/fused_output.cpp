@@ -254,10 +254,11 @@ const EngineRow* row_for(LoweringContext& context, Node* node, const std::vector
 }
 
 void apply_row(LoweringContext& context, const EngineRow& row, Node* node, const std::vector<Value*>& codes,
-               const FusedOutput& output) {
+               const FusedOutput& output, const Work& work) {
   const bool relu_twin = output.is_relu() && *row.relu_kernel != '\0';
   const std::string kernel = !output.quantized() ? row.float_kernel : relu_twin ? row.relu_kernel : row.kernel;
   Value* result = context.insert(node, kernel, row.arguments(context, node, codes, output), node);
+  if (work.multiply_adds > 0) context.set_work(result, work);
   // A rectifier is part of the kernel; the bounds of relu6 and clamp are applied to its codes.
   const bool rectified = output.low && *output.low == 0;
   if (output.clamps() && !row.clamps && !(rectified && !output.high)) {

@@ -138,13 +138,32 @@ bool lower_quantizers(LoweringContext& context) {
   return changed;
 }
 
-// The dequantize operators that are left, when the engine has one of its own.
+namespace {
+
+/// Codes have the sizes of what they stand for.
+void read_sizes_of_codes(Node* dequantize) {
+  for (const auto& use : std::vector<torch::jit::Use>(dequantize->output()->uses())) {
+    const auto kind = use.user->kind();
+    if (kind == c10::aten::size || kind == c10::aten::dim) use.user->replaceInput(use.offset, dequantize->input(0));
+  }
+}
+
+}  // namespace
+
+// The dequantize operators that are left, when the engine has one of its own. None is left for sizes alone: traces read
+// them all the time.
 bool lower_dequantizers(LoweringContext& context) {
   const EngineRow* row = context.engine().find("dequantize");
   if (row == nullptr) return false;
   bool changed = false;
   for (Node* node : nodes_of_kind(context.graph().block(), {"aten::dequantize"})) {
     if (context.codes_of(node->output()) == nullptr) continue;
+    read_sizes_of_codes(node);
+    if (node->output()->uses().empty()) {
+      context.destroy(node);
+      changed = true;
+      continue;
+    }
     node->output()->replaceAllUsesWith(context.insert(node, row->kernel, {node->input(0)}, nullptr));
     context.destroy(node);
     changed = true;

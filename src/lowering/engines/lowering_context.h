@@ -160,8 +160,9 @@ bool is_tensor_sum(const LoweringContext& context, const torch::jit::Node* node)
 const EngineRow* row_for(LoweringContext& context, torch::jit::Node* node, const std::vector<torch::jit::Value*>& codes,
                          const FusedOutput& output);
 /// Replaces an operator by the row's kernel; the operator is removed.
+/// @param work of a product
 void apply_row(LoweringContext& context, const EngineRow& row, torch::jit::Node* node,
-               const std::vector<torch::jit::Value*>& codes, const FusedOutput& output);
+               const std::vector<torch::jit::Value*>& codes, const FusedOutput& output, const Work& work = {});
 
 /// The steps, in the order of registry.inc. Each returns whether it changed the graph.
 #define TSQUANT_LOWERING_STEP(name, ...) bool name(LoweringContext& context);

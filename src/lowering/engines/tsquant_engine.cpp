@@ -46,6 +46,12 @@ Values mean(LoweringContext& context, Node* node, Values codes, const FusedOutpu
   return codes;
 }
 
+/// (a, b, scale, zero_point)
+Values product(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
+  if (output.quantized()) append_params(context, node, output.params, codes);
+  return codes;
+}
+
 /// (codes, table, scale, zero_point): the codes between the codes of two bounds.
 Values clamp_table(LoweringContext& context, Node* node, Values codes, const FusedOutput& output) {
   const at::Tensor all = at::arange(256, at::kByte);
@@ -136,6 +142,13 @@ Engine make_tsquant_engine() {
   }
   engine.rows.push_back(function("mean", "tsquant::mean", mean));
   engine.rows.back().float_kernel = "tsquant::mean_float";
+  for (const char* op : {"matmul", "bmm", "mm"}) {
+    engine.rows.push_back(function(op, "tsquant::matmul", product));
+    engine.rows.back().float_kernel = "tsquant::matmul_float";
+    engine.rows.back().min_rank = 2;
+  }
+  engine.rows.push_back(function("attention", "tsquant::attention", nullptr));  // see lower_attention
+  engine.rows.back().float_kernel = "tsquant::attention_float";
   engine.rows.push_back(function("clamp", "tsquant::lookup", clamp_table));
   // Any element-wise function between two quantizers becomes a table of 256 codes, see lower_quantizers.
   engine.rows.push_back(function("elementwise", "tsquant::lookup", nullptr));

@@ -62,6 +62,10 @@ TEST(OperatorWork, FloatLayersAndProductsToo) {
   EXPECT_FALSE(products("aten::conv2d", at::rand({1, 1, 4, 4}), at::rand({6, 1, 3, 3})).depthwise);
   EXPECT_EQ(products("aten::linear", at::rand({2, 7}), at::rand({3, 7})).per_value, 7);
   EXPECT_EQ(products("aten::matmul", at::rand({4, 2, 9}), at::rand({4, 9, 3})).per_value, 9);
+  EXPECT_EQ(products("tsquant::matmul", at::rand({4, 2, 9}), at::rand({4, 9, 3})).per_value, 9);
+  // For each of 4 columns: 7 keys, each a product of 5 and one of 4 values.
+  const std::vector<c10::IValue> attention = {at::rand({2, 3, 5}), at::rand({2, 5, 7}), at::rand({2, 7, 4})};
+  EXPECT_EQ(products_of("tsquant::attention", attention).per_value, 7 * (5 + 4) / 4.0);
   EXPECT_EQ(products("aten::add", at::rand({2, 7}), at::rand({2, 7})).per_value, 0);
   const OperatorWork work = work_of_call({54, false}, {at::rand({1, 8, 4, 4})});
   EXPECT_DOUBLE_EQ(work.values, 0.128);

@@ -14,7 +14,8 @@ namespace {
 constexpr double kScale = 1.0 / 32;
 
 /// Something for every step: signed and unsigned codes, scales per channel, a residual, pooling, concatenation, tables,
-/// moved codes, a layer that stays in float, a float convolution of one pixel, a table of codes.
+/// moved codes, products of activations, a layer that stays in float, a float convolution of one pixel, a table of
+/// codes.
 const char* kEverything = R"(
 def forward(self, x):
     a = torch.dequantize(torch.quantize_per_tensor(x, 0.03125, 0, 12))
@@ -38,6 +39,10 @@ def forward(self, x):
     weights = [torch.dequantize(self.lstm_input), torch.dequantize(self.lstm_hidden), self.lstm_bias, self.lstm_bias]
     y, hidden, cell = torch.lstm(x.mean([3]), [state, state], weights, True, 1, 0.0, False, False, False)
     f = f + y.mean()
+    t = torch.dequantize(torch.quantize_per_tensor(x.flatten(2), 0.03125, 128, 13))
+    u = torch.matmul(torch.softmax(torch.matmul(t, t.transpose(1, 2)) / 8.0, -1), t)
+    f = f + torch.dequantize(torch.quantize_per_tensor(u, 0.03125, 128, 13)).mean()
+    f = f + torch.matmul(t, t.transpose(1, 2)).mean() * 0.01
     v = torch.dequantize(torch.quantize_per_tensor(s.reshape([2, -1]), 0.03125, 0, 13))
     return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True) + e.mean(), 0.03125, 128, 13))
 )";

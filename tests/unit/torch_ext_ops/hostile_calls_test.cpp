@@ -143,6 +143,7 @@ at::Tensor sound_tensor(const std::string& op, const std::string& name) {
     if (name == "quant_max") return at::full({1}, 127, at::kLong);
     return at::full({name == "scales" ? 4 : 1}, 0.1);
   }
+  if (name == "key") return at::quantize_per_tensor(at::randn({2, 4, 6, 6}), 0.1, 3, at::kQUInt8);
   if (name == "scales") return at::full({1}, 0.1f);
   if (name == "table") return at::arange(256).to(at::kByte);
   if (name == "weight")
@@ -154,6 +155,7 @@ at::Tensor sound_tensor(const std::string& op, const std::string& name) {
 /// What a lowered file would give. @return None for what has no rule
 c10::IValue sound_value(const std::string& op, const c10::Argument& argument) {
   static const std::map<std::string, c10::IValue> by_name = {{"scale", 0.1},
+                                                             {"factor", 0.5},
                                                              {"zero_point", 3},
                                                              {"quant_min", -128},
                                                              {"quant_max", 127},
@@ -174,6 +176,7 @@ c10::IValue sound_value(const std::string& op, const c10::Argument& argument) {
   if (type == c10::TypeKind::ListType && argument.name() == "tensors") {
     return std::vector<at::Tensor>(2, sound_tensor(op, "x"));
   }
+  if (argument.name() == "masks") return std::vector<at::Tensor>(1, at::randn({4, 6, 6}));
   if (argument.name() == "dtype") return contains(op, "decomposed") ? 1 : 13;
   const auto found = by_name.find(argument.name());
   if (found != by_name.end() && !(type == c10::TypeKind::ListType && !found->second.isIntList())) return found->second;
@@ -240,7 +243,8 @@ TEST(HostileCalls, GiveAResultOrAnException) {
   }
   // Calls that are all refused would show nothing.
   EXPECT_GT(done.size(), operators.size() / 2);
-  for (const char* name : {"tsquant::quantize", "tsquant::conv_pack", "tsquant::conv", "tsquant::linear"}) {
+  for (const char* name : {"tsquant::quantize", "tsquant::conv_pack", "tsquant::conv", "tsquant::linear",
+                           "tsquant::attention", "tsquant::attention_float", "tsquant::matmul"}) {
     EXPECT_GT(done[name], 0) << name;
   }
 }

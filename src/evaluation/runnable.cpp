@@ -7,6 +7,7 @@
 #include "evaluation/quantized_operator.h"
 #include "graph/node_lists.h"
 #include "io/archive_info.h"
+#include "run/argument_copies.h"
 #include "tsquant/engine.h"
 #include "tsquant/error.h"
 
@@ -30,6 +31,14 @@ bool has_quantized_operators(const torch::jit::Block* block) {
   return any_node(block, [](const auto* node) { return is_quantized_operator(node->kind().toQualString()); });
 }
 
+bool writes_to_arguments(const torch::jit::Module& module) {
+  const auto forward = module.find_method("forward");
+  if (!forward) return false;
+  auto graph = forward->graph()->copy();
+  torch::jit::Inline(*graph);
+  return may_write_to_arguments(*graph);
+}
+
 /// The interpreter wraps an operator's message into a traceback; people need the message.
 std::string operator_message(const std::string& text) {
   const auto at = text.rfind("RuntimeError: ");
@@ -41,7 +50,7 @@ std::string operator_message(const std::string& text) {
 
 Runnable load_runnable(const std::string& path) {
   const auto module = load_quantized(path);
-  return {path, module, read_extra_file(path, "tsquant_engine")};
+  return {path, module, read_extra_file(path, "tsquant_engine"), writes_to_arguments(module)};
 }
 
 c10::IValue Runnable::run(const Sample& sample) {
@@ -49,7 +58,8 @@ c10::IValue Runnable::run(const Sample& sample) {
   c10::optional<EngineGuard> guard;
   if (!engine.empty() && engine != "tsquant") guard.emplace(engine);
   try {
-    return module.get_method("forward")(sample.args, sample.kwargs);
+    const Sample own = writes_to_arguments ? deep_copy(sample) : sample;
+    return module.get_method("forward")(own.args, own.kwargs);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

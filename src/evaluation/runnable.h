@@ -12,7 +12,8 @@ namespace tsquant {
 struct Runnable {
   std::string path;
   torch::jit::Module module;
-  std::string engine;  ///< recorded in the archive; empty for float models and forms that need none
+  std::string engine;                ///< recorded in the archive; empty for float models and forms that need none
+  bool writes_to_arguments = false;  ///< samples are copied for it: each run finds them as they were
 
   /// Runs one sample without gradients, under the recorded engine.
   /// @throws Error kDataset when the module rejects the sample

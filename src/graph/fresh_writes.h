@@ -15,4 +15,7 @@ bool makes_new_tensor(const torch::jit::Node* node);
 /// answer is no. Operators that write nothing: yes.
 bool writes_only_new_tensors(const torch::jit::Node* node);
 
+/// Whether an operator may write into an argument of the graph: into something that is neither new nor an attribute.
+bool may_write_to_arguments(const torch::jit::Node* node);
+
 }  // namespace tsquant

@@ -5,6 +5,7 @@
 #include "lowering/lowering.h"
 #include "passes/rewrite_runner.h"
 #include "tsquant/engine.h"
+#include "tsquant/error.h"
 
 namespace tsquant {
 
@@ -82,10 +83,21 @@ KeptValues find_kept(const Plan& plan, const ReferenceRun& reference, const Repo
   return keep_all(reference.sizes.size(), "other operators of this model fail in the engine");
 }
 
+/// Before anything is tried: a wrong limit would make every kernel fail, and the trial take every operator back.
+void require_instruction_sets() {
+  try {
+    call_operator("tsquant::isas", {});
+  } catch (const c10::Error& error) {
+    throw Error(ErrorCode::kInvalidArgument, error.what_without_backtrace(), "TSQUANT_MAX_ISA",
+                "give the environment variable one of these names, or none");
+  }
+}
+
 }  // namespace
 
 void lower_to_engine(RewriteRunner& runner, const std::string& engine_name, LoweringCost cost, const Sample& probe,
                      Report& report) {
+  require_instruction_sets();
   const Plan plan{engine_named(engine_name), runner, probe};
   const EngineGuard guard(engine_name);
   Model& model = runner.model();

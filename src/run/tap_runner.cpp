@@ -10,6 +10,7 @@
 #include "graph/node_lists.h"
 #include "graph/params.h"
 #include "io/file_mapping.h"
+#include "run/argument_copies.h"
 #include "run/deterministic_ops.h"
 #include "tsquant/error.h"
 
@@ -121,6 +122,7 @@ struct TapRunner::Impl {
   torch::jit::Module module;
   torch::jit::Code code;
   bool stateful;
+  bool writes_to_arguments;
 };
 
 TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool deterministic, WeightPages pages) {
@@ -135,15 +137,17 @@ TapRunner::TapRunner(const Model& model, const std::vector<TapPoint>& taps, bool
   // A run that changes attributes must work on its own copy of the module.
   const bool stateful = is_stateful(model);
   auto module = stateful ? model.module().deepcopy() : model.module();
-  impl_.reset(new Impl{module, torch::jit::Code(graph, "forward"), stateful});
+  impl_.reset(new Impl{module, torch::jit::Code(graph, "forward"), stateful, may_write_to_arguments(*graph)});
 }
 
 TapRunner::~TapRunner() = default;
 
 bool TapRunner::stateful() const { return impl_->stateful; }
 
-c10::IValue TapRunner::run(const Sample& sample, const Sink& sink) const {
+c10::IValue TapRunner::run(const Sample& given, const Sink& sink) const {
   at::NoGradGuard no_grad;
+  // The next run, and the caller, find the sample as it was.
+  const Sample sample = impl_->writes_to_arguments ? deep_copy(given) : given;
   torch::jit::Stack stack{impl_->module._ivalue()};
   stack.insert(stack.end(), sample.args.begin(), sample.args.end());
   const auto schema = impl_->module.get_method("forward").function().getSchema();

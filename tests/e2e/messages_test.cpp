@@ -1,6 +1,9 @@
 // Messages about the command line speak its language, and say what is allowed.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "e2e/program.h"
 #include "support/support.h"
 
@@ -41,6 +44,17 @@ TEST_F(Messages, ValuesThatAreNoValuesSayWhatIsAllowed) {
   expect({"--bias-threshold", "x"}, 2, {"--bias-threshold", "not a number"});
   expect({"--weights-signed", "maybe"}, 2, {"--weights-signed", "\"maybe\"", "true or false"});
   expect({"--scalar", "maybe"}, 2, {"--scalar", "\"maybe\"", "true or false"});
+}
+
+TEST_F(Messages, AnInstructionSetThatThereIsNotIsRefusedBeforeAnythingIsLowered) {
+  const auto result = testing::tsquant_prepared({"quantize", path("model.pt"), "-o", path("isa.pt"), "--form",
+                                                 "lowered", "--data", path("data.pt"), "--inputs", "images"},
+                                                [] { setenv("TSQUANT_MAX_ISA", "avx9", 1); });
+  EXPECT_EQ(result.code, 2) << result.out << result.err;
+  for (const std::string word : {"TSQUANT_MAX_ISA", "\"avx9\"", "avx512vnni"}) {
+    EXPECT_NE(result.err.find(word), std::string::npos) << word << "\n" << result.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("isa.pt")));
 }
 
 TEST_F(Messages, ALimitThatAllowsAnyResultIsRefused) {

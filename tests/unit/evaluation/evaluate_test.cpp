@@ -32,6 +32,18 @@ TEST(Evaluate, Top1AndAgreementInPercent) {
   EXPECT_DOUBLE_EQ(evaluate(model, rows(x, {}, 2), Metric::kAgreement, &model).value, 100.0);
 }
 
+TEST(Evaluate, AModelThatWritesIntoItsInputSeesEverySampleAsItWas) {
+  const std::string path = testing::temp_dir() + "/writes.pt";
+  define("def forward(self, x):\n  x.mul_(-1.0)\n  return x\n").save(path);
+  auto model = load_runnable(path);
+  EXPECT_TRUE(model.writes_to_arguments);
+  const auto x = at::tensor({3., 1., 2., 0., 5., 9., 4., 4., 1.}, c10::kFloat).view({3, 3}), before = x.clone();
+  EXPECT_DOUBLE_EQ(evaluate(model, rows(x, {}, 1), Metric::kAgreement, &model).value, 100.0);
+  EXPECT_TRUE(at::equal(x, before));
+  define("def forward(self, x):\n  y = x + 1\n  y.mul_(2)\n  return y\n").save(path);
+  EXPECT_FALSE(load_runnable(path).writes_to_arguments) << "samples are not copied for nothing";
+}
+
 TEST(Evaluate, PerplexityOfUniformLogitsIsTheVocabulary) {
   auto model = runnable("def forward(self, x):\n  return torch.zeros([x.size(0), x.size(1), 7])");
   const auto tokens = at::zeros({5, 4}, c10::kLong);

@@ -48,6 +48,19 @@ TEST(TapRunner, AUseIsSeenWhenItIsReadAndAValueWhenItIsMade) {
   EXPECT_EQ(seen[1], 20);
 }
 
+TEST(TapRunner, ArgumentsThatTheModelWritesIntoStayAsTheyWere) {
+  for (const char* code :
+       {"    x.sub_(1.0)\n    x.div_(0.5)\n    return x + 1\n",
+        "    y = x.view([-1])\n    y.mul_(3)\n    return x + 1\n", "    x[0] = 5\n    return x + 1\n"}) {
+    const Model model = Model::from(define(std::string("def forward(self, x):\n") + code));
+    const Sample sample{{at::ones({3, 2})}, {}};
+    const auto first = model.run(sample).toTensor(), second = TapRunner(model, {}).run(sample, {}).toTensor();
+    EXPECT_TRUE(at::equal(first, second)) << code;
+    EXPECT_FALSE(at::equal(first, at::full({3, 2}, 2.0f))) << code;
+    EXPECT_TRUE(at::equal(sample.args[0].toTensor(), at::ones({3, 2}))) << code;
+  }
+}
+
 TEST(TapRunner, StateStaysInTheRunner) {
   auto module = define(
       "def forward(self, x):\n"

@@ -5,9 +5,11 @@
 #include <tsquant/observer_module.h>
 #include <tsquant/prepare_pt2e.h>
 
+#include <limits>
 #include <sstream>
 
 #include "graph/node_lists.h"
+#include "support/thrown_error.h"
 
 namespace tsquant::testing::qat_norms {
 namespace {
@@ -18,16 +20,21 @@ torch::jit::Module reloaded(const torch::jit::Module& module) {
   return torch::jit::load(stream);
 }
 
-/// A layer of 8 outputs and its norm.
+/// A layer of 8 outputs and its norm. The bias is declared as scripted layers declare theirs.
 torch::jit::Module net(const at::Tensor& weight, const std::string& layer) {
   torch::jit::Module module("__torch__.LayerWithNorm");
   module.register_parameter("w", weight, /*is_buffer=*/false);
-  module.register_parameter("b", at::randn({8}) * 2, /*is_buffer=*/false);
+  module.register_attribute("b", c10::OptionalType::ofTensor(), at::randn({8}) * 2, /*is_param=*/true);
   for (const char* name : {"g", "c"}) module.register_parameter(name, at::rand({8}) + 0.5, /*is_buffer=*/false);
   for (const char* name : {"m", "v"}) module.register_buffer(name, at::rand({8}) + 0.5);
   module.define("def forward(self, x):\n    y = " + layer +
                 "\n    return torch.batch_norm(y, self.g, self.c, self.m, self.v, False, 0.1, 1e-5, True)\n");
   return module;
+}
+
+torch::jit::Module convolution() {
+  at::manual_seed(3);
+  return net(at::randn({8, 3, 3, 3}) * 0.3, "torch.conv2d(x, self.w, self.b, [1, 1], [1, 1])");
 }
 
 torch::jit::Module linear() {
@@ -69,6 +76,18 @@ void expect_folded(const torch::jit::Module& float_module, const at::Tensor& x) 
 }
 
 TEST(QatNorms, OfLinearLayersAreFolded) { expect_folded(linear(), at::randn({20, 6})); }
+
+TEST(QatNorms, BehindOptionalBiasesAreFolded) { expect_folded(convolution(), at::randn({4, 3, 8, 8})); }
+
+TEST(QatNorms, ThatCannotBeFoldedAreNamed) {
+  const at::Tensor x = at::randn({4, 3, 8, 8});
+  auto module = prepared(convolution(), x);
+  train(module, x);
+  module.attr("m").toTensor().fill_(std::numeric_limits<double>::infinity());
+  const auto error = thrown_error([&] { fx::convert_to_reference_fx(module); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
+  EXPECT_NE(error.message().find("cannot be folded"), std::string::npos) << error.message();
+}
 
 }  // namespace
 }  // namespace tsquant::testing::qat_norms

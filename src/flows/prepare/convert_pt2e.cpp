@@ -77,13 +77,15 @@ StatTable read_statistics(const PreparedRecord& record, const std::map<std::stri
   return stats;
 }
 
-/// A model that nothing ran through would become a float model.
+/// A model that nothing ran through would become a float model. Weights need no run.
 void require_observed(const PreparedRecord& record, const StatTable& stats) {
-  const auto& points = record.annotations.points;
-  const auto waits = std::count_if(points.begin(), points.end(), [&](const QuantizationPoint& point) {
-    return record.observers.count(point.id) > 0 && needs_statistics(point.spec);
-  });
-  if (waits == 0 || !stats.observers.empty()) return;
+  int64_t waits = 0, seen = 0;
+  for (const auto& point : record.annotations.points) {
+    if (point.kind != PointKind::kActivation || !needs_statistics(point.spec)) continue;
+    waits += static_cast<int64_t>(record.observers.count(point.id));
+    seen += static_cast<int64_t>(stats.observers.count(point.id));
+  }
+  if (waits == 0 || seen > 0) return;
   throw Error(ErrorCode::kCalibration, fmt::format("none of the {} observers has seen data", waits), "prepared model",
               "run the prepared module on calibration samples first");
 }

@@ -303,6 +303,15 @@ TEST(QatModule, ObserversThatWereDisabledTooEarlyAreNamed) {
   }
 }
 
+// Weights are known without data.
+TEST(QatModule, ThatSawNoDataIsNotConverted) {
+  for (const char* quantizer : {"openvino", "x86_inductor", "xnnpack"}) {
+    const auto error = thrown_error([&] { converted(prepared(quantizer)); });
+    EXPECT_EQ(error.code(), ErrorCode::kCalibration) << quantizer;
+    EXPECT_NE(error.message().find("has seen data"), std::string::npos) << error.message();
+  }
+}
+
 TEST(QatModule, NormsOfOtherModulesCannotBeFrozen) {
   auto module = net();
   EXPECT_EQ(thrown_error([&] { freeze_bn_stats(module); }).code(), ErrorCode::kInvalidArgument);

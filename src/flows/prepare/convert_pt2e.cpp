@@ -58,9 +58,15 @@ QuantizePt2eOptions road_options(const ConvertPt2eOptions& options) {
   return road;
 }
 
+/// Those of torch.ao keep no count of what they have seen.
+bool counts_samples(const Module& observer) {
+  return observer_config_of(observer).type == ObserverType::kSampleExtrema;
+}
+
 /// The statistics in the observers of a module.
 StatTable read_statistics(const PreparedRecord& record, const std::map<std::string, Module>& observers) {
   StatTable stats;
+  stats.samples = -1;
   for (const auto& point : record.annotations.points) {
     const auto name = record.observers.find(point.id);
     if (name == record.observers.end() || !needs_statistics(point.spec)) continue;
@@ -71,7 +77,7 @@ StatTable read_statistics(const PreparedRecord& record, const std::map<std::stri
     }
     auto observer = observer_of(module->second, point.spec, point.kind);
     if (!observer) continue;
-    stats.samples = std::max(stats.samples, observer->batches());
+    if (counts_samples(module->second)) stats.samples = std::max(stats.samples, observer->batches());
     stats.observers[point.id] = std::move(observer);
   }
   return stats;

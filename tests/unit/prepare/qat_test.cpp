@@ -312,6 +312,18 @@ TEST(QatModule, ThatSawNoDataIsNotConverted) {
   }
 }
 
+TEST(QatModule, SamplesThatNobodyCountedAreNotReported) {
+  auto module = prepared();
+  train(module, 0, 4);
+  const Report report = converted(module).report;
+  EXPECT_EQ(report.samples, -1);
+  EXPECT_EQ(report.summary().find("calibration samples"), std::string::npos) << report.summary();
+  for (const auto& warning : report.warnings) EXPECT_EQ(warning.find("samples"), std::string::npos) << warning;
+  const std::string json = report.to_json();
+  EXPECT_NE(json.find("\"samples\": null"), std::string::npos) << json;
+  EXPECT_EQ(Report::from_json(json).samples, -1);
+}
+
 TEST(QatModule, NormsOfOtherModulesCannotBeFrozen) {
   auto module = net();
   EXPECT_EQ(thrown_error([&] { freeze_bn_stats(module); }).code(), ErrorCode::kInvalidArgument);

@@ -205,6 +205,12 @@ TEST(TwoStepErrors, AModelThatIsPreparedAlready) {
   }
 }
 
+TEST(TwoStepModel, ObserversThatCountSayHowMuchTheySaw) {
+  auto module = prepared("openvino");
+  calibrate(module);
+  EXPECT_EQ(convert_pt2e(module).report.samples, static_cast<int64_t>(images().size()));
+}
+
 bool wrote(const std::string& folder, const std::string& rewrite) {
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     if (entry.path().stem().string().find(rewrite) != std::string::npos) return true;

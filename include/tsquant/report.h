@@ -76,7 +76,7 @@ struct Report {
   std::vector<RewriteRecord> rewrites;  ///< in the order in which they ran
   std::vector<std::string> warnings;
   std::map<std::string, std::string> options;
-  int64_t samples = 0;
+  int64_t samples = 0;  ///< calibration; -1 (null in JSON) for observers of torch.ao, which do not count
   int64_t float_bytes = 0, quantized_bytes = 0;  ///< bytes of parameters and constants before and after
 
   /// Number of operators that are quantized.

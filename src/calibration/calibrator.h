@@ -24,7 +24,7 @@ class StatisticsExchange;  // tsquant/distributed.h
 struct StatTable {
   std::map<int64_t, std::unique_ptr<Observer>> observers;
   std::map<int64_t, DistinctValues> distinct;  ///< of activations that this process saw, not of saved statistics
-  int64_t samples = 0;
+  int64_t samples = 0;                         ///< -1: not counted
   /// Remarks for the report: fewer samples than asked for, weights that could not be read, infinite values.
   std::vector<std::string> warnings;
 };

@@ -73,8 +73,12 @@ void run(const ConvertArgs& args) {
   check_outputs({{"-o", args.output, "model"}, {"--json", args.json, "report"}});
   const auto module = TorchArchive(args.model, model_archive()).load_module(TensorValues::kInFile);
   if (is_prepared(module)) return convert_prepared(args, module);
-  check_for_compressed(args);
   Model model = Model::load(args.model);
+  if (!has_compressed_weights(model)) {
+    throw Error(ErrorCode::kUnsupportedModel, "the model is not prepared and has no compressed weights", args.model,
+                "run `tsquant prepare` first, and calibrate or train what it writes");
+  }
+  check_for_compressed(args);
   if (args.form == "reference" && has_dynamic_activations(model)) {
     std::cout << "activations become float: plain operators do not quantize them" << std::endl;
   }

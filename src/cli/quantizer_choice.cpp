@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "cli/option_flags.h"
 #include "options/tables.h"
@@ -33,9 +35,21 @@ void refuse_others(const QuantizerArgs& args, const std::vector<std::string>& ha
   }
 }
 
+/// Names of engines look like no paths.
+bool is_path(const std::string& text) {
+  const std::filesystem::path path(text);
+  std::error_code ignored;
+  return path.has_parent_path() || path.has_extension() || std::filesystem::exists(path, ignored);
+}
+
 std::unique_ptr<Quantizer> make_fx(const std::string& qconfig) {
+  if (!is_path(qconfig)) return std::make_unique<fx::FxQuantizer>(fx::get_default_qconfig_mapping(qconfig));
   std::ifstream file(qconfig);
-  if (!file) return std::make_unique<fx::FxQuantizer>(fx::get_default_qconfig_mapping(qconfig));
+  std::error_code ignored;
+  if (!file || std::filesystem::is_directory(qconfig, ignored)) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("the file {} cannot be read", qconfig), "--qconfig",
+                "check the path, or name an engine such as x86");
+  }
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   return std::make_unique<fx::FxQuantizer>(fx::QConfigMapping::from_json(text));
 }

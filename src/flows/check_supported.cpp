@@ -9,6 +9,7 @@
 #include "numerics/formats.h"
 #include "options/words.h"
 #include "tsquant/error.h"
+#include "tsquant/prepare_pt2e.h"
 
 namespace tsquant {
 
@@ -62,6 +63,11 @@ void check_axis(const QuantizationPoint& point, const GraphView& view) {
 }  // namespace
 
 void require_float(const Model& model, const std::string& path) {
+  if (is_prepared(model.module())) {
+    throw Error(ErrorCode::kUnsupportedModel, "the model is already prepared: it has observers", path,
+                "convert it (convert_pt2e, fx::convert_fx or `tsquant convert`), or give the float model that it was "
+                "made from");
+  }
   for (const auto* node : all_nodes(model.graph()->block())) {
     if (!is_quantized_operator(node->kind().toQualString())) continue;
     throw Error(ErrorCode::kUnsupportedModel,

@@ -6,9 +6,10 @@
 
 namespace tsquant {
 
-/// Refuses a model that holds quantized operators: what this library wrote, in any form, or somebody else's.
+/// Refuses a model that waits for its conversion, with observers in it, and one that holds quantized operators: what
+/// this library wrote, in any form, or somebody else's.
 /// @param path of the file, for the message
-/// @throws Error kUnsupportedModel naming the first quantized operator
+/// @throws Error kUnsupportedModel naming the first quantized operator, or what to do with a prepared model
 void require_float(const Model& model, const std::string& path = "forward");
 
 /// Refuses specs that the requested form cannot hold or would compute differently from what the spec says: formats and

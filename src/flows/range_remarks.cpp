@@ -41,7 +41,7 @@ void warn_about_samples(const Annotations& annotations, const StatTable& stats, 
         "and maxima, so that about every second sample has values beyond it; with {} or more it covers 95 of 100 "
         "samples. Give more samples (300 are the default)",
         covering, kEnough, kEnough));
-  } else if (covering < 0 && measured > 0 && stats.samples < kEnough) {
+  } else if (covering < 0 && measured > 0 && stats.samples >= 0 && stats.samples < kEnough) {
     report.warnings.push_back(
         fmt::format("calibration saw {} samples: the ranges of activations say little about other data. Give {} or "
                     "more (300 are the default)",

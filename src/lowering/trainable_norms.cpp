@@ -46,7 +46,7 @@ const std::vector<LayerRow>& layer_rows() {
   static const char* const kOfGroups =
       "k.reshape([groups, -1]).repeat_interleave(weight.size(0) // groups, 0).reshape([weight.size(0), -1";
   static const std::vector<LayerRow> rows = {
-      {"aten::linear", "LinearBn1d", "", "torch.nn.functional.linear(x, w)", 0},
+      {"aten::linear", "LinearBn1d", "", "torch.linear(x, w, None)", 0},
       {"aten::conv1d", "ConvBn1d", kGeometry, "torch.conv1d(x, w, None, stride, padding, dilation, groups)", 1},
       {"aten::conv2d", "ConvBn2d", kGeometry, "torch.conv2d(x, w, None, stride, padding, dilation, groups)", 2},
       {"aten::conv3d", "ConvBn3d", kGeometry, "torch.conv3d(x, w, None, stride, padding, dilation, groups)", 3},

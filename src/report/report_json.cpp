@@ -107,7 +107,7 @@ Report report_from(const ordered_json& json) {
   report.version = json.at("version");
   report.form = json.at("form");
   report.engine = json.at("engine");
-  report.samples = json.at("samples");
+  report.samples = json.at("samples").is_null() ? -1 : json.at("samples").get<int64_t>();
   report.float_bytes = json.at("float_bytes");
   report.quantized_bytes = json.at("quantized_bytes");
   report.options = json.at("options").get<std::map<std::string, std::string>>();
@@ -132,7 +132,7 @@ std::string Report::to_json(bool per_channel) const {
   ordered_json json{{"version", version},
                     {"form", form},
                     {"engine", engine},
-                    {"samples", samples},
+                    {"samples", samples < 0 ? ordered_json() : ordered_json(samples)},
                     {"operators", nodes.size()},
                     {"quantized_operators", quantized_count()},
                     {"float_bytes", float_bytes},

@@ -171,8 +171,8 @@ std::string totals(const Report& report) {
   if (not_reached > 0) {
     text += fmt::format("{} more operators stand in branches that no sample took; they do not count\n", not_reached);
   }
-  text += fmt::format("form {}{}, {} calibration samples\n", report.form,
-                      report.engine.empty() ? "" : ", engine " + report.engine, report.samples);
+  text += fmt::format("form {}{}{}\n", report.form, report.engine.empty() ? "" : ", engine " + report.engine,
+                      report.samples < 0 ? "" : fmt::format(", {} calibration samples", report.samples));
   return text + footer(report);
 }
 

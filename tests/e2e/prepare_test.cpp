@@ -124,7 +124,28 @@ TEST_F(PrepareCommand, TheMappingDecides) {
 TEST_F(PrepareCommand, OtherFilesAreRefusedByConvert) {
   const Outcome result = testing::tsquant({"convert", path("model.pt"), "-o", path("out.pt"), "--form", "decomposed"});
   EXPECT_NE(result.code, 0);
-  EXPECT_NE(result.err.find("--form"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("tsquant prepare"), std::string::npos) << result.err;
+}
+
+TEST_F(PrepareCommand, MappingsThatCannotBeReadAreFiles) {
+  for (const auto& file : {path("nosuch.json"), std::string("nosuch.json"), folder_}) {
+    const Outcome result = prepare({"--quantizer", "fx", "--qconfig", file});
+    EXPECT_NE(result.code, 0);
+    EXPECT_NE(result.err.find("cannot be read"), std::string::npos) << result.err;
+  }
+}
+
+TEST_F(PrepareCommand, PreparedModelsAreRefusedByTheOtherCommands) {
+  ASSERT_EQ(prepare({}).code, 0);
+  const Strings data{"--data", path("data.pt"), "--inputs", "images"};
+  for (Strings arguments : {Strings{"prepare"}, Strings{"quantize"}, Strings{"compress"}}) {
+    const std::string command = arguments[0];
+    arguments.insert(arguments.end(), {path("prepared.pt"), "-o", path("out.pt")});
+    if (command != "compress") arguments.insert(arguments.end(), data.begin(), data.end());
+    const Outcome result = testing::tsquant(arguments);
+    EXPECT_NE(result.code, 0) << command;
+    EXPECT_NE(result.err.find("already prepared"), std::string::npos) << command << result.err;
+  }
 }
 
 }  // namespace

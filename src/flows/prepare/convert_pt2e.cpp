@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "calibration/activation_taps.h"
 #include "flows/annotated_model.h"
@@ -10,6 +11,8 @@
 #include "flows/prepare/prepare_model.h"
 #include "flows/prepare/prepared_record.h"
 #include "graph/copy_module.h"
+#include "graph/names.h"
+#include "graph/node_lists.h"
 #include "graph/params.h"
 #include "io/output_target.h"
 #include "lowering/trainable_norms.h"
@@ -55,9 +58,15 @@ QuantizePt2eOptions road_options(const ConvertPt2eOptions& options) {
   return road;
 }
 
+/// Those of torch.ao keep no count of what they have seen.
+bool counts_samples(const Module& observer) {
+  return observer_config_of(observer).type == ObserverType::kSampleExtrema;
+}
+
 /// The statistics in the observers of a module.
 StatTable read_statistics(const PreparedRecord& record, const std::map<std::string, Module>& observers) {
   StatTable stats;
+  stats.samples = -1;
   for (const auto& point : record.annotations.points) {
     const auto name = record.observers.find(point.id);
     if (name == record.observers.end() || !needs_statistics(point.spec)) continue;
@@ -68,30 +77,52 @@ StatTable read_statistics(const PreparedRecord& record, const std::map<std::stri
     }
     auto observer = observer_of(module->second, point.spec, point.kind);
     if (!observer) continue;
-    stats.samples = std::max(stats.samples, observer->batches());
+    if (counts_samples(module->second)) stats.samples = std::max(stats.samples, observer->batches());
     stats.observers[point.id] = std::move(observer);
   }
   return stats;
 }
 
-/// A model that nothing ran through would become a float model.
+/// A model that nothing ran through would become a float model. Weights need no run.
 void require_observed(const PreparedRecord& record, const StatTable& stats) {
-  const auto& points = record.annotations.points;
-  const auto waits = std::count_if(points.begin(), points.end(), [&](const QuantizationPoint& point) {
-    return record.observers.count(point.id) > 0 && needs_statistics(point.spec);
-  });
-  if (waits == 0 || !stats.observers.empty()) return;
+  int64_t waits = 0, seen = 0;
+  for (const auto& point : record.annotations.points) {
+    if (point.kind != PointKind::kActivation || !needs_statistics(point.spec)) continue;
+    waits += static_cast<int64_t>(record.observers.count(point.id));
+    seen += static_cast<int64_t>(stats.observers.count(point.id));
+  }
+  if (waits == 0 || seen > 0) return;
   throw Error(ErrorCode::kCalibration, fmt::format("none of the {} observers has seen data", waits), "prepared model",
               "run the prepared module on calibration samples first");
 }
 
-/// The graph that the quantizer decided about: loading wrote constant lists as operators, of which those that hold
-/// tensors stay, and what was trained has batch norms that are to be folded.
+/// The graph that the quantizer decided about: loading gave attributes their declared types again, as the optional
+/// tensor that a scripted bias is, and wrote constant lists as operators, of which those that hold tensors stay; what
+/// was trained has batch norms that are to be folded.
 void restore_graph(PreparedModel& prepared, const QuantizePt2eOptions& road, bool is_qat) {
   RewriteRunner runner(*prepared.model, rewrite_options(road, prepared.first));
+  runner.run_pass("fold_constant_attributes");
   runner.run_pass("propagate_constants");
   runner.run_pass("unpack_tensor_lists");
   if (is_qat) runner.run_pass("fold_batch_norm");
+}
+
+/// The quantizers of these layers belong to the folded ones: beside a norm they would give other numbers.
+/// @param trained observers of the weights of layers that were trained with their norms
+void require_folded(const Model& model, const PreparedRecord& record, const std::set<std::string>& trained) {
+  std::set<std::string> layers;
+  for (const auto& point : record.annotations.points) {
+    const auto name = record.observers.find(point.id);
+    if (point.kind == PointKind::kWeight && name != record.observers.end() && trained.count(name->second) > 0) {
+      layers.insert(point.node);
+    }
+  }
+  for (const auto* norm : nodes_of_kind(model.graph()->block(), {"aten::batch_norm"})) {
+    const std::string layer = names_of(norm->input(0)->node()).name;
+    if (layers.count(layer) == 0) continue;
+    throw Error(ErrorCode::kUnsupportedModel, "the batch norm that was trained behind this layer cannot be folded",
+                layer, "check that training left its statistics finite, and do not leave out fold_batch_norm");
+  }
 }
 
 /// The weights' modules see the weights once more as they are now, folded: torch.ao does so at conversion. The modules
@@ -133,6 +164,8 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   plain.eval();
   PreparedRecord record = take_record(plain);
   auto observers = remove_trainable(plain);
+  std::set<std::string> trained;
+  for (const auto& block : observers) trained.insert(block.first);
   observers.merge(remove_observers(plain));
 
   PreparedModel prepared;
@@ -148,6 +181,7 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   prepared.io = record.io;
   prepared.integer_representation = options.use_reference_representation;
   restore_graph(prepared, road, record.is_qat);
+  require_folded(*prepared.model, record, trained);
   Report& report = prepared.report;
   report.version = TSQUANT_VERSION;
   report.form = word_of(words<OutputForm>(), form_of(options));

@@ -303,6 +303,27 @@ TEST(QatModule, ObserversThatWereDisabledTooEarlyAreNamed) {
   }
 }
 
+// Weights are known without data.
+TEST(QatModule, ThatSawNoDataIsNotConverted) {
+  for (const char* quantizer : {"openvino", "x86_inductor", "xnnpack"}) {
+    const auto error = thrown_error([&] { converted(prepared(quantizer)); });
+    EXPECT_EQ(error.code(), ErrorCode::kCalibration) << quantizer;
+    EXPECT_NE(error.message().find("has seen data"), std::string::npos) << error.message();
+  }
+}
+
+TEST(QatModule, SamplesThatNobodyCountedAreNotReported) {
+  auto module = prepared();
+  train(module, 0, 4);
+  const Report report = converted(module).report;
+  EXPECT_EQ(report.samples, -1);
+  EXPECT_EQ(report.summary().find("calibration samples"), std::string::npos) << report.summary();
+  for (const auto& warning : report.warnings) EXPECT_EQ(warning.find("samples"), std::string::npos) << warning;
+  const std::string json = report.to_json();
+  EXPECT_NE(json.find("\"samples\": null"), std::string::npos) << json;
+  EXPECT_EQ(Report::from_json(json).samples, -1);
+}
+
 TEST(QatModule, NormsOfOtherModulesCannotBeFrozen) {
   auto module = net();
   EXPECT_EQ(thrown_error([&] { freeze_bn_stats(module); }).code(), ErrorCode::kInvalidArgument);

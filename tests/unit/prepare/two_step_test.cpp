@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "graph/node_lists.h"
@@ -178,6 +179,36 @@ TEST(TwoStepErrors, AModelThatSawNoData) {
   const auto error = thrown_error([] { convert_pt2e(prepared("x86_inductor")); });
   EXPECT_EQ(error.code(), ErrorCode::kCalibration);
   EXPECT_NE(error.message().find("has seen data"), std::string::npos);
+}
+
+TEST(TwoStepErrors, AModelThatIsPreparedAlready) {
+  Model twice = Model::from(prepared("x86_inductor"));
+  const Dataset data = Dataset::from_tensors(images());
+  const auto quantizer = make_quantizer("x86_inductor");
+  OpenVINOQuantizerOptions weights_only;
+  weights_only.weights_only.emplace();
+  OpenVINOQuantizer weights(weights_only);
+  const std::vector<std::function<void()>> calls = {
+      [&] {
+        prepare_pt2e(twice, *quantizer, {{images()[0]}, {}});
+      },
+      [&] {
+        prepare_qat_pt2e(twice, *quantizer, {{images()[0]}, {}});
+      },
+      [&] { quantize_pt2e(twice, *quantizer, data); },
+      [&] { compress_pt2e(twice, weights); },
+  };
+  for (size_t i = 0; i < calls.size(); ++i) {
+    const auto error = thrown_error(calls[i]);
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel) << i;
+    EXPECT_NE(error.message().find("already prepared"), std::string::npos) << i << error.message();
+  }
+}
+
+TEST(TwoStepModel, ObserversThatCountSayHowMuchTheySaw) {
+  auto module = prepared("openvino");
+  calibrate(module);
+  EXPECT_EQ(convert_pt2e(module).report.samples, static_cast<int64_t>(images().size()));
 }
 
 bool wrote(const std::string& folder, const std::string& rewrite) {

@@ -280,7 +280,7 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
     runner.run("round_layer_by_layer", [&](RewriteContext& ctx) {
-      return round_layers(ctx.model, c.layers, c.options, c.results, c.ranks);
+      return round_layers(ctx.model, c.layers, c.options, c.results, c.ranks, c.report);
     });
   }
   clock.start("compress");

@@ -102,7 +102,8 @@ class Model {
 
   /// State-dict names of tensors, and of containers of tensors, that neither `forward` nor another method read when the
   /// model was captured. They are kept as they are, because the program around the model may read them. A container
-  /// that only lists tensors which are attributes, too (`_flat_weights` of recurrent layers), is not among them.
+  /// that only lists tensors which are attributes, too (`_flat_weights` of recurrent layers), is not among them, nor is
+  /// another name of a tensor that is read (tied weights): it lasts as long as that tensor.
   const std::set<std::string>& unread_at_capture() const { return *unread_; }
 
   /// Names of the arguments of `forward`, without self.

@@ -19,10 +19,6 @@
 
 namespace tsquant {
 
-namespace {
-
-constexpr const char* kPhase = "calibrate";
-
 int64_t checked_sample_count(const Dataset& dataset, int64_t subset_size, std::vector<std::string>& warnings) {
   if (subset_size < 1) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("subset_size is {}", subset_size), "", "use at least 1");
@@ -36,6 +32,10 @@ int64_t checked_sample_count(const Dataset& dataset, int64_t subset_size, std::v
                                  subset_size, available));
   return available;
 }
+
+namespace {
+
+constexpr const char* kPhase = "calibrate";
 
 void observe_weight(const Model& model, const GraphView& view, const QuantizationPoint& point,
                     const RangeEstimatorParameters& estimator, StatTable& table) {

@@ -67,6 +67,10 @@ struct CalibrationOptions {
 StatTable calibrate(const Model& model, const GraphView& view, const Annotations& annotations, const Dataset& dataset,
                     const CalibrationOptions& options);
 
+/// How many samples are used: `subset_size`, or all of a smaller data set, which adds a warning.
+/// @throws Error kDataset (empty data set), kInvalidArgument (subset_size < 1)
+int64_t checked_sample_count(const Dataset& dataset, int64_t subset_size, std::vector<std::string>& warnings);
+
 /// The part of `calibrate` that needs no data: statistics of all weight points that are not in `table` yet.
 /// @throws Error kCalibration for weights that are not finite
 void observe_weights(const Model& model, const GraphView& view, const Annotations& annotations,

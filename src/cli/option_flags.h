@@ -24,8 +24,10 @@ template <typename Struct>
 CLI::Option* add_flag(CLI::App& app, const Field<Struct>& row, Struct& target) {
   Flag flag = row.flag;
   if (flag.help.empty()) flag.help = row.help;
-  return add_flag(
-      app, {flag, row.schema, row.default_value, [&target, set = row.set](const auto& json) { set(target, json); }});
+  // The program may begin with other values than the library.
+  const auto value = row.get(target);
+  const auto shown = value == row.get(Struct()) ? row.default_value : value;
+  return add_flag(app, {flag, row.schema, shown, [&target, set = row.set](const auto& json) { set(target, json); }});
 }
 
 /// Calls visit(row) for every row that has a flag.

@@ -77,6 +77,22 @@ Model load_with(TensorValues values, const std::string& path, const CaptureOptio
   }
 }
 
+/// Unread attributes that say something which no attribute that is read says.
+std::set<std::string> own_content(const Model& model) {
+  const auto unread = unread_attributes(model);
+  std::set<std::string> tensors, result;
+  for (const auto& slot : unread) {
+    if (slot.value().isTensor()) tensors.insert(slot.path);
+  }
+  // Of tied weights, a traced graph may read one name alone.
+  const auto read = attribute_storages(model, tensors), all = attribute_storages(model);
+  for (const auto& slot : unread) {
+    // Old recurrent layers list their weights a second time: such a list says nothing that the weights do not.
+    if (!all_stored_in(slot.value().isTensor() ? read : all, slot.value())) result.insert(slot.path);
+  }
+  return result;
+}
+
 }  // namespace
 
 Model Model::load(const std::string& path, const CaptureOptions& options) {
@@ -107,13 +123,7 @@ Model Model::from(const Module& module, const CaptureOptions& options) {
   assign_names(model);
   source.flat_nodes = hash_of_kinds(*model.graph());
   model.source_ = std::make_shared<const Source>(std::move(source));
-  std::set<std::string> unread;
-  const auto storages = attribute_storages(model);
-  for (const auto& slot : unread_attributes(model)) {
-    // Old recurrent layers list their weights a second time: such a list says nothing that the weights do not.
-    if (slot.value().isTensor() || !all_stored_in(storages, slot.value())) unread.insert(slot.path);
-  }
-  model.unread_ = std::make_shared<const std::set<std::string>>(std::move(unread));
+  model.unread_ = std::make_shared<const std::set<std::string>>(own_content(model));
   return model;
 }
 

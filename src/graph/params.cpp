@@ -401,11 +401,12 @@ std::vector<AttributeSlot> unread_attributes(const Model& model) {
   return unread;
 }
 
-std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model) {
+std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model,
+                                                               const std::set<std::string>& except) {
   std::unordered_set<const c10::StorageImpl*> storages;
   for_each_attribute(model, [&](const AttributeSlot& slot) {
-    const auto value = slot.value();
-    if (value.isTensor() && value.toTensor().has_storage()) {
+    const auto& value = slot.value();
+    if (value.isTensor() && value.toTensor().has_storage() && except.count(slot.path) == 0) {
       storages.insert(value.toTensor().storage().unsafeGetStorageImpl());
     }
   });

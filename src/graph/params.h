@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -74,8 +75,9 @@ void set_param(Model& model, torch::jit::Node* user, size_t index, const at::Ten
 /// and dictionaries that hold tensors. Modules that are kept apart (module_calls.h) read what they hold.
 std::vector<AttributeSlot> unread_attributes(const Model& model);
 
-/// The storages of all tensor attributes, those inside of containers not counted.
-std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model);
+/// The storages of all tensor attributes but those at the paths `except`, those inside of containers not counted.
+std::unordered_set<const c10::StorageImpl*> attribute_storages(const Model& model,
+                                                               const std::set<std::string>& except = {});
 
 /// Whether every tensor in a value is (a view of) one of these.
 bool all_stored_in(const std::unordered_set<const c10::StorageImpl*>& storages, const c10::IValue& value);

@@ -57,13 +57,18 @@ bool drop_unread(Model& model) {
   bool changed = drop_dead_methods(model);
   // One empty tensor for all slots: its storage is written once.
   const at::Tensor nothing = at::empty({0});
-  std::vector<AttributeSlot> containers;
+  std::vector<AttributeSlot> containers, tensors;
+  std::set<std::string> dropped;
   for (auto& slot : unread_attributes(model)) {
     if (model.unread_at_capture().count(slot.path)) continue;
-    if (!slot.value().isTensor()) {
-      containers.push_back(std::move(slot));
-      continue;
-    }
+    auto& slots = slot.value().isTensor() ? tensors : containers;
+    dropped.insert(slot.path);
+    slots.push_back(std::move(slot));
+  }
+  // Another name of a weight that stays takes no place.
+  const auto kept = attribute_storages(model, dropped);
+  for (const auto& slot : tensors) {
+    if (all_stored_in(kept, slot.value())) continue;
     changed = changed || slot.value().toTensor().numel() > 0;
     slot.owner->setSlot(slot.index, nothing);
   }

@@ -46,8 +46,8 @@ void lower_to_engine(RewriteRunner& runner, const std::string& engine, LoweringC
                      Report& report);
 
 /// Makes the archive small: tensors that nothing reads any more (folded batch norms, replaced weights) become empty,
-/// and submodule methods that were inlined into forward are removed. What forward never read stays. Must be the last
-/// step.
+/// and submodule methods that were inlined into forward are removed. What forward never read stays, but for other names
+/// of tied weights that went. Must be the last step.
 bool drop_unread(Model& model);
 
 /// Changes float constants that LibTorch 1.13 writes so that it reads integers (whole numbers from 1e10 on) by the

@@ -291,6 +291,15 @@ TEST_F(Program, BenchmarkExplainComparesEveryOperatorWithTheTableOfCosts) {
   EXPECT_GT(layers, 0);
 }
 
+/// The library's default is another.
+TEST_F(Program, HelpShowsTheFormThatTheProgramWrites) {
+  const std::string help = testing::tsquant({"compress", "--help"}).out;
+  const size_t begin = help.find("--form");
+  ASSERT_NE(begin, std::string::npos) << help;
+  const std::string line = help.substr(begin, help.find('\n', begin) - begin);
+  EXPECT_NE(line.find("}=lowered"), std::string::npos) << line;
+}
+
 TEST_F(Program, ExitCodes) {
   EXPECT_EQ(testing::tsquant({"--help"}).code, 0);
   EXPECT_EQ(testing::tsquant({"quantize", "--help"}).code, 0);

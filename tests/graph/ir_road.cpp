@@ -122,7 +122,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
                   return with_layers([&](auto& layers, const auto&, const auto& options) {
                     LayerResults results;
                     RankGroup alone(nullptr);
-                    return round_layers(model_, layers, options, results, alone);
+                    Report report;
+                    return round_layers(model_, layers, options, results, alone, report);
                   });
                 }},
                {"fuse_decompression",

@@ -109,10 +109,12 @@ void allocate_precision(std::vector<WeightLayer>& layers, const CompressPt2eOpti
   std::vector<std::vector<BitChoice>> choices;
   std::vector<int64_t> sizes;
   int64_t other_bytes = float_bytes, values = 0, smallest = 0;
+  FloatBytes floats;
   for (WeightLayer& layer : layers) {
-    other_bytes -= layer.record.float_bytes;
-    if (!layer.ratio_defining() || layer.in_float) {
-      other_bytes += layer.in_float ? layer.record.float_bytes : compressed_bytes(layer.weight, layer.spec);
+    if (layer.in_float) continue;
+    other_bytes -= floats.take(layer.weight);
+    if (!layer.ratio_defining()) {
+      other_bytes += compressed_bytes(layer.weight, layer.spec);
       continue;
     }
     values += layer.weight.numel();

@@ -115,10 +115,10 @@ CompressedWeight compress_unnamed(WeightLayer& layer, const CompressPt2eOptions&
 }  // namespace
 
 bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                  LayerResults& results, RankGroup& ranks) {
+                  LayerResults& results, RankGroup& ranks, Report& report) {
   const bool refines = options.quality == CompressionQuality::kBest;
   const int64_t samples = refines ? options.subset_size : options.advanced_parameters.gptq_params.subset_size;
-  compress_layer_by_layer(model, layers, options, samples, results, ranks,
+  compress_layer_by_layer(model, layers, options, samples, results, ranks, report,
                           [&](WeightLayer& layer, const std::vector<at::Tensor>& inputs) {
                             if (refines) {
                               choose_by_refinement(model, layer, inputs, options);

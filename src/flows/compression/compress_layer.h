@@ -11,9 +11,10 @@
 namespace tsquant {
 
 /// GPTQ over all layers that take algorithms, each with inputs that come through the codes of those before it.
+/// @param report is told how many samples were used, and when they are fewer than the options ask for
 /// @return whether something changed
 bool round_layers(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                  LayerResults& results, RankGroup& ranks);
+                  LayerResults& results, RankGroup& ranks, Report& report);
 
 /// The codes of one weight: those that were chosen already, or by the algorithm that the options ask for. Fills the
 /// errors and algorithms of the record. @throws Error naming the weight

@@ -132,11 +132,12 @@ void describe(WeightLayer& layer, const StoredWeight& stored) {
 void describe_plan(Compression& c) {
   Report& report = c.report;
   report.quantized_bytes = report.float_bytes;
+  FloatBytes floats;
   for (WeightLayer& layer : c.layers) {
     describe_precision(layer);
     layer.record.compressed_bytes =
         layer.in_float ? layer.record.float_bytes : compressed_bytes(layer.weight, layer.spec);
-    report.quantized_bytes += layer.record.compressed_bytes - layer.record.float_bytes;
+    if (!layer.in_float) report.quantized_bytes += layer.record.compressed_bytes - floats.take(layer.weight);
     report.weights.push_back(layer.record);
   }
 }
@@ -278,8 +279,9 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   }
   if (c.options.gptq || refines) {
     clock.start(refines ? "refine" : "gptq");
-    runner.run("round_layer_by_layer",
-               [&](RewriteContext& ctx) { return round_layers(ctx.model, c.layers, c.options, c.results, c.ranks); });
+    runner.run("round_layer_by_layer", [&](RewriteContext& ctx) {
+      return round_layers(ctx.model, c.layers, c.options, c.results, c.ranks, c.report);
+    });
   }
   clock.start("compress");
   std::set<const torch::jit::Node*> written;

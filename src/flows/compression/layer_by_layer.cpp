@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "algorithms/layerwise_run.h"
+#include "calibration/calibrator.h"
 #include "flows/compression/trainable_layer.h"
 #include "graph/params.h"
 #include "io/file_mapping.h"
@@ -135,11 +136,17 @@ void hide_passed(Model& model, std::vector<ShownCodes>& shown, const torch::jit:
   shown.erase(passed, shown.end());
 }
 
-/// The samples that are used, read in order.
-std::vector<Sample> first_samples(const Dataset& dataset, int64_t count) {
+/// The samples that are used, read in order. Statistics may have said before that they are few.
+std::vector<Sample> first_samples(const Dataset& dataset, int64_t wanted, Report& report) {
+  std::vector<std::string> warnings;
+  const int64_t available = checked_sample_count(dataset, wanted, warnings);
   std::vector<Sample> samples;
-  const int64_t available = dataset.count(count);
   for (int64_t i = 0; i < available; ++i) samples.push_back(dataset.get(i));
+  auto& known = report.warnings;
+  for (auto& warning : warnings) {
+    if (std::find(known.begin(), known.end(), warning) == known.end()) known.push_back(std::move(warning));
+  }
+  report.samples = std::max(report.samples, available);
   return samples;
 }
 
@@ -205,7 +212,8 @@ void run_whole(Model& model, const std::vector<WeightLayer*>& layers, const std:
 }  // namespace
 
 void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options,
-                             int64_t subset_size, LayerResults& results, RankGroup& ranks, const Choose& choose) {
+                             int64_t subset_size, LayerResults& results, RankGroup& ranks, Report& report,
+                             const Choose& choose) {
   std::vector<WeightLayer*> chosen;
   for (WeightLayer& layer : layers) {
     if (!layer.takes_algorithms()) continue;
@@ -215,8 +223,9 @@ void compress_layer_by_layer(Model& model, std::vector<WeightLayer>& layers, con
     }
     chosen.push_back(&layer);
   }
+  if (chosen.empty()) return;
   const SingleThreadGuard deterministic;
-  const auto samples = first_samples(*options.dataset, std::min(subset_size, options.subset_size));
+  const auto samples = first_samples(*options.dataset, std::min(subset_size, options.subset_size), report);
   if (!LayerwiseRun::possible(model, nodes_of(chosen)))
     return run_whole(model, chosen, samples, options, results, ranks, choose);
   std::sort(chosen.begin(), chosen.end(),

@@ -20,12 +20,13 @@ namespace tsquant {
 /// read one tensor, such as the projections of an attention; with inputs of the float model all layers, unless `choose`
 /// changes biases.
 /// @param results layers that an earlier run has finished are taken from here, those of this run are kept in it
+/// @param report is told how many samples were used, and when they are fewer than the options ask for
 /// @param choose fills layer.compressed and, to change the layer's bias, layer.bias; given the inputs of every sample,
 ///               in their order
 /// @throws Error as TapRunner and what `choose` throws, with the layer's name
 void compress_layer_by_layer(
     Model& model, std::vector<WeightLayer>& layers, const CompressPt2eOptions& options, int64_t subset_size,
-    LayerResults& results, RankGroup& ranks,
+    LayerResults& results, RankGroup& ranks, Report& report,
     const std::function<void(WeightLayer& layer, const std::vector<at::Tensor>& inputs)>& choose);
 
 }  // namespace tsquant

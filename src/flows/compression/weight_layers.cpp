@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+#include <tuple>
 #include <unordered_set>
 
 #include "graph/op_table.h"
@@ -31,7 +34,26 @@ void find_activation(const GraphView& view, const ParamIndex& params, const View
   layer.channel_axis = side->left ? -2 : -1;
 }
 
+/// What tells two parameters apart: tied ones have one memory and one shape.
+using TensorKey = std::tuple<const void*, int64_t, c10::ScalarType, std::vector<int64_t>, std::vector<int64_t>>;
+
+c10::optional<TensorKey> key_of_tensor(const at::Tensor& tensor) {
+  if (!tensor.has_storage() || !tensor.storage().unsafeGetStorageImpl()) return c10::nullopt;
+  return TensorKey(tensor.storage().unsafeGetStorageImpl(), tensor.storage_offset(), tensor.scalar_type(),
+                   tensor.sizes().vec(), tensor.strides().vec());
+}
+
 }  // namespace
+
+int64_t FloatBytes::take(const at::Tensor& weight) {
+  auto bytes = static_cast<int64_t>(weight.nbytes());
+  if (!weight.has_storage()) return bytes;
+  const auto& storage = weight.storage();
+  int64_t& left = left_.emplace(storage.unsafeGetStorageImpl(), static_cast<int64_t>(storage.nbytes())).first->second;
+  bytes = std::min(bytes, left);
+  left -= bytes;
+  return bytes;
+}
 
 int64_t output_axis(const WeightLayer& layer) {
   if (layer.spec.group_size == 0) return layer.spec.ch_axis;
@@ -86,6 +108,7 @@ std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView&
   const ParamIndex params(model);
   std::vector<WeightLayer> layers;
   std::unordered_set<int64_t> seen;
+  std::map<TensorKey, size_t> layer_of;
   for (const auto& point : annotations.points) {
     WeightLayer layer;
     layer.point = &point;
@@ -98,6 +121,14 @@ std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView&
     }
     if (!seen.insert(edge->from).second) continue;  // one tensor is compressed once
     const ViewNode& source = view.node(edge->from);
+    if (const auto key = key_of_tensor(parameter->tensor)) {
+      const auto [place, is_new] = layer_of.emplace(*key, layers.size());
+      if (!is_new) {  // another name of a tied weight
+        auto& uses = layers[place->second].uses;
+        for (const auto& use : all_uses(view, source)) uses.push_back(use);
+        continue;
+      }
+    }
     layer.name = parameter->name.empty() ? source.name : parameter->name;
     layer.weight = parameter->tensor.detach();
     layer.slot = params.slot(edge->value);

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "compression/compressed_weight.h"
@@ -51,7 +52,18 @@ struct WeightLayer {
   bool in_primary() const { return ratio_defining() && !in_float && !in_backup; }
 };
 
-/// The annotated weights in the order of the annotations.
+/// Counts the bytes that weights take as floats: memory that several of them share counts once.
+class FloatBytes {
+ public:
+  /// @return what the weight adds to those before it
+  int64_t take(const at::Tensor& weight);
+
+ private:
+  std::unordered_map<const void*, int64_t> left_;
+};
+
+/// The annotated weights in the order of the annotations. Tied parameters, which are one tensor under several names,
+/// are one weight that all their readers use; it has the first name.
 /// @throws Error kInvalidArgument when a point names no parameter
 std::vector<WeightLayer> find_weight_layers(const Model& model, const GraphView& view, const Annotations& annotations);
 

@@ -179,6 +179,26 @@ TEST(CompressWeights, DataAwareAlgorithmsLowerTheErrorOfLayers) {
   }
 }
 
+/// Runs layer by layer read the data themselves.
+TEST(CompressWeights, TheReportSaysHowManySamplesWereUsed) {
+  const auto report_of = [](int64_t subset_size, CompressionQuality quality) {
+    auto options = int4_options();
+    options.dataset = token_data();
+    options.subset_size = subset_size;
+    options.gptq = quality != CompressionQuality::kBest;
+    options.quality = quality;
+    return compress(options).report;
+  };
+  for (const auto quality : {CompressionQuality::kBest, CompressWeightsOptions().quality}) {
+    EXPECT_EQ(report_of(8, quality).samples, 8);
+    EXPECT_TRUE(report_of(8, quality).warnings.empty());
+    const auto few = report_of(20, quality);
+    EXPECT_EQ(few.samples, 12);
+    ASSERT_EQ(few.warnings.size(), 1U);
+    EXPECT_NE(few.warnings[0].find("20 samples were asked for, the data set has 12"), std::string::npos);
+  }
+}
+
 TEST(CompressWeights, TheBestQualityBeatsNncfsGptq) {
   for (const Mode mode : {Mode::kInt4Sym, Mode::kInt2Asym}) {
     auto options = int4_options();

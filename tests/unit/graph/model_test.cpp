@@ -78,6 +78,17 @@ TEST(Model, ListsOfWeightsAreNotTakenForContent) {
   EXPECT_EQ(Model::from(module).unread_at_capture(), std::set<std::string>{"anchors"});
 }
 
+/// Tied weights: what another name says that is read is no content of its own; two unread names of one tensor are.
+TEST(Model, AnotherNameOfAReadTensorIsNotTakenForContent) {
+  auto module = scaled();
+  module.register_buffer("tied", module.attr("weight").toTensor());
+  const at::Tensor anchors = at::ones({3});
+  module.register_buffer("anchors", anchors);
+  module.register_buffer("more_anchors", anchors);
+  const std::set<std::string> expected{"anchors", "more_anchors"};
+  EXPECT_EQ(Model::from(module).unread_at_capture(), expected);
+}
+
 TEST(Model, PropertiesAndConstantsSurviveCopying) {
   auto module = scaled();
   module.type()->addConstant("version", 3);

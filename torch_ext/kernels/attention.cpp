@@ -117,9 +117,14 @@ struct Attention {
   }
 
   void run() const {
-    const int64_t matrices = c10::multiply_integers(query.batch()), all = blocks();
-    const int64_t work = std::max<int64_t>(1, queries() * keys() * (key.rows() + value.columns()) / all);
-    at::parallel_for(0, matrices * all, std::max<int64_t>(1, kAttentionGrain / work), [&](int64_t begin, int64_t end) {
+    const int64_t matrices = c10::multiply_integers(query.batch());
+    if (matrices == 0) return;  // no memory, so that the other sizes may be anything
+    const int64_t all = blocks();
+    const double work = static_cast<double>(block_queries()) * static_cast<double>(keys()) *
+                        static_cast<double>(key.rows() + value.columns());
+    const auto grain =
+        std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(kAttentionGrain) / std::max(work, 1.0)));
+    at::parallel_for(0, matrices * all, grain, [&](int64_t begin, int64_t end) {
       AttentionScratch& s = attention_scratch;
       reserve(s);
       int64_t packed = -1;

@@ -14,6 +14,8 @@
 namespace tsquant::kernels {
 namespace {
 
+/// Rows and columns of a matrix: with strides of 0 they can be as many as one likes.
+constexpr int64_t kMostRows = int64_t{1} << 28;
 /// Columns of a panel that are packed at once when they lie apart in memory.
 constexpr int64_t kRunsAtOnce = 4;
 
@@ -61,6 +63,8 @@ ProductOperand::ProductOperand(const at::Tensor& x, std::string what) : x_(x), w
                 what_, " must hold codes or floats on the CPU, it is ", x.toString());
   }
   TORCH_CHECK(x.dim() >= 2, "tsquant: the ", what_, " must have two dimensions or more, it has the shape ", x.sizes());
+  TORCH_CHECK(rows() <= kMostRows && columns() <= kMostRows, "tsquant: the ", what_, " has the shape ", x.sizes(),
+              "; matrices have at most ", kMostRows, " rows and columns");
 }
 
 void ProductOperand::expand(at::IntArrayRef batch) {

@@ -85,6 +85,7 @@ int64_t ProductOperand::offset_of(int64_t matrix) const {
 
 template <typename Value>
 void ProductOperand::read(int64_t offset, int64_t stride, int64_t n, Value* out) const {
+  if (n == 0) return;  // no memory
   if (!is_codes()) {
     const float* x = x_.data_ptr<float>() + offset;
     for (int64_t i = 0; i < n; ++i) out[i] = static_cast<Value>(x[i * stride]);

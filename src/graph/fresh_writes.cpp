@@ -9,13 +9,6 @@ using torch::jit::Value;
 
 namespace {
 
-/// `x.mul_(0.9)` is x.
-bool returns_its_argument(const Node* node) {
-  const auto* schema = node->maybeSchema();
-  return schema && node->kind().is_aten() && schema->is_mutable() && node->outputs().size() == 1 &&
-         schema->name().back() == '_';
-}
-
 /// What in-place operators were given in the end.
 const Node* origin(const Value* value) {
   while (returns_its_argument(value->node())) value = value->node()->input(0);
@@ -39,6 +32,12 @@ bool writes_only(const Node* node, const Predicate& is_harmless) {
 
 bool is_dropout(const Node* node) {
   return std::string(node->kind().toUnqualString()).find("dropout") != std::string::npos;
+}
+
+bool returns_its_argument(const Node* node) {
+  const auto* schema = node->maybeSchema();
+  return schema && node->kind().is_aten() && schema->is_mutable() && node->outputs().size() == 1 &&
+         schema->name().back() == '_';
 }
 
 bool makes_new_tensor(const Node* node) {

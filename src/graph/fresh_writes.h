@@ -7,6 +7,9 @@ namespace tsquant {
 /// Dropout may return its argument, which its schema does not tell.
 bool is_dropout(const torch::jit::Node* node);
 
+/// Whether an operator returns the argument that it writes into: `x.mul_(0.9)` is x.
+bool returns_its_argument(const torch::jit::Node* node);
+
 /// Whether the result of an operator is new memory: no alias of an argument, nor the content of a container.
 bool makes_new_tensor(const torch::jit::Node* node);
 

@@ -1,21 +1,12 @@
 #include "graph/mutation.h"
 
+#include "graph/fresh_writes.h"
 #include "graph/node_lists.h"
 
 namespace tsquant {
 
 using torch::jit::Node;
 using torch::jit::Value;
-
-namespace {
-
-/// `x.mul_(0.9)` is x.
-bool gives_back_its_input(const Node* node) {
-  const auto* schema = node->maybeSchema();
-  return schema != nullptr && schema->is_mutable() && schema->name().back() == '_';
-}
-
-}  // namespace
 
 MutationAnalysis::MutationAnalysis(const std::shared_ptr<torch::jit::Graph>& graph)
     : aliases_(graph), inputs_(graph->param_node()) {
@@ -33,7 +24,7 @@ bool MutationAnalysis::writes_only_buffers(const Node* writer) const {
     const auto* alias = arguments[i].alias_info();
     if (alias == nullptr || !alias->isWrite()) continue;
     const Node* source = writer->input(i)->node();
-    while (gives_back_its_input(source)) source = source->input(0)->node();
+    while (returns_its_argument(source)) source = source->input(0)->node();
     if (source->kind() != c10::prim::GetAttr || assigned_.count(source->s(c10::attr::name)) > 0) return false;
   }
   return true;

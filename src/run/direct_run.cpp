@@ -11,6 +11,7 @@
 #include "graph/attribute_slots.h"
 #include "graph/fresh_writes.h"
 #include "graph/node_lists.h"
+#include "io/file_mapping.h"
 #include "run/tap_runner.h"
 #include "tsquant/error.h"
 
@@ -55,7 +56,7 @@ bool needs_interpreter(const Node* node) {
 /// Values stand in a list by their number, and leave it with their last reader.
 class DirectRun {
  public:
-  explicit DirectRun(const ValueSink& sink) : sink_(sink) {}
+  DirectRun(const ValueSink& sink, WeightPages pages) : sink_(sink), gives_back_(pages == WeightPages::kGiveBack) {}
 
   c10::IValue run(const torch::jit::Graph& graph, Stack arguments) {
     for (size_t i = 0; i < arguments.size(); ++i) define(graph.inputs().at(i), std::move(arguments[i]));
@@ -147,6 +148,25 @@ class DirectRun {
   }
 
   void call_operator(const Node* node) {
+    if (gives_back_) return call_and_give_back(node);
+    call(node);
+  }
+
+  /// Views of a weight hand it on to their readers.
+  void call_and_give_back(const Node* node) {
+    std::vector<at::Tensor> weights;
+    for (const auto& value : stack_) {
+      if (value.isTensor() && is_mapped(value.toTensor())) weights.push_back(value.toTensor());
+    }
+    call(node);
+    const bool is_view = std::any_of(stack_.begin(), stack_.end(), [](const c10::IValue& result) {
+      return result.isTensor() && is_mapped(result.toTensor());
+    });
+    if (is_view) return;
+    for (const auto& weight : weights) give_pages_back(weight);
+  }
+
+  void call(const Node* node) {
     const auto& operation = node->getOperator();
     if (operation.schema().is_vararg()) stack_.push_back(static_cast<int64_t>(node->inputs().size()));
     operation.getOperation(node)(stack_);
@@ -163,18 +183,20 @@ class DirectRun {
   }
 
   const ValueSink& sink_;
+  const bool gives_back_;
   std::vector<Entry> values_;
   Stack stack_;
 };
 
 }  // namespace
 
-c10::optional<c10::IValue> run_directly(const Model& model, const Sample& sample, const ValueSink& sink) {
+c10::optional<c10::IValue> run_directly(const Model& model, const Sample& sample, const ValueSink& sink,
+                                        WeightPages pages) {
   const auto graph = model.graph();
   if (any_node(graph->block(), needs_interpreter)) return c10::nullopt;
   const at::NoGradGuard no_grad;
   try {
-    return DirectRun(sink).run(*graph, bind_arguments(model, sample));
+    return DirectRun(sink, pages).run(*graph, bind_arguments(model, sample));
   } catch (const std::exception&) {
     return c10::nullopt;
   }

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "run/weight_pages.h"
 #include "tsquant/model.h"
 #include "tsquant/sample.h"
 
@@ -18,9 +19,11 @@ using ValueSink = std::function<void(const torch::jit::Value* value, const c10::
 /// that a large graph has to fetch again.
 ///
 /// @param sink may be empty
+/// @param pages of weights in a mapped file
 /// @return nullopt when the graph has something that only the interpreter does (loops, calls, writes into what it
 ///         was given), or when
 ///         anything fails: TapRunner then runs the model, or says what is wrong
-c10::optional<c10::IValue> run_directly(const Model& model, const Sample& sample, const ValueSink& sink);
+c10::optional<c10::IValue> run_directly(const Model& model, const Sample& sample, const ValueSink& sink,
+                                        WeightPages pages = WeightPages::kKeep);
 
 }  // namespace tsquant

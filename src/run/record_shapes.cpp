@@ -66,13 +66,13 @@ ShapeTable record_shapes(const Model& model, const Sample& sample) {
     const auto [place, is_new] = shapes.try_emplace(value);
     if (is_new) place->second = describe(content.toTensor());
   };
-  if (run_directly(model, sample, record)) return shapes;
+  // One run touches every weight once, so a model that is larger than the memory need not stay there.
+  if (run_directly(model, sample, record, WeightPages::kGiveBack)) return shapes;
   shapes.clear();
   add_parameters(model, shapes);
   TapCollector collector(shapes);
   collector.visit(model.graph()->block());
   // Inside a loop the first iteration counts: it is the one that every run with this sample reaches.
-  // One run touches every weight once, so a model that is larger than the memory need not stay there.
   const TapRunner runner(model, collector.taps, /*deterministic=*/false, WeightPages::kGiveBack);
   runner.run(sample, [&](size_t tap, const at::Tensor& tensor) {
     shapes.emplace(collector.taps[tap].value, describe(tensor));

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "graph/node_lists.h"
+#include "run/direct_run.h"
 #include "support/support.h"
 #include "tsquant/error.h"
 #include "tsquant/load_mapped.h"
@@ -118,6 +119,23 @@ int64_t resident_bytes(const at::Tensor& tensor) {
   close(pagemap);
   const auto present = std::count_if(entries.begin(), entries.end(), [](uint64_t entry) { return entry >> 63 != 0; });
   return static_cast<int64_t>(present) * static_cast<int64_t>(page);
+}
+
+TEST(DirectRun, WeightsOfAFileLeaveMemoryOnceTheyAreRead) {
+  const std::string path = temp_dir() + "/model.pt";
+  define("def forward(self, x):\n    return torch.matmul(torch.linear(x, self.a), self.b.t())\n",
+         {{"a", at::randn({256, 256})}, {"b", at::randn({256, 256})}})
+      .save(path);
+  const Model model = load_mapped(path);
+  const Sample sample{{at::randn({8, 256})}, {}};
+  const auto resident = [&](const char* name) { return resident_bytes(model.module().attr(name).toTensor()); };
+  const auto result = run_directly(model, sample, {});
+  ASSERT_TRUE(result);
+  for (const char* name : {"a", "b"}) EXPECT_GT(resident(name), 200 << 10) << name;
+  const auto frugal = run_directly(model, sample, {}, WeightPages::kGiveBack);
+  ASSERT_TRUE(frugal);
+  EXPECT_TRUE(at::equal(frugal->toTensor(), result->toTensor()));
+  for (const char* name : {"a", "b"}) EXPECT_EQ(resident(name), 0) << name;
 }
 
 TEST(TapRunner, WeightsOfAFileLeaveMemoryOnceTheyAreRead) {

@@ -19,7 +19,8 @@ class StatisticsExchange;  // distributed.h
 
 struct QuantizePt2eOptions {
   int64_t subset_size = 300;  ///< number of calibration samples (batches) used; must be at least 1
-  /// Replace quantized weights by their integer codes. False keeps float weights followed by quantize/dequantize.
+  /// Replace quantized weights by their integer codes. False keeps float weights followed by quantize/dequantize; not
+  /// in the lowered form, whose kernels read codes.
   bool fold_quantize = true;
   OutputForm form = OutputForm::kDecomposed;
   /// Lowered form: "tsquant", "onednn", "qnnpack" or "fbgemm"; empty: default_engine().

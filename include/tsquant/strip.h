@@ -33,7 +33,8 @@ enum class StripFormat {
 /// ```
 /// @param do_copy false: the given model is edited, and returned
 /// @throws Error kUnsupportedModel: integer kernels of the lowered form, whose weights are packed; kNative with fp8
-///         quantizers, which no fake quantize expresses; kDq with more than 256 levels
+///         quantizers, which no fake quantize expresses; kDq with more than 256 levels; prepared models, which are to
+///         be converted first
 Model strip(Model& model, bool do_copy = true, StripFormat strip_format = StripFormat::kNative);
 
 }  // namespace tsquant

@@ -119,10 +119,17 @@ std::string place_with_flags(const std::string& place) {
   return place;
 }
 
+/// Messages that begin with the option which is their place mean it, also when its name is a plain word.
+std::string message_with_flags(const Error& error) {
+  const std::string &text = error.message(), &place = error.place(), flag = place_with_flags(place);
+  const bool names_place = flag != place && text.rfind(place + " ", 0) == 0;
+  return names_place ? flag + with_flags(text.substr(place.size())) : with_flags(text);
+}
+
 }  // namespace
 
 Error with_flag_names(const Error& error) {
-  return Error(error.code(), with_flags(error.message()), place_with_flags(error.place()), with_flags(error.advice()));
+  return Error(error.code(), message_with_flags(error), place_with_flags(error.place()), with_flags(error.advice()));
 }
 
 }  // namespace tsquant::cli

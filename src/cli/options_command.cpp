@@ -13,6 +13,8 @@
 #include "options/option_text.h"
 #include "options/tables.h"
 #include "tsquant/compress_weights.h"
+#include "tsquant/error.h"
+#include "tsquant/fx/qconfig_mapping.h"
 #include "tsquant/nncf_config.h"
 
 namespace tsquant::cli {
@@ -20,6 +22,11 @@ namespace tsquant::cli {
 namespace {
 
 using nlohmann::ordered_json;
+
+struct OptionsArgs {
+  std::string config, qconfig, json;
+  bool qat = false;
+};
 
 /// "true or false", "0 or more", "performance, mixed", "text".
 template <typename Struct>
@@ -111,27 +118,43 @@ void print_values(const ordered_json& config) {
   for (const auto& warning : config.at("warnings")) std::cout << "warning: " << warning.get<std::string>() << "\n";
 }
 
+void print_mapping(const std::string& engine, bool qat, const std::string& path) {
+  const auto make = qat ? fx::get_default_qat_qconfig_mapping : fx::get_default_qconfig_mapping;
+  const std::string text = make(engine, qat ? 1 : 0).to_json();
+  if (!path.empty()) return write_text(path, "QConfigMapping", text);
+  std::cout << text << std::endl;
+}
+
+void run(const OptionsArgs& args) {
+  check_outputs({{"--json", args.json, "options"}});
+  if (args.qat && args.qconfig.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "it belongs to --qconfig", "--qat", "add --qconfig, or leave it out");
+  }
+  if (!args.qconfig.empty()) return print_mapping(args.qconfig, args.qat, args.json);
+  const auto list = args.config.empty() ? all_options() : values_in(args.config);
+  if (!args.json.empty()) return write_text(args.json, "options", list.dump(1));
+  args.config.empty() ? print(list) : print_values(list);
+}
+
 }  // namespace
 
 void add_options(CLI::App& app) {
-  auto path = std::make_shared<std::string>(), config = std::make_shared<std::string>();
+  auto args = std::make_shared<OptionsArgs>();
   auto* command = app.add_subcommand("options",
                                      "List every option of quantizing and compressing: its name in C++ and in "
                                      "configurations, its flag, values, default");
+  auto* config = command
+                     ->add_option("--config", args->config,
+                                  "Check this configuration of quantize or compress, and list what it sets instead")
+                     ->check(CLI::ExistingFile);
   command
-      ->add_option("--config", *config,
-                   "Check this configuration of quantize or compress, and list what it sets instead")
-      ->check(CLI::ExistingFile);
-  add_json_option(*command, *path);
-  command->callback([path, config] {
-    check_outputs({{"--json", *path, "options"}});
-    const auto list = config->empty() ? all_options() : values_in(*config);
-    if (path->empty()) {
-      config->empty() ? print(list) : print_values(list);
-    } else {
-      write_text(*path, "options", list.dump(1));
-    }
-  });
+      ->add_option("--qconfig", args->qconfig,
+                   "Print the default QConfigMapping of x86, fbgemm, onednn or qnnpack instead: what --qconfig of "
+                   "quantize and prepare reads from a file")
+      ->excludes(config);
+  command->add_flag("--qat", args->qat, "The mapping for training");
+  add_json_option(*command, args->json);
+  command->callback([args] { run(*args); });
 }
 
 }  // namespace tsquant::cli

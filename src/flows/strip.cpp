@@ -14,6 +14,7 @@
 #include "lowering/lowering.h"
 #include "passes/rewrite_runner.h"
 #include "tsquant/error.h"
+#include "tsquant/prepare_pt2e.h"
 
 namespace tsquant {
 
@@ -49,6 +50,14 @@ void require_quantizers(const Model& model, StripFormat format) {
               "strip models with integer quantizers in decomposed, reference or fake-quantize form");
 }
 
+/// Observers hold no parameters of quantizers yet: what they saw is computed at conversion.
+void require_converted(const Model& model) {
+  if (!is_prepared(model.module())) return;
+  throw Error(ErrorCode::kUnsupportedModel, "the model is prepared: its quantizers are observers still", "strip",
+              "convert it first: convert_pt2e, fx::convert_fx or `tsquant convert`, to the fake_quantize form for "
+              "LibTorch's fake quantizes, to the decomposed or reference form for integer weights");
+}
+
 void warn_if_float(Model& model) {
   const auto nodes = all_nodes(model.graph()->block());
   if (std::any_of(nodes.begin(), nodes.end(),
@@ -61,6 +70,7 @@ void warn_if_float(Model& model) {
 }  // namespace
 
 Model strip(Model& model, bool do_copy, StripFormat strip_format) {
+  require_converted(model);
   require_quantizers(model, strip_format);
   Model result = do_copy ? model.clone() : model;
   RewriteRunner runner(result);

@@ -12,6 +12,10 @@ std::string not_lowered(const O& options) {
   return fmt::format("the {} form has no kernels", word_of(words<OutputForm>(), options.form));
 }
 
+std::string lowered(const O& options) {
+  return options.form == OutputForm::kLowered ? "the kernels of the lowered form read integer codes" : "";
+}
+
 std::string without_correction(const O& options) {
   return options.fast_bias_correction
              ? ""
@@ -41,6 +45,7 @@ const Fields<QuantizePt2eOptions>& fields() {
           .recorded(),
       option(&O::fold_quantize, "fold_quantize", "Weights become integer codes")
           .on_flag({"--no-fold", kResultGroup, "Keep float weights followed by quantize and dequantize", {}, false})
+          .unused_when(lowered)
           .recorded(),
       option(&O::form, "form", "Operators in the file").on_flag({"--form", kResultGroup}),
       option(&O::engine, "engine", "Lowered form: tsquant (default; runs everywhere), onednn, qnnpack or fbgemm")

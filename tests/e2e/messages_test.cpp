@@ -73,7 +73,7 @@ TEST_F(Messages, ThreadsAreLimited) {
 
 TEST_F(Messages, OptionsHaveTheNamesOfTheCommandLine) {
   expect({"--subset-size", "0"}, 2, {"--subset-size: 0 is not allowed: use 1 or more"});
-  expect({"--engine", "tsquant"}, 2, {"(at --engine)"});
+  expect({"--engine", "tsquant"}, 2, {"error: --engine is set, but the decomposed form", "(at --engine)"});
   expect({"--stats-in", "a", "--statistics-path", "b"}, 2, {"(at --stats-in)", "give --stats-in or --statistics-path"});
   expect({"--max-drop", "0.1", "--labels", "labels", "--max-iterations", "-1"}, 2, {"--max-iterations"});
   expect({"--ignore-name", "nothing"}, 2, {"--ignore-name matches no node (at nothing)"});

@@ -121,6 +121,17 @@ TEST_F(PrepareCommand, TheMappingDecides) {
   EXPECT_NE(unknown.err.find("x86"), std::string::npos) << unknown.err;
 }
 
+TEST_F(PrepareCommand, DefaultMappingsCanBePrintedAndEdited) {
+  const auto wanted = quantizers({"--quantizer", "fx", "--qconfig", "qnnpack"});
+  const Strings print{"options", "--qconfig", "qnnpack", "--json", path("mapping.json")};
+  ASSERT_EQ(testing::tsquant(print).code, 0);
+  EXPECT_EQ(quantizers({"--quantizer", "fx", "--qconfig", path("mapping.json")}), wanted);
+  const auto shown = testing::tsquant({"options", "--qconfig", "qnnpack", "--qat"});
+  EXPECT_NE(shown.out.find("FusedMovingAvgObsFakeQuantize"), std::string::npos) << shown.out;
+  EXPECT_NE(testing::tsquant({"options", "--qat"}).code, 0);
+  EXPECT_NE(testing::tsquant({"options", "--qconfig", "x87"}).err.find("qnnpack"), std::string::npos);
+}
+
 TEST_F(PrepareCommand, OtherFilesAreRefusedByConvert) {
   const Outcome result = testing::tsquant({"convert", path("model.pt"), "-o", path("out.pt"), "--form", "decomposed"});
   EXPECT_NE(result.code, 0);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -35,6 +36,7 @@ void write_to(const std::string& out, const std::string& err) {
 pid_t start_copy(std::vector<std::string> words, const std::string& out, const std::string& err) {
   auto argv = argv_of(words);
   at::set_num_threads(1);  // a copy has none of the threads of the original
+  std::fflush(nullptr);    // and would write what it finds in the buffers
   const pid_t child = fork();
   if (child != 0) return child;
   write_to(out, err);

@@ -16,6 +16,7 @@
 #include "graph/params.h"
 #include "io/output_target.h"
 #include "lowering/trainable_norms.h"
+#include "options/check_fields.h"
 #include "options/option_text.h"
 #include "options/tables.h"
 #include "passes/graph_dumps.h"
@@ -30,7 +31,7 @@ namespace {
 
 using torch::jit::Module;
 
-void check(const ConvertPt2eOptions& options) {
+void check_form(const ConvertPt2eOptions& options) {
   const bool is_plain = options.form == OutputForm::kReference || options.form == OutputForm::kDecomposed;
   if (options.use_reference_representation && !is_plain) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -38,7 +39,6 @@ void check(const ConvertPt2eOptions& options) {
                             word_of(words<OutputForm>(), options.form)),
                 "use_reference_representation", "choose the reference form");
   }
-  if (!options.dump_dir.empty()) check_output_folder(options.dump_dir, "dumped graphs");
 }
 
 /// Nothing is left of what tells the decomposed form, the default, from the reference form in integers written out.
@@ -55,6 +55,8 @@ QuantizePt2eOptions road_options(const ConvertPt2eOptions& options) {
   road.skip_passes = options.skip_passes;
   road.dump_dir = options.dump_dir;
   road.allow_empty = true;  // what may be empty was decided when the model was prepared
+  check_unused(road);
+  if (!road.dump_dir.empty()) check_output_folder(road.dump_dir, "dumped graphs");
   return road;
 }
 
@@ -157,7 +159,7 @@ QuantizedModel convert_pt2e(const Module& prepared, const ConvertPt2eOptions& op
 QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& options,
                                 const FloatOperators& float_operators,
                                 const QuantizeCustomModules& quantize_custom_modules) {
-  check(options);
+  check_form(options);
   const SingleThreadGuard deterministic;
   const QuantizePt2eOptions road = road_options(options);
   Module plain = copy_module(module);

@@ -23,8 +23,12 @@ void refuse_json(const Json& found, const std::string& expected, const std::stri
 }
 
 void refuse_word(const std::string& word, const std::vector<std::string>& known, const std::string& place) {
+  std::vector<std::string> closest = nearest(word, known);
+  for (std::string& name : closest) {
+    if (name.empty()) name = "\"\" (an empty name, for what the other keys do not cover)";
+  }
   throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is not known", word), place,
-              fmt::format("closest: {}", fmt::join(nearest(word, known), ", ")));
+              fmt::format("closest: {}", fmt::join(closest, ", ")));
 }
 
 JsonObject::JsonObject(const Json& json, std::string place, const std::vector<std::string>& keys)

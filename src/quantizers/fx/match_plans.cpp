@@ -45,6 +45,8 @@ GraphPlan::GraphPlan(const GraphView& view, const QConfigMapping& mapping, const
   }
   require_kept_apart();
   read_qconfigs();
+  // What is inside of standalone modules is beyond the reach of the mapping.
+  if (sites_.standalone.empty()) rules_.front().require_used(modules);
   const auto backend_of = [&](int64_t node) -> const BackendConfig& {
     const int64_t standalone = site(node).standalone;
     const auto* own = standalone < 0 ? nullptr : &sites_.standalone[standalone].config->backend_config;

@@ -1,6 +1,20 @@
 #include "quantizers/fx/qconfig_rules.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "tsquant/error.h"
+
 namespace tsquant::fx {
+
+namespace {
+
+bool matches_start(const std::string& path, const std::regex& regex) {
+  return std::regex_search(path, regex, std::regex_constants::match_continuous);
+}
+
+}  // namespace
 
 QConfigRules::QConfigRules(const QConfigMapping& mapping, std::string prefix)
     : global_(mapping.global_qconfig()), prefix_(std::move(prefix)), names_(mapping.module_name_qconfigs()) {
@@ -8,7 +22,7 @@ QConfigRules::QConfigRules(const QConfigMapping& mapping, std::string prefix)
     types_.emplace_back(parse_object_type(type, "object_type"), qconfig);
   }
   for (const auto& [regex, qconfig] : mapping.module_name_regex_qconfigs()) {
-    regexes_.emplace_back(std::regex(regex), qconfig);
+    regexes_.push_back({regex, std::regex(regex), qconfig});
   }
   for (const auto& [position, qconfig] : mapping.module_name_object_type_order_qconfigs()) {
     positions_.push_back({position, parse_object_type(position.object_type, "object_type"), qconfig});
@@ -26,11 +40,9 @@ c10::optional<OptionalQConfig> QConfigRules::by_type(const OperatorSite& site) c
 }
 
 OptionalQConfig QConfigRules::by_name(const std::string& path, OptionalQConfig qconfig) const {
-  for (const auto& [regex, value] : regexes_) {
-    if (!std::regex_search(path, regex, std::regex_constants::match_continuous)) continue;
-    qconfig = value;
-    break;
-  }
+  const auto named = std::find_if(regexes_.begin(), regexes_.end(),
+                                  [&](const RegexRule& rule) { return matches_start(path, rule.regex); });
+  if (named != regexes_.end()) qconfig = named->qconfig;
   size_t longest = 0;
   bool found = false;
   for (const auto& [name, value] : names_) {
@@ -60,6 +72,26 @@ OptionalQConfig QConfigRules::next(const OperatorSite& site) {
     if (rule.seen++ == rule.position.index) qconfig = rule.qconfig;
   }
   return qconfig;
+}
+
+void QConfigRules::require_used(const std::vector<Submodule>& modules) const {
+  for (const auto& rule : regexes_) {
+    const bool fits_any = std::any_of(modules.begin(), modules.end(),
+                                      [&](const Submodule& module) { return matches_start(module.path, rule.regex); });
+    if (fits_any) continue;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("no path of a module begins as the expression \"{}\" says", rule.text),
+                "set_module_name_regex", "write it for paths such as \"layer1.0.conv1\", or leave it out");
+  }
+  for (const auto& rule : positions_) {
+    if (rule.seen > rule.position.index) continue;
+    const auto& [path, type, index] = rule.position;
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{} calls {} operators of type {}, so there is none with index {}",
+                            path.empty() ? "the model itself" : "module \"" + path + "\"", rule.seen, type, index),
+                "set_module_name_object_type_order",
+                "count from 0 among the operators that the code of this very module calls");
+  }
 }
 
 }  // namespace tsquant::fx

@@ -23,6 +23,10 @@ class QConfigRules {
   const OptionalQConfig& global_qconfig() const { return global_; }
   /// What the object types alone say about a layer; none: nothing. Layers that are fused must agree on it.
   c10::optional<OptionalQConfig> by_type(const OperatorSite& site) const;
+  /// Once every operator has been asked for: a position that was not reached, and an expression that fits no module,
+  /// are mistakes of the mapping.
+  /// @throws Error kInvalidArgument
+  void require_used(const std::vector<Submodule>& modules) const;
 
  private:
   using Position = QConfigMapping::Position;
@@ -31,7 +35,12 @@ class QConfigRules {
   OptionalQConfig global_;
   std::string prefix_;
   std::vector<std::pair<ObjectType, OptionalQConfig>> types_;
-  std::vector<std::pair<std::regex, OptionalQConfig>> regexes_;
+  struct RegexRule {
+    std::string text;
+    std::regex regex;
+    OptionalQConfig qconfig;
+  };
+  std::vector<RegexRule> regexes_;
   QConfigMapping::Entries<std::string> names_;
   struct PositionRule {
     Position position;

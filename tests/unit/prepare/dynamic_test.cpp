@@ -53,8 +53,7 @@ std::unique_ptr<Quantizer> make_quantizer(const std::string& name) {
 QuantizedModel converted(const std::string& quantizer, OutputForm form) {
   ConvertPt2eOptions options;
   options.form = form;
-  options.cost = LoweringCost::kOff;
-  options.engine = form == OutputForm::kLowered ? "tsquant" : "";
+  if (form == OutputForm::kLowered) options.cost = LoweringCost::kOff;
   return convert_pt2e(prepare_pt2e(model(), *make_quantizer(quantizer), sample()), options);
 }
 

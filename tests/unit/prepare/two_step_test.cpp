@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <tsquant/openvino_quantizer.h>
 #include <tsquant/prepare_pt2e.h>
+#include <tsquant/strip.h>
 #include <tsquant/tsquant.h>
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
@@ -203,6 +204,26 @@ TEST(TwoStepErrors, AModelThatIsPreparedAlready) {
     EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel) << i;
     EXPECT_NE(error.message().find("already prepared"), std::string::npos) << i << error.message();
   }
+}
+
+TEST(TwoStepErrors, APreparedModelHasNothingToStrip) {
+  Model model = Model::from(prepared("x86_inductor"));
+  const auto error = thrown_error([&] { strip(model); });
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel);
+  EXPECT_NE(error.advice().find("tsquant convert"), std::string::npos) << error.advice();
+}
+
+TEST(TwoStepErrors, OptionsThatWouldChangeNothing) {
+  auto module = prepared("x86_inductor");
+  calibrate(module);
+  ConvertPt2eOptions engine;
+  engine.form = OutputForm::kReference;
+  engine.engine = "onednn";
+  EXPECT_EQ(thrown_error([&] { convert_pt2e(module, engine); }).place(), "engine");
+  ConvertPt2eOptions fold;
+  fold.form = OutputForm::kLowered;
+  fold.fold_quantize = false;
+  EXPECT_EQ(thrown_error([&] { convert_pt2e(module, fold); }).place(), "fold_quantize");
 }
 
 TEST(TwoStepModel, ObserversThatCountSayHowMuchTheySaw) {

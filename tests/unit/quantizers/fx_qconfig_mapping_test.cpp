@@ -219,6 +219,25 @@ TEST(FxQConfigMapping, wrong_json_is_refused_with_its_place) {
   EXPECT_NE(refused(deep.c_str()).message().find("nested too deeply"), std::string::npos);
 }
 
+TEST(FxQConfigMapping, the_nameless_key_can_be_read_in_advice) {
+  const Error key = thrown_by([&] { fx::QConfigMapping::from_json(R"({"g": null})"); });
+  EXPECT_EQ(key.advice().rfind("closest: \"\" (", 0), 0u) << key.advice();
+}
+
+TEST(FxQConfigMapping, positions_and_expressions_that_fit_nothing_are_refused) {
+  const Error position =
+      thrown_by([] { labels_of(with_global().set_module_name_object_type_order("", "F.linear", 2, labelled(1))); });
+  EXPECT_EQ(position.message(),
+            "the model itself calls 2 operators of type torch.linear, so there is none with index 2");
+  EXPECT_EQ(position.place(), "set_module_name_object_type_order");
+  const Error nested =
+      thrown_by([] { labels_of(with_global().set_module_name_object_type_order("a", "Conv2d", 0, labelled(1))); });
+  EXPECT_NE(nested.message().find("module \"a\" calls 0 operators of type"), std::string::npos) << nested.message();
+  const Error regex = thrown_by([] { labels_of(with_global().set_module_name_regex("deep\\.fc", labelled(1))); });
+  EXPECT_EQ(regex.message(), "no path of a module begins as the expression \"deep\\.fc\" says");
+  EXPECT_NO_THROW(labels_of(with_global().set_module_name_regex("nested\\.deep\\.fc", labelled(1))));
+}
+
 TEST(FxQConfigMapping, defaults_know_what_is_special) {
   const auto mapping = fx::get_default_qconfig_mapping("x86");
   std::map<std::string, fx::OptionalQConfig> types(mapping.object_type_qconfigs().begin(),

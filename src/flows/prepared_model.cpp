@@ -19,6 +19,7 @@
 #include "flows/computed_weights.h"
 #include "flows/finish_rewrites.h"
 #include "flows/float_biases.h"
+#include "flows/float_weights.h"
 #include "flows/phase_clock.h"
 #include "flows/pre_annotation_algorithms.h"
 #include "flows/record_options.h"
@@ -118,6 +119,8 @@ QuantizedModel insert_and_convert(RewriteRunner& runner, const GraphView& view, 
     explain_kernels(prepared.computed_weights, report);
     finish_rewrites(runner);
     report.quantized_bytes = stored_bytes(runner.model());
+    auto larger = warn_if_larger(runner.model(), report.float_bytes, report.quantized_bytes);
+    if (larger && options.fold_quantize) report.warnings.push_back(std::move(*larger));
   });
   clock.stop();
   report.rewrites.insert(report.rewrites.end(), runner.records().begin(), runner.records().end());

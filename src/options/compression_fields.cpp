@@ -1,3 +1,6 @@
+#include <cstdlib>
+#include <sstream>
+
 #include "options/struct_fields.h"
 #include "options/tables.h"
 
@@ -7,12 +10,18 @@ namespace {
 
 /// "-1,-0.5,0,1" of the command line.
 nlohmann::json levels_from_text(const std::string& text) {
-  const auto json = nlohmann::json::parse("[" + text + "]", nullptr, /*allow_exceptions=*/false);
-  const bool numbers =
-      json.is_array() && std::all_of(json.begin(), json.end(), [](const auto& x) { return x.is_number(); });
-  if (numbers) return json;
-  throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no list of numbers", text), "--codebook",
-              "write LEVEL,LEVEL,...");
+  nlohmann::json levels = nlohmann::json::array();
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) {
+    char* end = nullptr;
+    const double level = std::strtod(part.c_str(), &end);
+    if (part.empty() || *end != 0) {
+      throw Error(ErrorCode::kInvalidArgument, fmt::format("\"{}\" is no number", part), "--codebook",
+                  "write LEVEL,LEVEL,..., as in -1,-.5,0,1");
+    }
+    levels.push_back(level);
+  }
+  return levels;
 }
 
 /// "0.3" or "30%" of the command line.
@@ -243,7 +252,13 @@ const Fields<AdvancedCompressionParameters>& fields() {
           .on_flag(of_precision("--group-size-fallback")),
       option(&P::min_adjusted_group_size, "min_adjusted_group_size", "Smallest group size of the fallback adjust")
           .at_least(1)
-          .on_flag(of_precision("--min-adjusted-group-size")),
+          .on_flag(of_precision("--min-adjusted-group-size"))
+          .unused_when([](const P& advanced) {
+            const auto mode = advanced.group_size_fallback_mode;
+            return mode == GroupSizeFallbackMode::kAdjust
+                       ? ""
+                       : "group_size_fallback_mode is " + word_of(words<GroupSizeFallbackMode>(), mode);
+          }),
       struct_option(&P::awq_params, "awq_params", "Of AWQ"),
       struct_option(&P::scale_estimation_params, "scale_estimation_params", "Of scale estimation"),
       struct_option(&P::gptq_params, "gptq_params", "Of GPTQ"),

@@ -139,6 +139,7 @@ Field<Struct> struct_option(Inner Struct::*member, const std::string& name, std:
       part.default_value = row.default_value;
       part.get = [member, get = row.get](const Struct& object) { return get(object.*member); };
       part.set = [member, set = row.set](Struct& object, const nlohmann::json& json) { set(object.*member, json); };
+      if (row.unused) part.unused = [member, why = row.unused](const Struct& object) { return why(object.*member); };
       part.parts = self(row.parts, self);
       parts.push_back(std::move(part));
     }

@@ -123,6 +123,42 @@ void check_codebooks(const CompressWeightsOptions& o) {
   }
 }
 
+/// As in NNCF these are accepted where all weights get the primary precision.
+void warn_of_idle_options(const CompressWeightsOptions& o, std::vector<std::string>& warnings) {
+  if (o.ratio.value_or(1) != 1 || o.target_size || o.target_bits_per_weight) return;
+  if (o.sensitivity_metric) {
+    warnings.emplace_back("sensitivity_metric has no effect: with the ratio 1 all layers get the primary precision");
+  }
+  if (o.backup_mode && o.all_layers &&
+      o.advanced_parameters.group_size_fallback_mode == GroupSizeFallbackMode::kError) {
+    warnings.emplace_back("backup_mode has no effect: all_layers and the ratio 1 leave no weight for it");
+  }
+}
+
+/// What the quantizer has decided by its own options: compress_weights gives it those of the user.
+void check_quantizers_choices(const Annotations& annotations, const AdvancedCompressionParameters& advanced) {
+  const char* const kAdvice = "leave it out, or set it in the quantizer's options (WeightsOnlyOptions)";
+  bool any_fallback = false, any_codebook = false, any_adaptive = false;
+  for (const auto& point : annotations.points) {
+    const auto& choice = point.compression;
+    any_fallback |= choice && choice->fallback == advanced.group_size_fallback_mode;
+    any_codebook |= point.spec.codebook == advanced.codebook;
+    any_adaptive |= choice && choice->adaptive_codebook;
+  }
+  if (advanced.group_size_fallback_mode != GroupSizeFallbackMode::kError && !any_fallback) {
+    refuse("the quantizer gives no weight this group_size_fallback_mode", "group_size_fallback_mode", kAdvice);
+  }
+  if (!advanced.codebook.empty() && !any_codebook) {
+    refuse("the quantizer gives no weight this codebook", "codebook", kAdvice);
+  }
+  if (any_adaptive) return;
+  for (const auto& row : fields<AdaptiveCodebookParameters>()) {
+    if (row.get(advanced.adaptive_codebook_params) == row.default_value) continue;
+    refuse("no weight gets an adaptive codebook", "adaptive_codebook_params." + row.name,
+           "leave it out, or choose the mode adaptive_codebook");
+  }
+}
+
 bool has_few_bits(Mode mode) { return format_info(openvino::mode_row(mode).format).bits <= 4; }
 bool is_integer(Mode mode) { return format_info(openvino::mode_row(mode).format).integer; }
 
@@ -178,6 +214,7 @@ std::vector<std::string> check_compress_weights(const CompressWeightsOptions& o)
     refuse(fmt::format("{} cannot be trained", mode_name(o.mode)), "compression_format", "use dequantize");
   }
   check_algorithms(o);
+  warn_of_idle_options(o, warnings);
   return warnings;
 }
 
@@ -209,7 +246,9 @@ void check_annotations(const Annotations& annotations, const CompressPt2eOptions
              "give the quantizer a mode of integers");
     }
   }
-  if (has_choice || annotations.points.empty()) return;
+  if (annotations.points.empty()) return;
+  check_quantizers_choices(annotations, options.advanced_parameters);
+  if (has_choice) return;
   const std::string advice = "leave it out, or give the quantizer a mode of less than 8 bits";
   if (options.ratio != 1) refuse("the quantizer gives all weights one precision, but ratio is set", "ratio", advice);
   if (target) {

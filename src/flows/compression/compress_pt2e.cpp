@@ -261,8 +261,10 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
     apply_group_size_fallback(c.layers);
   }
   require_compressed(c.layers);
+  auto other = note_other_weights(c.model, c.layers, report.float_bytes);
+  if (other) report.warnings.push_back(std::move(*other));
   if (c.options.dry_run) {
-    require_finite_weights(c.layers, c.options);
+    require_finite_weights(c.layers);
     return describe_plan(c);
   }
   fit_codebooks(c.layers, c.options, c.results, c.ranks);
@@ -308,6 +310,16 @@ void run(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
   report.rewrites = runner.records();
 }
 
+/// Numbers that are not finite are found where they do harm; the weight that they come from says more.
+void run_or_name_weight(Compression& c, Quantizer& quantizer, PhaseClock& clock) {
+  try {
+    run(c, quantizer, clock);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kCalibration) require_finite_weights(c.layers);
+    throw;
+  }
+}
+
 CompressedModel compress(Model& model, Quantizer& quantizer, const CompressPt2eOptions& options, RankGroup& ranks) {
   check_compress_pt2e(options);
   require_float(model);
@@ -322,7 +334,7 @@ CompressedModel compress(Model& model, Quantizer& quantizer, const CompressPt2eO
   const OutputForm form = is_trainable(options) ? OutputForm::kFakeQuantize : options.form;
   record_run(c.report, quantizer, form, options.dataset ? &*options.dataset : nullptr);
   PhaseClock clock(c.report);
-  name_phase_in_errors(clock, [&] { run(c, quantizer, clock); });
+  name_phase_in_errors(clock, [&] { run_or_name_weight(c, quantizer, clock); });
   if (!ranks.alone()) {
     ranks.require_equal(
         {{"compressed model", fingerprint(c.model)}, {"report", text_digest(c.report.to_json(/*per_channel=*/false))}});

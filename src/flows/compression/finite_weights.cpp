@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "flows/compression/compress_layer.h"
 #include "io/file_mapping.h"
 #include "numerics/groups.h"
+#include "tsquant/error.h"
 
 namespace tsquant {
 
@@ -28,10 +28,11 @@ bool is_finite(const at::Tensor& weight) {
 
 }  // namespace
 
-void require_finite_weights(std::vector<WeightLayer>& layers, const CompressPt2eOptions& options) {
-  LayerResults nothing_kept;
-  for (WeightLayer& layer : layers) {
-    if (!layer.in_float && !is_finite(layer.weight)) compress_layer(layer, options, nothing_kept);
+void require_finite_weights(const std::vector<WeightLayer>& layers) {
+  for (const WeightLayer& layer : layers) {
+    if (layer.in_float || is_finite(layer.weight)) continue;
+    throw Error(ErrorCode::kUnsupportedModel, "the weight has NaN or infinite values", layer.name,
+                "mend the model, or put this layer into the ignored scope");
   }
 }
 

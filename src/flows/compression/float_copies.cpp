@@ -1,45 +1,39 @@
 #include "flows/compression/float_copies.h"
 
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <map>
+#include <algorithm>
+#include <iterator>
 #include <set>
 
-#include "graph/node_lists.h"
-#include "graph/params.h"
+#include "flows/float_weights.h"
+#include "graph/op_table.h"
 
 namespace tsquant {
 
 namespace {
 
-using Kinds = std::set<std::string>;
-
-/// The operators that read float parameters of the module, by the parameter's state-dict name.
-std::map<std::string, Kinds> readers_of_floats(const Model& model) {
-  std::map<std::string, Kinds> readers;
-  for (const auto* node : nodes_of_kind(model.graph()->block(), {"prim::GetAttr"})) {
-    const auto* value = node->output();
-    if (!value->type()->isSubtypeOf(*c10::TensorType::get())) continue;
-    const auto parameter = param_of(model, value);
-    if (!parameter || parameter->name.empty() || !parameter->tensor.is_floating_point()) continue;
-    for (const auto& use : value->uses()) readers[parameter->name].insert(use.user->kind().toQualString());
-  }
-  return readers;
+/// Whether layers of this kind are compressed, or their records say why not.
+bool has_records(const std::string& kind) {
+  const std::string function = kind.substr(kind.find(':') + 2);
+  const OpInfo& op = find_op(function);
+  const bool is_layer = product_side(op, 0) || function.find("conv") != std::string::npos || function == "embedding";
+  return is_layer || function.rfind("lstm", 0) == 0 || function.rfind("gru", 0) == 0 || kind.rfind("aten::", 0) != 0;
 }
 
 }  // namespace
 
 c10::optional<std::string> note_float_copies(const Model& model, std::vector<WeightLayer>& layers) {
-  const auto readers = readers_of_floats(model);
-  Kinds kinds;
+  const auto floats = float_weights(model);
+  std::set<std::string> kinds;
   int64_t weights = 0, bytes = 0;
   for (WeightLayer& layer : layers) {
-    const auto found = readers.find(layer.name);
-    if (layer.in_float || !layer.slot || found == readers.end()) continue;
+    const auto found = floats.find(layer.name);
+    if (layer.in_float || !layer.slot || found == floats.end()) continue;
+    const auto& readers = found->second.readers;
     layer.record.remarks.push_back(
-        fmt::format("its float values stay in the file: {} reads them, too", fmt::join(found->second, ", ")));
-    kinds.insert(found->second.begin(), found->second.end());
+        fmt::format("its float values stay in the file: {} reads them, too", fmt::join(readers, ", ")));
+    kinds.insert(readers.begin(), readers.end());
     ++weights;
     bytes += layer.record.float_bytes;
   }
@@ -48,6 +42,19 @@ c10::optional<std::string> note_float_copies(const Model& model, std::vector<Wei
       "{} compressed weights ({} bytes as floats) stay in the file as floats, too: {} reads them. Ignore these layers, "
       "or write them so that nothing else reads their weights",
       weights, bytes, fmt::join(kinds, ", "));
+}
+
+c10::optional<std::string> note_other_weights(const Model& model, const std::vector<WeightLayer>& layers,
+                                              int64_t float_bytes) {
+  constexpr int64_t kWorthSaying = 100;  // hundredths of the model
+  auto floats = float_weights(model);
+  for (const WeightLayer& layer : layers) floats.erase(layer.name);
+  for (auto it = floats.begin(); it != floats.end();) {
+    const auto& readers = it->second.readers;
+    it = std::any_of(readers.begin(), readers.end(), has_records) ? floats.erase(it) : std::next(it);
+  }
+  if (floats.empty() || total_bytes(floats) * kWorthSaying < float_bytes) return c10::nullopt;
+  return "no format is known for weights of operators of these kinds: the file keeps " + describe(floats);
 }
 
 }  // namespace tsquant

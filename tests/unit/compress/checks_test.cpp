@@ -1,6 +1,7 @@
 // Every row of NNCF's table of checks, in its order, with the option that the message is about.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -229,6 +230,39 @@ TEST(CompressChecks, AdaptiveCodebooksFitWhatIsGiven) {
                              [](O& o) { o.advanced_parameters.adaptive_codebook_params.across_blocks = true; }}});
 }
 
+TEST(CompressChecks, OptionsThatWouldChangeNothing) {
+  using O = CompressWeightsOptions;
+  expect_refused(int4_options(), {{"advanced_parameters.min_adjusted_group_size", "group_size_fallback_mode is error",
+                                   [](O& o) { o.advanced_parameters.min_adjusted_group_size = 16; }},
+                                  {"adaptive_codebook_params.num_elements", "no weight gets an adaptive codebook",
+                                   [](O& o) { o.advanced_parameters.adaptive_codebook_params.num_elements = 8; }}});
+  auto idle = int4_options();
+  idle.all_layers = true;
+  idle.sensitivity_metric = SensitivityMetric::kWeightQuantizationError;
+  idle.backup_mode = BackupMode::kInt8Sym;
+  Model model = small_lm();
+  const auto& warnings = compress_weights(model, idle).report.warnings;
+  for (const std::string option : {"sensitivity_metric has no effect", "backup_mode has no effect"}) {
+    EXPECT_TRUE(std::any_of(warnings.begin(), warnings.end(), [&](const auto& text) {
+      return text.rfind(option, 0) == 0;
+    })) << option;
+  }
+}
+
+TEST(CompressChecks, TheQuantizerHasTheOptionsOfPlacement) {
+  OpenVINOQuantizerOptions placement;
+  placement.weights_only.emplace();
+  placement.weights_only->mode = Mode::kInt4Sym;
+  placement.weights_only->group_size = 16;
+  OpenVINOQuantizer quantizer(placement);
+  CompressPt2eOptions fallback, codebook;
+  fallback.advanced_parameters.group_size_fallback_mode = GroupSizeFallbackMode::kIgnore;
+  codebook.advanced_parameters.codebook = {-1, 0, 1};
+  Model model = small_lm();
+  EXPECT_EQ(thrown_error([&] { compress_pt2e(model, quantizer, fallback); }).place(), "group_size_fallback_mode");
+  EXPECT_EQ(thrown_error([&] { compress_pt2e(model, quantizer, codebook); }).place(), "codebook");
+}
+
 TEST(CompressChecks, AlgorithmsOfFourBitsTakeFloatFormatsToo) {
   for (const Mode mode : {Mode::kE2M1, Mode::kFp4, Mode::kMxFp4, Mode::kNvFp4}) {
     for (bool CompressWeightsOptions::*algorithm :
@@ -321,12 +355,27 @@ TEST(CompressChecks, TargetsNeedIntegersToChooseFrom) {
   }
 }
 
-TEST(CompressChecks, WeightsThatAreNotFiniteAreNamed) {
-  Model model = small_lm();
-  model.module().attr("up").toTensor()[3][4] = std::nan("");
-  const Error error = thrown_error([&] { compress_weights(model, int4_options()); });
-  EXPECT_EQ(error.code(), ErrorCode::kCalibration);
-  EXPECT_EQ(error.place(), "up");
+TEST(CompressChecks, WeightsThatAreNotFiniteAreNamedAndNotTheData) {
+  const auto error_with = [](const std::function<void(CompressWeightsOptions&)>& change) {
+    Model model = small_lm();
+    model.module().attr("up").toTensor()[3][4] = std::nan("");
+    auto options = int4_options();
+    change(options);
+    return thrown_error([&] { compress_weights(model, options); });
+  };
+  const std::vector<std::function<void(CompressWeightsOptions&)>> runs{
+      [](auto&) {},
+      [](auto& o) { o.dry_run = true; },
+      [](auto& o) { o.ratio = 0.5; },
+      [](auto& o) { o.dataset = token_data(), o.gptq = true; },
+      [](auto& o) { o.dataset = token_data(), o.awq = true; },
+      [](auto& o) { o.dataset = token_data(), o.quality = CompressionQuality::kBest; },
+  };
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const Error error = error_with(runs[i]);
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedModel) << i << " " << error.what();
+    EXPECT_EQ(error.place(), "up") << i;
+  }
 }
 
 TEST(CompressChecks, EmptyDataAndModelsWithoutWeights) {

@@ -69,6 +69,7 @@ CompressedModel compress_weights(Model& model, const CompressWeightsOptions& opt
 /// ```json
 /// {"mode": "int4_asym", "group_size": 64, "gptq": true, "advanced_parameters": {"gptq_params": {"block_size": 64}}}
 /// ```
+/// A file in the form of NNCF's configuration files (nncf_config.h) has this object as "weight_compression".
 /// @param base what the file does not speak of stays as it is here
 /// @throws Error kInvalidArgument: the file cannot be read, is no JSON, or has a key (with the nearest right one) or a
 ///         value that is not allowed

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tsquant/compress_weights.h"
 #include "tsquant/dataset.h"
 #include "tsquant/quantize.h"
 #include "tsquant/quantize_with_accuracy_control.h"
@@ -75,7 +76,8 @@ class ModelEvaluationArgs : public NNCFExtraConfigStruct {
 /// "ignored_scope", "advanced_parameters" (all fields of AdvancedQuantizationParameters), "form", "engine", "cost". A
 /// range estimator is an object with "min" and "max" or the name of a ready-made set. "compression" is one section or
 /// an array of sections of different algorithms. "accuracy_control" at the top has the fields of
-/// AccuracyControlOptions. Any other key may stand at the top, unless it is a misspelt one of those that are known.
+/// AccuracyControlOptions, "weight_compression" those of CompressWeightsOptions. Any other key may stand at the top,
+/// unless it is a misspelt one of those that are known.
 ///
 /// What quantization after training has no use for is accepted, without effect, and named in `warnings`: keys of
 /// training and of the programs that NNCF's files were written for, sections of other algorithms, and what would choose
@@ -163,6 +165,11 @@ class NNCFConfig {
   /// none.
   c10::optional<AccuracyControlOptions> accuracy_control_options() const;
 
+  /// What "weight_compression" says; scopes at the top are ignored, too.
+  /// @param base what the configuration does not speak of stays as it is here
+  /// @throws Error kInvalidArgument when there is no such section
+  CompressWeightsOptions compress_weights_options(CompressWeightsOptions base = {}) const;
+
   /// What is in the configuration without effect on quantization after training, each key once.
   std::vector<std::string> warnings() const;
 
@@ -183,6 +190,12 @@ QuantizedModel quantize(Model& model, const Dataset& calibration_dataset, const 
 
 /// The same with the data of the QuantizationRangeInitArgs that are registered with the configuration.
 QuantizedModel quantize(Model& model, const NNCFConfig& config);
+
+/// `compress_weights` with the options of a configuration; its warnings are in the report.
+/// @param dataset none: that of the QuantizationRangeInitArgs that are registered with the configuration, if they are
+/// @throws Error as NNCFConfig::compress_weights_options and compress_weights
+CompressedModel compress_weights(Model& model, const NNCFConfig& config,
+                                 const c10::optional<Dataset>& dataset = c10::nullopt);
 
 /// `quantize_with_accuracy_control` with the options of a configuration; its warnings are in the report.
 /// @throws Error as NNCFConfig::quantize_options and quantize_with_accuracy_control

@@ -10,11 +10,13 @@
 #include "cli/options.h"
 #include "cli/outputs.h"
 #include "cli/rank_options.h"
+#include "flows/compression/compression_config.h"
 #include "flows/compression/layer_results.h"
 #include "io/output_target.h"
 #include "options/tables.h"
 #include "tsquant/compress_weights.h"
 #include "tsquant/load_mapped.h"
+#include "tsquant/nncf_config.h"
 
 namespace tsquant::cli {
 
@@ -109,8 +111,12 @@ void add_config_option(CLI::App& app, CompressArgs& args) {
   const auto read = [&args](const std::string& path) {
     args.config = path;
     args.options = read_compress_options(path, args.options);
+    if (is_compression_config(path)) return;
+    for (const auto& warning : NNCFConfig::from_json(path).warnings()) log_line("warning: " + warning);
   };
-  app.add_option_function<std::string>("--config", read, "JSON object of options by their names; flags win over it")
+  app.add_option_function<std::string>("--config", read,
+                                       "JSON object of options by their names, or NNCF's configuration with it as "
+                                       "weight_compression; flags win over it")
       ->check(CLI::ExistingFile);
 }
 

@@ -106,6 +106,7 @@ ordered_json values_in(const std::string& path) {
     return name == "quantization" || name == "experimental_quantization";
   };
   if (std::any_of(algorithms.begin(), algorithms.end(), quantizes)) describe_values(config.quantize_options(), values);
+  if (!config.get({"weight_compression"}).isNone()) describe_values(config.compress_weights_options(), values);
   if (const auto control = config.accuracy_control_options()) describe_values(*control, values);
   return {{"algorithms", algorithms}, {"values", values}, {"warnings", config.warnings()}};
 }

@@ -195,6 +195,23 @@ TEST_F(CompressProgram, AConfigurationGivesOptionsAndFlagsWin) {
   EXPECT_EQ(sym.json().at("options").at("gptq"), "true");
 }
 
+TEST_F(CompressProgram, ANncfConfigurationHasASectionOfIt) {
+  ASSERT_EQ(compress(int4_with({"--ignore-name", "gate0"})).code, 0);
+  const std::string expected = bytes_of(output_);
+  const std::string path = config(R"({"weight_compression": {"mode": "int4_asym", "group_size": 16},
+                                      "ignored_scopes": ["gate0"], "epochs": 3})");
+  const auto result = compress({"--config", path});
+  ASSERT_EQ(result.code, 0) << result.err;
+  EXPECT_TRUE(bytes_of(output_) == expected);
+  EXPECT_TRUE(contains(result.err, "have no effect: epochs")) << result.err;
+  const auto listed = testing::tsquant({"options", "--config", path, "--json", "-"});
+  EXPECT_EQ(listed.json().at("values").at("group_size"), "16") << listed.err;
+  fs::remove(output_);
+  expect_refused({"--config", config(R"({"compression": {"algorithm": "quantization"}})")}, 2, {"weight_compression"});
+  expect_refused({"--config", config(R"({"weight_compression": {"group_sise": 1}})")}, 2,
+                 {"weight_compression: unknown key \"group_sise\"", "\"group_size\""});
+}
+
 TEST_F(CompressProgram, AConfigurationIsChecked) {
   const auto refused = [&](const std::string& text, const Strings& words) {
     const std::string path = config(text);

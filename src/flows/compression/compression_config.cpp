@@ -8,6 +8,7 @@
 #include "options/tables.h"
 #include "tsquant/compress_weights.h"
 #include "tsquant/error.h"
+#include "tsquant/nncf_config.h"
 
 namespace tsquant {
 
@@ -24,6 +25,10 @@ json document_of(const std::string& path) {
   return parse_config<json>(text.str(), path);
 }
 
+bool is_of_nncf(const json& document) {
+  return document.contains("compression") || document.contains("weight_compression");
+}
+
 }  // namespace
 
 bool is_compression_config(const std::string& path) {
@@ -33,7 +38,7 @@ bool is_compression_config(const std::string& path) {
   } catch (const Error&) {
     return false;
   }
-  if (!document.is_object() || document.contains("compression")) return false;
+  if (!document.is_object() || is_of_nncf(document)) return false;
   for (const auto& row : fields<CompressWeightsOptions>()) {
     if (document.contains(row.name)) return true;
   }
@@ -42,6 +47,9 @@ bool is_compression_config(const std::string& path) {
 
 CompressWeightsOptions read_compress_options(const std::string& path, CompressWeightsOptions base) {
   const json document = document_of(path);
+  if (document.is_object() && is_of_nncf(document)) {
+    return NNCFConfig::from_json(path).compress_weights_options(std::move(base));
+  }
   check_schema(object_schema(fields<CompressWeightsOptions>()), document, path);
   for (const auto& row : fields<CompressWeightsOptions>()) {
     if (document.contains(row.name)) row.set(base, document.at(row.name));

@@ -214,6 +214,7 @@ json make_schema() {
   json properties = json::parse(kTopKeys);
   properties["target_device"] = target_device_schema();
   properties["compression"] = sections;
+  properties["weight_compression"] = object_schema(fields<CompressWeightsOptions>());
   properties["accuracy_control"] = object_schema(fields<AccuracyControlOptions>());
   return {{"$schema", "http://json-schema.org/draft-07/schema#"},
           {"type", "object"},

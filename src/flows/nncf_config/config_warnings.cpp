@@ -18,8 +18,8 @@ namespace {
 using nlohmann::json;
 
 /// Keys at the top that have an effect, or a warning of their own.
-constexpr const char* kReadAtTop[] = {"compression",    "target_device", "accuracy_control", "accuracy_aware_training",
-                                      "ignored_scopes", "target_scopes"};
+constexpr const char* kReadAtTop[] = {"compression",    "target_device", "accuracy_control",  "accuracy_aware_training",
+                                      "ignored_scopes", "target_scopes", "weight_compression"};
 
 /// Keys of the section that are about training.
 constexpr const char* kTraining[] = {"/params", "/compression_lr_multiplier", "/weights/logarithm_scale",

@@ -13,6 +13,7 @@
 #include "flows/nncf_config/ivalue_json.h"
 #include "flows/nncf_config/plain_json.h"
 #include "flows/nncf_config/quantization_section.h"
+#include "flows/nncf_config/scope_names.h"
 #include "flows/nncf_config/sections.h"
 #include "io/output_file.h"
 #include "options/tables.h"
@@ -222,6 +223,20 @@ c10::optional<AccuracyControlOptions> NNCFConfig::accuracy_control_options() con
     if (given.contains(row.name)) row.set(control, given.at(row.name));
   }
   return control;
+}
+
+CompressWeightsOptions NNCFConfig::compress_weights_options(CompressWeightsOptions base) const {
+  const json document = document_of(text_, place_);
+  if (!document.contains("weight_compression")) {
+    throw Error(ErrorCode::kInvalidArgument, "the key \"weight_compression\" is missing", place_,
+                "give it an object of the options of compress_weights, as {\"mode\": \"int4_sym\"}");
+  }
+  const json& given = document.at("weight_compression");
+  for (const auto& row : fields<CompressWeightsOptions>()) {
+    if (given.contains(row.name)) row.set(base, given.at(row.name));
+  }
+  if (document.contains("ignored_scopes")) add_scopes(document.at("ignored_scopes"), base.ignored_scope);
+  return base;
 }
 
 std::vector<std::string> NNCFConfig::warnings() const { return config_warnings(document_of(text_, place_)); }

@@ -16,11 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-std::vector<std::string> list_of(const json& scopes) {
-  if (scopes.is_string()) return {scopes.get<std::string>()};
-  return scopes.get<std::vector<std::string>>();
-}
-
 /// Percentiles are shares of 100; their defaults are those of nncf/config/schemata/defaults.py.
 RangeEstimatorParameters percentiles_of(const json& params) {
   auto estimator = RangeEstimatorParameters::mean_quantile();
@@ -116,8 +111,7 @@ class SectionReader {
     }
   }
 
-  /// Names, and patterns after "{re}"; those at the top hold for all algorithms. NNCF searches such a pattern anywhere
-  /// in the name (nncf/common/scopes.py, matches_any), whereas those of an ignored scope match from the start.
+  /// Those at the top hold for all algorithms.
   void read_scopes() {
     if (given_.contains("validate_scopes")) {
       require_one(given_.contains("ignored_scope"), "validate_scopes", "ignored_scope");
@@ -125,19 +119,10 @@ class SectionReader {
     }
     if (given_.contains("ignored_scopes")) {
       require_one(given_.contains("ignored_scope"), "ignored_scopes", "ignored_scope");
-      add_scopes(given_.at("ignored_scopes"));
+      add_scopes(given_.at("ignored_scopes"), options_.ignored_scope);
     }
-    if (document_.contains("ignored_scopes")) add_scopes(document_.at("ignored_scopes"));
-  }
-
-  void add_scopes(const json& scopes) {
-    const std::string prefix = "{re}";
-    for (const auto& scope : list_of(scopes)) {
-      if (scope.compare(0, prefix.size(), prefix) == 0) {
-        options_.ignored_scope.patterns.push_back(fmt::format(".*(?:{})", scope.substr(prefix.size())));
-      } else {
-        options_.ignored_scope.names.push_back(stable_name(scope));
-      }
+    if (document_.contains("ignored_scopes")) {
+      add_scopes(document_.at("ignored_scopes"), options_.ignored_scope);
     }
   }
 
@@ -196,7 +181,7 @@ class SectionReader {
 
 }  // namespace
 
-bool names_everything(const json& scopes) { return list_of(scopes) == std::vector<std::string>{"{re}.*"}; }
+bool names_everything(const json& scopes) { return list_of_scopes(scopes) == std::vector<std::string>{"{re}.*"}; }
 
 bool holds_for_all_operators(const json& range) {
   if (!range.value("ignored_scopes", json::array()).empty()) return false;

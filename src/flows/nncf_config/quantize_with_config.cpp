@@ -21,6 +21,17 @@ QuantizedModel quantize(Model& model, const NNCFConfig& config) {
   return quantize(model, config.get_extra_struct<QuantizationRangeInitArgs>().data_loader(), config);
 }
 
+CompressedModel compress_weights(Model& model, const NNCFConfig& config, const c10::optional<Dataset>& dataset) {
+  CompressWeightsOptions options = config.compress_weights_options();
+  options.dataset = dataset;
+  if (!dataset && config.has_extra_struct<QuantizationRangeInitArgs>()) {
+    options.dataset = config.get_extra_struct<QuantizationRangeInitArgs>().data_loader();
+  }
+  auto result = compress_weights(model, options);
+  add_config_warnings(result.report, config);
+  return result;
+}
+
 AccuracyControlResult quantize_with_accuracy_control(Model& model, const Dataset& calibration_dataset,
                                                      const Dataset& validation_dataset,
                                                      const ValidationFn& validation_fn, const NNCFConfig& config) {

@@ -1,5 +1,7 @@
 #include "flows/nncf_config/scope_names.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <map>
@@ -56,6 +58,22 @@ std::string stable_name(const std::string& scope) {
   }
   const std::string last = operator_of(steps.back());
   return last.empty() ? scope : name + last;
+}
+
+std::vector<std::string> list_of_scopes(const nlohmann::json& scopes) {
+  if (scopes.is_string()) return {scopes.get<std::string>()};
+  return scopes.get<std::vector<std::string>>();
+}
+
+void add_scopes(const nlohmann::json& scopes, IgnoredScope& ignored) {
+  const std::string prefix = "{re}";
+  for (const auto& scope : list_of_scopes(scopes)) {
+    if (scope.compare(0, prefix.size(), prefix) == 0) {
+      ignored.patterns.push_back(fmt::format(".*(?:{})", scope.substr(prefix.size())));
+    } else {
+      ignored.names.push_back(stable_name(scope));
+    }
+  }
 }
 
 }  // namespace tsquant

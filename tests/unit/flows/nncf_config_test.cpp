@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <tsquant/nncf_config.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -300,6 +301,29 @@ TEST(NncfConfig, TheSchemaIsJsonAndKnowsTheTableOfOptions) {
   for (const char* part : {"draft-07", "TRIAL", "threesigma", "smooth_quant_alphas", "max_drop"}) {
     EXPECT_HOLDS(schema, part);
   }
+}
+
+TEST(NncfConfig, CompressesWeights) {
+  auto config = NNCFConfig::from_text(R"({"weight_compression": {"mode": "int4_sym", "group_size": 4}, "model": "a"})");
+  auto model = Model::from(net());
+  const auto result = compress_weights(model, config);
+  const auto is_int4 = [](const auto& weight) { return weight.format == "int4_sym"; };
+  const auto& weights = result.report.weights;
+  EXPECT_EQ(std::count_if(weights.begin(), weights.end(), is_int4), 0) << "the last layer has the backup precision";
+  EXPECT_HOLDS(result.report.warnings.back(), "have no effect: model");
+
+  config.set({"weight_compression", "all_layers"}, true);
+  const auto all = compress_weights(model, config).report.weights;
+  EXPECT_EQ(std::count_if(all.begin(), all.end(), is_int4), 1);
+  config.set({"ignored_scopes"}, "{re}linear");
+  const auto rest = compress_weights(model, config).report.weights;
+  EXPECT_EQ(std::count_if(rest.begin(), rest.end(), is_int4), 0);
+  EXPECT_HOLDS(thrown_error([&] { config.set({"weight_compression", "group_size"}, "many"); }).what(), "group_size");
+
+  config.set({"weight_compression", "gptq"}, true);
+  EXPECT_EQ(thrown_error([&] { compress_weights(model, config); }).place(), "gptq") << "there is no data";
+  config.erase({"weight_compression"});
+  EXPECT_HOLDS(thrown_error([&] { compress_weights(model, config); }).what(), "\"weight_compression\" is missing");
 }
 
 TEST(NncfConfig, QuantizesWithWhatIsRegistered) {

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "graph/node_lists.h"
@@ -24,23 +26,45 @@ using torch::jit::Value;
 /// How one reader of a weight is replaced.
 enum class Reader { kLinear, kProduct, kEmbedding, kOther };
 
-Reader reader_of(const Use& use, size_t dims) {
-  if (is_kind(use.user, "aten::linear") && use.offset == 1 && dims == 2) return Reader::kLinear;
+bool is_number(const Model& model, const Value* value, double number) {
+  const auto constant = constant_of(model, value);
+  return constant && constant->isScalar() && constant->toScalar().equal(number);
+}
+
+/// aten::addmm(bias, x, weight) as GPT-2's layers call it.
+bool is_plain_addmm(const Model& model, const Node* node) {
+  return is_kind(node, "aten::addmm") && is_number(model, node->input(3), 1) && is_number(model, node->input(4), 1);
+}
+
+Reader reader_of(const Model& model, const Use& use, size_t dims) {
+  if (dims != 2) return Reader::kOther;
+  if (is_kind(use.user, "aten::linear") && use.offset == 1) return Reader::kLinear;
   const bool product = is_kind(use.user, "aten::matmul") || is_kind(use.user, "aten::mm");
-  if (product && use.offset == 1 && dims == 2) return Reader::kProduct;
-  if (is_kind(use.user, "aten::embedding") && use.offset == 0 && dims == 2) return Reader::kEmbedding;
-  return Reader::kOther;
+  if (product && use.offset == 1) return Reader::kProduct;
+  if (is_plain_addmm(model, use.user) && use.offset == 2) return Reader::kProduct;
+  return is_kind(use.user, "aten::embedding") && use.offset == 0 ? Reader::kEmbedding : Reader::kOther;
 }
 
 /// Whether the operator multiplies the weight with tensors of its type. Others may read it beside indices.
 bool multiplies(const Node* node) {
-  static const std::set<std::string> products{"aten::matmul", "aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"};
+  static const std::set<std::string> products{"aten::matmul",  "aten::mm",        "aten::bmm",     "aten::addmm",
+                                              "aten::baddbmm", "aten::lstm_cell", "aten::gru_cell"};
   return layer_kind(node) != LayerKind::kNone || products.count(node->kind().toQualString()) > 0;
+}
+
+/// The layer that reads the list with the weights of all its gates; null for other operators.
+Node* recurrent_layer(const Node* list) {
+  static const std::set<std::string> layers{"aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu"};
+  if (list->kind() != c10::prim::ListConstruct || list->output()->uses().size() != 1) return nullptr;
+  Node* layer = list->output()->uses().front().user;
+  const bool known = layers.count(layer->kind().toQualString()) > 0;
+  return known && layer->owningBlock() == list->owningBlock() ? layer : nullptr;
 }
 
 /// The tensor whose presence keeps freezing from computing the weight: the other factor, or the layer's input. Values
 /// get its type.
 Value* activation_of(const Model& model, const Use& use) {
+  if (const Node* layer = recurrent_layer(use.user)) return const_cast<Value*>(layer->input(0));
   if (!multiplies(use.user)) return nullptr;
   for (size_t i = 0; i < use.user->inputs().size(); ++i) {
     Value* input = use.user->input(i);
@@ -50,13 +74,28 @@ Value* activation_of(const Model& model, const Use& use) {
   return nullptr;
 }
 
+using Axes = std::pair<int64_t, int64_t>;
+
+/// The axes to exchange so that scales belong to rows.
+c10::optional<Axes> axes_to_swap(const StoredWeight& weight) {
+  const QParams q = restore_parameters(weight);
+  const auto last = static_cast<int64_t>(weight.shape.size()) - 1;
+  if (q.group_size > 0) {
+    const int64_t axis = at::maybe_wrap_dim(q.group_axis, last + 1);
+    return axis == last ? c10::nullopt : c10::make_optional(Axes{axis, last});
+  }
+  return q.per_channel && q.axis != 0 ? c10::make_optional(Axes{0, q.axis}) : c10::nullopt;
+}
+
 /// Replaces the readers of one weight.
 class WeightFuser {
  public:
   WeightFuser(Model& model, const Node* last, const Decompression& found, ActivationMode activations)
       : model_(model), graph_(*model.graph()), found_(found), activations_(activations), uses_(last->output()->uses()) {
-    for (const Use& use : uses_) transpose_ &= reader(use) == Reader::kProduct;
-    rows_ = pack_rows(found.weight, transpose_);
+    const bool products = std::all_of(
+        uses_.begin(), uses_.end(), [&](const Use& use) { return reader_of(model, use, dims()) == Reader::kProduct; });
+    if (products) pack(Axes{0, 1});
+    if (!rows_) pack(axes_to_swap(found.weight));
   }
 
   /// Why a reader cannot read packed codes; empty when all can.
@@ -86,7 +125,18 @@ class WeightFuser {
   /// What one reader is given: weight, scale, zero point and codebook; constants None for those that there are not.
   using Tensors = std::vector<Value*>;
 
-  Reader reader(const Use& use) const { return reader_of(use, found_.weight.shape.size()); }
+  size_t dims() const { return found_.weight.shape.size(); }
+
+  void pack(const c10::optional<Axes>& swap) {
+    swap_ = swap;
+    rows_ = pack_rows(swap ? swap_axes(found_.weight, swap->first, swap->second) : found_.weight);
+  }
+
+  /// Those that a fused operator replaces need the weight as [outputs, inputs].
+  Reader reader(const Use& use) const {
+    const Reader kind = reader_of(model_, use, dims());
+    return swap_.has_value() == (kind == Reader::kProduct) ? kind : Reader::kOther;
+  }
 
   /// Takes the plain operators away and reads the packed tensors, under the old names, in front of every reader.
   std::vector<Tensors> store(NewParameters& parameters) {
@@ -115,16 +165,7 @@ class WeightFuser {
   std::string replace(const Use& use, const Tensors& t) {
     Node* user = use.user;
     const Reader kind = reader(use);
-    if (kind == Reader::kLinear || (kind == Reader::kProduct && transpose_)) {
-      Value* bias = kind == Reader::kLinear ? user->input(2) : none();
-      const std::string why_float = why_float_activations();
-      const bool dynamic = activations_ == ActivationMode::kDynamic && why_float.empty();
-      const char* name = dynamic ? "tsquant::linear_compressed_dynamic" : "tsquant::linear_compressed";
-      replace_reader(user, op(user, name,
-                              {user->input(0), t[0], t[1], t[2], bias, constant(rows_->format), constant(rows_->size),
-                               constant(rows_->group_size), t[3], none()}));
-      return activations_ == ActivationMode::kDynamic && !dynamic ? name + (": float activations, " + why_float) : name;
-    }
+    if (kind == Reader::kLinear || kind == Reader::kProduct) return replace_linear(user, t);
     if (kind == Reader::kEmbedding) {
       replace_reader(
           user, op(user, "tsquant::embedding_compressed",
@@ -132,11 +173,46 @@ class WeightFuser {
                     constant(rows_->group_size), constant(static_cast<int64_t>(found_.weight.dtype)), t[3], none()}));
       return "tsquant::embedding_compressed";
     }
-    user->replaceInput(use.offset, op(user, "tsquant::decompress",
-                                      {activation_of(model_, use), t[0], t[1], t[2], constant(rows_->format),
-                                       constant(found_.weight.shape), constant(rows_->group_size), t[3], none()})
-                                       ->output());
+    if (Node* layer = recurrent_layer(user)) user->moveBefore(layer);  // where its input exists
+    torch::jit::WithInsertPoint guard(user);
+    const auto size = swap_ ? swapped_shape() : found_.weight.shape;
+    Node* weight = op(user, "tsquant::decompress",
+                      {activation_of(model_, use), t[0], t[1], t[2], constant(rows_->format), constant(size),
+                       constant(rows_->group_size), t[3], none()});
+    if (swap_) {
+      weight = op(user, "aten::transpose", {weight->output(), constant(swap_->first), constant(swap_->second)});
+    }
+    user->replaceInput(use.offset, weight->output());
     return "tsquant::decompress";
+  }
+
+  std::vector<int64_t> swapped_shape() const {
+    std::vector<int64_t> shape = found_.weight.shape;
+    std::swap(shape[static_cast<size_t>(swap_->first)], shape[static_cast<size_t>(swap_->second)]);
+    return shape;
+  }
+
+  /// The bias that a layer adds itself: one number per output. @return null when there is none
+  Value* bias_of(const Node* user) const {
+    if (is_kind(user, "aten::linear")) return user->input(2);
+    if (!is_kind(user, "aten::addmm")) return nullptr;
+    const auto bias = param_of(model_, user->input(0));
+    const bool fits = bias && bias->tensor.dim() == 1 && bias->tensor.size(0) == rows_->scale.size(0);
+    return fits ? const_cast<Value*>(user->input(0)) : nullptr;
+  }
+
+  std::string replace_linear(Node* user, const Tensors& t) {
+    const bool adds = is_kind(user, "aten::addmm");
+    Value* bias = bias_of(user);
+    const std::string why_float = why_float_activations();
+    const bool dynamic = activations_ == ActivationMode::kDynamic && why_float.empty();
+    const char* name = dynamic ? "tsquant::linear_compressed_dynamic" : "tsquant::linear_compressed";
+    Node* layer = op(user, name,
+                     {user->input(adds ? 1 : 0), t[0], t[1], t[2], bias ? bias : none(), constant(rows_->format),
+                      constant(rows_->size), constant(rows_->group_size), t[3], none()});
+    if (adds && !bias) layer = op(user, "aten::add", {layer->output(), user->input(0), constant(int64_t{1})});
+    replace_reader(user, layer);
+    return activations_ == ActivationMode::kDynamic && !dynamic ? name + (": float activations, " + why_float) : name;
   }
 
   /// Why tsquant::linear_compressed_dynamic refuses the weight; empty when it does not.
@@ -168,7 +244,7 @@ class WeightFuser {
   const Decompression& found_;
   ActivationMode activations_;
   const torch::jit::use_list uses_;
-  bool transpose_ = true;  ///< all readers multiply with the weight on the right
+  c10::optional<Axes> swap_;  ///< of the weight, so that its scales belong to rows
   c10::optional<PackedRows> rows_;
 };
 

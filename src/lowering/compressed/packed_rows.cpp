@@ -9,9 +9,6 @@ namespace tsquant {
 
 namespace {
 
-/// [..] -> [rows, size]: the first axis numbers the rows.
-at::Tensor as_rows(const at::Tensor& x) { return x.dim() == 2 ? x : x.reshape({x.size(0), -1}); }
-
 Format format_named(const std::string& name) {
   if (const FormatRow* row = find_format(name)) return row->format;
   throw Error(ErrorCode::kUnsupportedModel, "there is no format \"" + name + "\"", "", "update tsquant");
@@ -19,32 +16,28 @@ Format format_named(const std::string& name) {
 
 }  // namespace
 
-c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose) {
+c10::optional<PackedRows> pack_rows(const StoredWeight& stored) {
   const QParams q = restore_parameters(stored);
-  const auto dims = static_cast<int64_t>(stored.shape.size()), summed = transpose ? 0 : dims - 1;
-  if (transpose && dims != 2) return c10::nullopt;
+  const auto dims = static_cast<int64_t>(stored.shape.size());
   PackedRows rows;
   rows.format = format_info(q.format).name;
   at::Tensor scale, zero_point;
   if (q.group_size > 0) {
-    const bool along_rows = at::maybe_wrap_dim(q.group_axis, dims) == summed && dims == 2;
-    if (!along_rows) return c10::nullopt;
+    if (at::maybe_wrap_dim(q.group_axis, dims) != dims - 1) return c10::nullopt;
     rows.group_size = q.group_size;
-    scale = transpose ? q.scale.t() : q.scale;
-    zero_point = transpose ? q.zero_point.t() : q.zero_point;
+    scale = q.scale.reshape({-1, q.scale.size(-1)});
+    zero_point = q.zero_point.reshape(scale.sizes());
   } else {
-    const int64_t outputs = transpose ? 1 : 0;
-    if (q.per_channel && q.axis != outputs) return c10::nullopt;
-    const int64_t count = stored.shape[static_cast<size_t>(outputs)];
-    scale = q.scale.reshape({-1, 1}).expand({count, 1});
-    zero_point = q.zero_point.reshape({-1, 1}).expand({count, 1});
+    if (q.per_channel && q.axis != 0) return c10::nullopt;
+    scale = q.scale.reshape({-1, 1}).expand({stored.shape.front(), 1});
+    zero_point = q.zero_point.reshape({-1, 1}).expand({stored.shape.front(), 1});
   }
-  if (dims == 2 && !transpose) {
+  if (dims == 2) {
     rows.size = stored.shape[1];
     rows.weight = stored.codes;  // packed in these rows already
   } else {
     const at::Tensor codes = restored_codes(stored.codes, q.format, stored.shape.back(), q.dtype);
-    const at::Tensor in_rows = as_rows(transpose ? codes.t() : codes).contiguous();
+    const at::Tensor in_rows = codes.reshape({scale.size(0), -1}).contiguous();
     rows.size = in_rows.size(1);
     rows.weight = stored_codes(in_rows, q.format);
   }
@@ -75,7 +68,15 @@ StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::Sca
     q.zero_point =
         restored_codes(rows.zero_point, format, q.scale.size(1), c10::kByte).to(at::kLong).reshape(q.scale.sizes());
   }
-  if (q.scale.size(1) == 1) {
+  const auto dims = static_cast<int64_t>(shape.size());
+  if (dims > 2 && codes.size(0) != shape.front()) {
+    auto groups = shape.vec();
+    groups.back() = q.scale.size(1);
+    q.scale = q.scale.reshape(groups);
+    q.zero_point = q.zero_point.reshape(groups);
+    q.group_size = rows.group_size;
+    q.group_axis = dims - 1;
+  } else if (q.scale.size(1) == 1) {
     q.per_channel = true;
     q.axis = 0;
     q.scale = q.scale.reshape({-1});

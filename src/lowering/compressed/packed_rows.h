@@ -15,11 +15,11 @@ struct PackedRows {
   at::Tensor codebook;    ///< float32; undefined for formats with levels of their own
 };
 
-/// @param transpose the weight is [in, out]: its columns become the rows
+/// The first axis numbers the rows; where scales belong to groups of the last axis, all but the last do.
 /// @return nullopt when the scales do not belong to rows, or groups of their elements
-c10::optional<PackedRows> pack_rows(const StoredWeight& stored, bool transpose);
+c10::optional<PackedRows> pack_rows(const StoredWeight& stored);
 
-/// The weight again, whose first axis numbers the rows. @param shape,dtype of the float weight
+/// The weight again. @param shape,dtype of the float weight
 StoredWeight unpack_rows(const PackedRows& rows, at::IntArrayRef shape, c10::ScalarType dtype);
 
 }  // namespace tsquant

@@ -150,6 +150,23 @@ CompressedWeight restore_weight(const StoredWeight& stored) {
   return weight;
 }
 
+StoredWeight swap_axes(const StoredWeight& stored, int64_t a, int64_t b) {
+  CompressedWeight weight = restore_weight(stored);
+  const auto moved = [&](int64_t axis) { return axis == a ? b : axis == b ? a : axis; };
+  QParams& q = weight.qparams;
+  if (q.group_size > 0) {
+    q.scale = q.scale.transpose(a, b).contiguous();
+    q.zero_point = q.zero_point.transpose(a, b).contiguous();
+    q.group_axis = moved(at::maybe_wrap_dim(q.group_axis, weight.codes.dim()));
+  } else if (q.per_channel) {
+    q.axis = moved(q.axis);
+  }
+  weight.codes = weight.codes.transpose(a, b).contiguous();
+  StoredWeight swapped = store_weight(weight, weight.codes.sizes(), stored.dtype);
+  swapped.scale = swapped.scale.to(stored.scale.scalar_type());
+  return swapped;
+}
+
 at::Tensor decompressed_value(const StoredWeight& stored) {
   auto values = at::empty(stored.groups, at::TensorOptions(stored.dtype));
   for_parts(stored, [&](int64_t begin, const at::Tensor& part) { values.narrow(0, begin, part.size(0)).copy_(part); });

@@ -41,6 +41,9 @@ CompressedWeight restore_weight(const StoredWeight& stored);
 /// The same without the codes.
 QParams restore_parameters(const StoredWeight& stored);
 
+/// The same weight with two axes exchanged: codes, groups and scales.
+StoredWeight swap_axes(const StoredWeight& stored, int64_t a, int64_t b);
+
 /// What readers get: the levels times the scale, rounded to the scale's type and then to that of the weight.
 at::Tensor decompressed_value(const StoredWeight& stored);
 

@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "graph/node_lists.h"
@@ -38,6 +39,7 @@ size_t codebook_input(const Node* node) { return fused_kind(node) == Fused::kDec
 struct FusedWeight {
   PackedRows rows;
   std::vector<int64_t> shape;
+  c10::optional<std::pair<int64_t, int64_t>> swap;  ///< axes that stand the other way in the float weight
   std::vector<Node*> nodes;
 };
 
@@ -51,6 +53,12 @@ c10::IValue required(const Model& model, const Value* value) {
 at::Tensor tensor_of(const Model& model, const Value* value) {
   const auto parameter = param_of(model, value);
   return parameter ? parameter->tensor : at::Tensor();
+}
+
+/// The operator that puts axes back which fuse_decompression exchanged; null when it did not.
+Node* transpose_behind(const Node* decompress) {
+  const auto& uses = decompress->output()->uses();
+  return uses.size() == 1 && uses.front().user->kind() == c10::aten::transpose ? uses.front().user : nullptr;
 }
 
 FusedWeight read_fused(const Model& model, Node* node) {
@@ -68,7 +76,11 @@ FusedWeight read_fused(const Model& model, Node* node) {
   if (kind == Fused::kDecompress) {
     fused.shape = size.toIntVector();
     rows.size = 1;
-    for (size_t i = 1; i < fused.shape.size(); ++i) rows.size *= fused.shape[i];
+    for (const int64_t length : fused.shape) rows.size *= length;
+    rows.size /= rows.weight.size(0);
+    if (const Node* transpose = transpose_behind(node)) {
+      fused.swap = {required(model, transpose->input(1)).toInt(), required(model, transpose->input(2)).toInt()};
+    }
   } else {
     rows.size = size.toInt();
     fused.shape = {rows.weight.size(0), rows.size};
@@ -84,8 +96,11 @@ std::vector<ParameterUse> float_uses(Node* node) {
   const Fused kind = fused_kind(node);
   if (kind == Fused::kDecompress) {
     std::vector<ParameterUse> uses;
-    for (const auto& use : node->output()->uses()) uses.emplace_back(use.user, use.offset);
-    node->output()->replaceAllUsesWith(codes);
+    Node* transpose = transpose_behind(node);
+    Value* weight = transpose ? transpose->output() : node->output();
+    for (const auto& use : weight->uses()) uses.emplace_back(use.user, use.offset);
+    weight->replaceAllUsesWith(codes);
+    if (transpose) transpose->destroy();
     return uses;
   }
   Node* layer = kind == Fused::kLinear ? graph.create(c10::aten::linear, {node->input(0), codes, node->input(4)}, 1)
@@ -165,7 +180,9 @@ bool unfuse_decompression(Model& model) {
       }
       node->destroy();
     }
-    insert_decompression(model, parameters, uses, unpack_rows(fused.rows, fused.shape, dtype));
+    const StoredWeight stored = unpack_rows(fused.rows, fused.shape, dtype);
+    insert_decompression(model, parameters, uses,
+                         fused.swap ? swap_axes(stored, fused.swap->first, fused.swap->second) : stored);
   }
   return !order.empty();
 }

@@ -90,6 +90,58 @@ TEST(CompressWeights, FreezingKeepsTheLoweredFormPacked) {
   EXPECT_EQ(distance(lowered.model, model), 0);
 }
 
+/// Layers of every kind but those of small_lm, with weights of 16 KB each.
+Model layers_of_all_kinds() {
+  at::manual_seed(4);
+  return Model::from(testing::define(R"(
+    def forward(self, x: Tensor) -> Tensor:
+      y = torch.addmm(self.b, x.view([-1, self.conv1d.size(0)]), self.conv1d).view([-1, 16, self.conv1d.size(1)])
+      y, _, _ = torch.lstm(y, [torch.zeros([1, x.size(0), 64]), torch.zeros([1, x.size(0), 64])], [self.ih, self.hh],
+                           False, 1, 0., False, False, True)
+      y = torch.bmm(y, self.products)
+      y = torch.baddbmm(y, y, self.products)
+      return torch.conv1d(torch.conv_transpose1d(y.transpose(1, 2), self.up), self.down)
+  )",
+                                     {{"conv1d", at::randn({64, 64}) * 0.1},
+                                      {"b", at::randn({64})},
+                                      {"ih", at::randn({256, 64}) * 0.1},
+                                      {"hh", at::randn({256, 64}) * 0.1},
+                                      {"products", at::randn({2, 64, 64}) * 0.1},
+                                      {"up", at::randn({64, 64, 1}) * 0.1},
+                                      {"down", at::randn({64, 64, 1}) * 0.1}}));
+}
+
+TEST(CompressWeights, LayersOfAllKindsStayPackedAfterFreezing) {
+  const Sample sample{{at::randn({2, 16, 64})}, {}};
+  for (const Mode mode : {Mode::kInt8Sym, Mode::kInt4Asym, Mode::kNf4}) {
+    CompressWeightsOptions options;
+    options.mode = mode;
+    options.all_layers = mode != Mode::kInt8Sym;
+    if (options.all_layers) options.group_size = 16;
+    Model model = layers_of_all_kinds();
+    const auto reference = compress_weights(model, options);
+    options.form = OutputForm::kLowered;
+    const auto lowered = compress_weights(model, options);
+    for (const auto& weight : lowered.report.weights) {
+      EXPECT_EQ(weight.kernel.rfind("tsquant::", 0), 0U) << weight.name << " " << weight.kernel;
+    }
+    auto module = lowered.model.finished_module();
+    module.eval();
+    const Model frozen = Model::from(torch::jit::freeze_module(module));
+    EXPECT_LE(stored_bytes(frozen), lowered.report.quantized_bytes);
+    EXPECT_LT(lowered.report.quantized_bytes, 0.27 * lowered.report.float_bytes);
+    const at::Tensor expected = lowered.model.run(sample).toTensor();
+    EXPECT_TRUE(at::equal(frozen.run(sample).toTensor(), expected));
+    const at::Tensor plain = reference.model.run(sample).toTensor();
+    EXPECT_LT((expected - plain).norm().item<double>(), 2e-3 * plain.norm().item<double>());
+
+    Model there = lowered.model.clone();
+    Model back = convert_form(there, OutputForm::kReference);
+    EXPECT_TRUE(at::equal(back.run(sample).toTensor(), plain));
+    EXPECT_TRUE(at::equal(convert_form(back, OutputForm::kLowered).run(sample).toTensor(), expected));
+  }
+}
+
 TEST(CompressWeights, DynamicActivationsAreCloseAndTurnIntoFloatOnes) {
   for (const Mode mode : {Mode::kInt8Asym, Mode::kInt4Sym, Mode::kInt4Asym, Mode::kInt3Sym, Mode::kInt2Asym}) {
     CompressWeightsOptions options;

@@ -226,7 +226,7 @@ TEST(RewriteRunner, DumpsTheGraphAfterEachChange) {
   RewriteOptions options;
   options.dump_dir = temp_dir() + "/made/dump";
   fs::create_directories(options.dump_dir);
-  const std::string stale = options.dump_dir + "/010_fold_batch_norm.ir", other = options.dump_dir + "/notes.ir";
+  const std::string stale = options.dump_dir + "/011_fold_batch_norm.ir", other = options.dump_dir + "/notes.ir";
   for (const auto& file : {stale, other}) std::ofstream(file) << "text";
   start_dumps(options.dump_dir, model);
   RewriteRunner runner(model, options);

@@ -43,6 +43,10 @@ Value* LoweringContext::codes_of(const Value* value) const {
 
 void LoweringContext::stands_for(const Value* value, const Value* original) {
   lowered_.insert(value);
+  renames(value, original);
+}
+
+void LoweringContext::renames(const Value* value, const Value* original) {
   if (const auto number = original_of(original)) numbers_[value] = *number;
 }
 

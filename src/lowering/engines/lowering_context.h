@@ -51,6 +51,8 @@ class LoweringContext {
 
   /// Declares that a new value takes the place of `original`, a value of the reference form.
   void stands_for(const torch::jit::Value* value, const torch::jit::Value* original);
+  /// Declares that a new value, which the same operator computes in another spelling, takes the place of `original`.
+  void renames(const torch::jit::Value* value, const torch::jit::Value* original);
   /// Declares that an operator of the reference form now computes on codes.
   void set_lowered(const torch::jit::Value* value) { lowered_.insert(value); }
   bool is_lowered(const torch::jit::Value* value) const { return lowered_.count(value) > 0; }

@@ -13,31 +13,6 @@ using torch::jit::Value;
 
 namespace {
 
-/// The quantized tensor behind a weight operand, folded or not, and the node that reads the parameter.
-at::Tensor weight_of(const Model& model, const Value* value, Node*& reader) {
-  Node* dequantize = const_cast<Node*>(value->node());
-  if (!is_kind(dequantize, "aten::dequantize")) return {};
-  if (const auto folded = param_of(model, dequantize->input(0))) {
-    reader = dequantize;
-    return folded->tensor.is_quantized() ? folded->tensor : at::Tensor();
-  }
-  Node* quantize_node = dequantize->input(0)->node();
-  const auto affine = read_quantize(model, quantize_node);
-  if (!affine) return {};
-  const auto parameter = param_of(model, affine->input);
-  if (!parameter) return {};
-  QParams q;
-  q.scale = affine->per_channel ? affine->scales : at::full({1}, affine->scale, at::kFloat);
-  q.zero_point = affine->per_channel ? affine->zero_points : at::full({1}, affine->zero_point, at::kLong);
-  q.quant_min = affine->quant_min;
-  q.quant_max = affine->quant_max;
-  q.dtype = affine->dtype;
-  q.per_channel = affine->per_channel;
-  q.axis = affine->axis;
-  reader = affine->input == quantize_node->input(0) ? quantize_node : quantize_node->input(0)->node();
-  return make_quantized(quantize(parameter->tensor.detach(), q), q);
-}
-
 /// The codes behind an activation that is quantized with parameters of its own at each call.
 Value* dynamic_codes(const Model& model, const Value* value) {
   const Node* dequantize = value->node();
@@ -81,6 +56,30 @@ std::string read_geometry(const WeightedLayer& layer, WeightedOp& op) {
 
 }  // namespace
 
+at::Tensor quantized_weight(const Model& model, const Value* value, Node*& reader) {
+  Node* dequantize = const_cast<Node*>(value->node());
+  if (!is_kind(dequantize, "aten::dequantize")) return {};
+  if (const auto folded = param_of(model, dequantize->input(0))) {
+    reader = dequantize;
+    return folded->tensor.is_quantized() ? folded->tensor : at::Tensor();
+  }
+  Node* quantize_node = dequantize->input(0)->node();
+  const auto affine = read_quantize(model, quantize_node);
+  if (!affine) return {};
+  const auto parameter = param_of(model, affine->input);
+  if (!parameter) return {};
+  QParams q;
+  q.scale = affine->per_channel ? affine->scales : at::full({1}, affine->scale, at::kFloat);
+  q.zero_point = affine->per_channel ? affine->zero_points : at::full({1}, affine->zero_point, at::kLong);
+  q.quant_min = affine->quant_min;
+  q.quant_max = affine->quant_max;
+  q.dtype = affine->dtype;
+  q.per_channel = affine->per_channel;
+  q.axis = affine->axis;
+  reader = affine->input == quantize_node->input(0) ? quantize_node : quantize_node->input(0)->node();
+  return make_quantized(quantize(parameter->tensor.detach(), q), q);
+}
+
 c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node, std::string& reason) {
   const Model& model = context.model();
   const auto layer = weighted_layer(model, node);
@@ -92,7 +91,7 @@ c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, Node* node,
     op.codes = dynamic_codes(model, node->input(WeightedLayer::kInput));
     op.is_dynamic = op.codes != nullptr;
   }
-  op.weight = weight_of(model, node->input(WeightedLayer::kWeight), op.reader);
+  op.weight = quantized_weight(model, node->input(WeightedLayer::kWeight), op.reader);
   if (!op.weight.defined()) {
     if (op.codes != nullptr) reason = "its weight is not quantized";
     return c10::nullopt;

@@ -23,6 +23,10 @@ struct WeightedOp {
 /// Reads the node. On failure `reason` says why it cannot be lowered; an empty reason means that it is not quantized.
 c10::optional<WeightedOp> read_weighted_op(LoweringContext& context, torch::jit::Node* node, std::string& reason);
 
+/// The quantized tensor behind a weight operand, folded or not, and the node that reads the parameter; undefined for
+/// other operands.
+at::Tensor quantized_weight(const Model& model, const torch::jit::Value* value, torch::jit::Node*& reader);
+
 /// Packed weights of one operator.
 struct PackedOp {
   c10::IValue params;

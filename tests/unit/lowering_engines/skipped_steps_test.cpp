@@ -14,8 +14,8 @@ namespace {
 constexpr double kScale = 1.0 / 32;
 
 /// Something for every step: signed and unsigned codes, scales per channel, a residual, pooling, concatenation, tables,
-/// moved codes, products of activations, a layer that stays in float, a float convolution of one pixel, a table of
-/// codes.
+/// moved codes, products of activations and with a parameter, a layer that stays in float, a float convolution of one
+/// pixel, a table of codes.
 const char* kEverything = R"(
 def forward(self, x):
     a = torch.dequantize(torch.quantize_per_tensor(x, 0.03125, 0, 12))
@@ -44,6 +44,7 @@ def forward(self, x):
     f = f + torch.dequantize(torch.quantize_per_tensor(u, 0.03125, 128, 13)).mean()
     f = f + torch.matmul(t, t.transpose(1, 2)).mean() * 0.01
     v = torch.dequantize(torch.quantize_per_tensor(s.reshape([2, -1]), 0.03125, 0, 13))
+    f = f + torch.matmul(v, torch.dequantize(self.w7)) * 0.01
     return torch.dequantize(torch.quantize_per_tensor(f + v.mean(1, True) + e.mean(), 0.03125, 128, 13))
 )";
 
@@ -55,6 +56,7 @@ Model network() {
                                            {"w3", quantized_weight({8, 8, 3, 3})},
                                            {"w4", quantized_weight({4, 16, 1, 1})},
                                            {"w5", quantized_weight({5, 4})},
+                                           {"w7", quantized_weight({512, 5}, 1)},
                                            {"b5", at::randn({5}) * 0.1},
                                            {"w6", at::randn({2, 3, 1, 1}) * 0.1},
                                            {"half", at::randn({5, 3}).to(at::kHalf)},

@@ -30,6 +30,9 @@ using OptionalQConfig = c10::optional<QConfig>;
 ///   your own: the operators that its own code calls, not those of its children.
 /// Of the types that fit an operator the one set last counts, but the class of the module around a function is stronger
 /// than the function.
+///
+/// Types that a model does not have are no mistake: the default mappings name many. Module names, regular expressions
+/// and positions are about one model: prepare_fx throws kInvalidArgument for those that fit nothing in it.
 class QConfigMapping {
  public:
   /// A position: the `index`-th operator of this type, counted from 0, that the code of a module calls.

@@ -60,6 +60,10 @@ if(TSQUANT_SANITIZE)
   # The runtime is a library, too, so that programs without it can preload it: the tests (tests/CMakeLists.txt).
   set(TSQUANT_SANITIZE_LINK_OPTIONS -fsanitize=address,undefined -shared-libasan)
 endif()
+if(TSQUANT_SANITIZE_THREADS)
+  set(TSQUANT_SANITIZE_OPTIONS -fsanitize=thread -g1)
+  set(TSQUANT_SANITIZE_LINK_OPTIONS -fsanitize=thread)
+endif()
 
 # The LibTorch headers cost seconds in each file: compile them once and let every target reuse the result.
 function(tsquant_add_pch name)

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "lowering/engines/cost_model.h"
 #include "lowering/engines/engine_check.h"
 #include "lowering/engines/lowering_context.h"
@@ -11,7 +13,7 @@ namespace tsquant {
 
 namespace {
 
-/// Trials after which an operator that still fails takes all others with it.
+/// Trials after which an operator that still fails takes all others of its kind with it.
 constexpr int kMostTrials = 12;
 
 struct Step {
@@ -59,18 +61,31 @@ FloatIslands find_slow_islands(const Plan& plan, const ReferenceRun& reference, 
   return find_float_islands(context, rates);
 }
 
-/// All values that a graph could be lowered at, with one reason.
-KeptValues keep_all(size_t values, const std::string& reason) {
-  KeptValues kept;
-  for (size_t number = 0; number < values; ++number) kept.emplace(number, reason);
-  return kept;
+/// The kind of the operator that a value of the reference form comes from, through its quantizer and bounds.
+c10::Symbol kind_behind(const torch::jit::Value* value) {
+  const torch::jit::Node* node = value->node();
+  const auto is_behind = [](const torch::jit::Node* n) { return is_quantizer(n) || is_clamp(n); };
+  while (is_behind(node)) node = node->input(0)->node();
+  return node->kind();
+}
+
+/// Adds the values of all operators of the same kinds, with one reason.
+void keep_kinds(const torch::jit::Graph& graph, const KeptValues& found, KeptValues& kept) {
+  std::set<c10::Symbol> kinds;
+  const auto numbers = number_values(graph);
+  for (const auto& [value, number] : numbers) {
+    if (found.count(number) > 0) kinds.insert(kind_behind(value));
+  }
+  for (const auto& [value, number] : numbers) {
+    if (kinds.count(kind_behind(value)) > 0) kept.emplace(number, "other operators of this kind fail in the engine");
+  }
 }
 
 /// Lowers copies until what runs is what the reference form computes. An operator that deviates or fails stays as Q/DQ
 /// alone.
 KeptValues find_kept(const Plan& plan, const ReferenceRun& reference, const Report& report) {
   KeptValues kept;
-  for (int trial = 0; trial < kMostTrials; ++trial) {
+  for (int trial = 0;; ++trial) {
     Model copy = plan.runner.model().clone();
     Report unused = report;
     LoweringContext context(copy, plan.engine, reference, kept, unused);
@@ -79,8 +94,8 @@ KeptValues find_kept(const Plan& plan, const ReferenceRun& reference, const Repo
     const size_t before = kept.size();
     kept.insert(found.begin(), found.end());
     if (kept.size() == before) return kept;
+    if (trial >= kMostTrials) keep_kinds(*plan.runner.model().graph(), found, kept);
   }
-  return keep_all(reference.sizes.size(), "other operators of this model fail in the engine");
 }
 
 /// Before anything is tried: a wrong limit would make every kernel fail, and the trial take every operator back.
@@ -108,7 +123,7 @@ void lower_to_engine(RewriteRunner& runner, const std::string& engine_name, Lowe
     reference = run_reference(model, probe);
   }
   const KeptValues kept = find_kept(plan, reference, report);
-  if (plan.engine.packs_for_selection) add_engine_check(model, plan.engine.name);
+  if (plan.engine.packs_for_selection) add_engine_check(model, plan.engine);
   LoweringContext context(model, plan.engine, reference, kept, report);
   for (const Step& step : steps()) {
     runner.run(step.name, [&](RewriteContext&) { return step.run(context); });

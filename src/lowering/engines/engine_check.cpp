@@ -20,8 +20,8 @@ def __setstate__(self, training: bool) -> None:
     self.training = training
     ones = torch.quantize_per_tensor(torch.ones([1, 1, 2, 2]), 0.01, 0, 13)
     corner = torch.avg_pool2d(ones, [2, 2], [2, 2], [1, 1], False, False).dequantize()[0, 0, 0, 0].item()
-    qnnpack = float(corner) < 0.5
-    assert qnnpack == {0}, "this file was quantized for LibTorch's engine {1}, which is not selected: before loading, set torch.backends.quantized.engine = '{1}' in Python, or use tsquant::load_quantized in C++; files for the engine tsquant need no selection"
+    counts_padding = float(corner) < 0.5
+    assert counts_padding == {0}, "this file was quantized for LibTorch's engine {1}, which is not selected: before loading, set torch.backends.quantized.engine = '{1}' in Python, or use tsquant::load_quantized in C++; files for the engine tsquant need no selection"
     x = torch.quantize_per_tensor(torch.full([4, 64], 255.0), 1.0, 0, 13)
     w = torch.quantize_per_tensor(torch.full([64, 64], 127.0), 1.0, 0, 12)
     y = quantized.linear(x, quantized.linear_prepack(w, None), 16320.0, 0).dequantize()
@@ -39,12 +39,14 @@ struct QuantizedOperators : torch::jit::NativeResolver {
 
 }  // namespace
 
-void add_engine_check(Model& model, const std::string& engine) {
+void add_engine_check(Model& model, const Engine& engine) {
+  const EngineRow* pooling = engine.find("avg_pool2d");
+  const bool counts_padding = pooling != nullptr && !pooling->count_without_padding;
   auto& module = model.module();
   torch::jit::Module check("__torch__.tsquant_engine_check", module._ivalue()->compilation_unit(),
                            /*shouldMangle=*/true);
   check.register_attribute("training", c10::BoolType::get(), false);
-  check.define(fmt::format(kSource, engine == "qnnpack" ? "True" : "False", engine),
+  check.define(fmt::format(kSource, counts_padding ? "True" : "False", engine.name),
                std::make_shared<QuantizedOperators>());
   std::string name = "tsquant_engine_check";
   while (module.hasattr(name)) name += "_";

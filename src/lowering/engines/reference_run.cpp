@@ -24,11 +24,6 @@ void number_block(const Block* block, ValueNumbers& numbers) {
   }
 }
 
-bool is_clamp(const Node* node) {
-  static const std::vector<std::string> kinds = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"};
-  return node->kind().is_aten() && std::count(kinds.begin(), kinds.end(), op_of(node)) > 0;
-}
-
 /// Whether a lowered operator can stand for the node: it reads dequantized values, directly or in a list, takes apart
 /// what such a node returned, or bounds its result.
 bool is_near_codes(const Node* node) {
@@ -70,6 +65,11 @@ bool is_quantizer(const Node* node) { return node->kind() == c10::Symbol::fromQu
 bool is_dequantizer(const Node* node) {
   return node->kind() == c10::Symbol::fromQualString("aten::dequantize") ||
          node->kind() == c10::Symbol::fromQualString("tsquant::dequantize");
+}
+
+bool is_clamp(const Node* node) {
+  static const std::vector<std::string> kinds = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"};
+  return node->kind().is_aten() && std::count(kinds.begin(), kinds.end(), op_of(node)) > 0;
 }
 
 ValueNumbers number_values(const torch::jit::Graph& graph) {

@@ -18,6 +18,8 @@ ValueNumbers number_values(const torch::jit::Graph& graph);
 /// aten::quantize_per_tensor; aten::dequantize or the engine's own.
 bool is_quantizer(const torch::jit::Node* node);
 bool is_dequantizer(const torch::jit::Node* node);
+/// relu, hardtanh, clamp and their like.
+bool is_clamp(const torch::jit::Node* node);
 
 /// What one sample does in the reference form: the tensors that a lowered graph is compared with, and the shapes.
 struct ReferenceRun {

@@ -37,7 +37,7 @@ Lowered lower(const Model& reference, const std::string& engine, const at::Tenso
 /// A weight as fold_quantize leaves it: qint8, one scale per output channel.
 at::Tensor quantized_weight(at::IntArrayRef sizes, int64_t axis = 0);
 
-/// Expects every value within `quanta` * scale, and at least 99 % equal.
+/// Expects every value within `quanta` * scale, and all but one in a thousand, or two, equal.
 void expect_close(const at::Tensor& actual, const at::Tensor& expected, double scale, double quanta = 1);
 
 }  // namespace tsquant::testing

@@ -68,11 +68,6 @@ class Observers {
   std::map<std::pair<int64_t, int64_t>, int64_t> ids_;
 };
 
-/// What conversion inserts has no name.
-bool is_of_the_model(const ViewNode& node) {
-  return node.kind == NodeKind::kOperator && (!node.node || !names_of(node.node).name.empty());
-}
-
 }  // namespace
 
 const Json& fx_golden() {
@@ -83,6 +78,10 @@ const Json& fx_golden() {
 const Json& fx_parameters() {
   static const Json parameters = Json::parse(std::ifstream(data_file("fx/parameters.json")));
   return parameters;
+}
+
+bool is_of_the_model(const ViewNode& node) {
+  return node.kind == NodeKind::kOperator && (!node.node || !names_of(node.node).name.empty());
 }
 
 FxNames::FxNames(const Json& model, const GraphView& view) : model_(model), view_(view) {

@@ -23,7 +23,10 @@ fx::QConfigMapping min_max_mapping();
 /// What converted models hold (tests/data/fx/parameters.json).
 const nlohmann::json& fx_parameters();
 
-/// The view's operators by FX's names, quantizers and dequantizers left out.
+/// False for what conversion inserts.
+bool is_of_the_model(const ViewNode& node);
+
+/// The view's operators by FX's names, without those that conversion inserts.
 class FxNames {
  public:
   /// @param model an entry of fx_golden()["models"]; both must outlive this

@@ -60,7 +60,9 @@ struct ConvertFxOptions {
   LoweringCost cost = LoweringCost::kTable;  ///< convert_fx: as in QuantizePt2eOptions
 };
 
-/// Observers become quantizers and quantized operators integer kernels. @throws Error as convert_pt2e
+/// Observers become quantizers and quantized operators integer kernels. A reduced range decides about scales alone: as
+/// in torch.ao, values beyond it get the codes that are left of the type, but in the decomposed form.
+/// @throws Error as convert_pt2e
 QuantizedModel convert_fx(const torch::jit::Module& prepared, const ConvertFxOptions& options = {});
 /// Quantize and dequantize around float operators: plain LibTorch.
 QuantizedModel convert_to_reference_fx(const torch::jit::Module& prepared, const ConvertFxOptions& options = {});

@@ -98,7 +98,7 @@ torch::jit::Module find(const torch::jit::Module& module, const nlohmann::json& 
 }
 
 // The first step tells which of our modules are which of torch.ao's; then they get the state of its trained model.
-TEST_P(QatGolden, TheStateOfATrainedModelConvertsToItsReference) {
+TEST_P(QatGolden, TheStateOfATrainedModelConvertsToItsReferenceAndLoweredModel) {
   const at::NoGradGuard no_grad;
   auto module = prepared();
   module.forward({tensor("train0")});
@@ -128,7 +128,19 @@ TEST_P(QatGolden, TheStateOfATrainedModelConvertsToItsReference) {
   module.attr("fc").toModule().attr("weight").toTensor().copy_(made("final_fc_weight"));
   module.attr("fc").toModule().attr("bias").toTensor().copy_(made("final_fc_bias"));
   const auto result = tsquant::fx::convert_to_reference_fx(module);
-  expect_equal(result.model.run({{tensor("test")}, {}}).toTensor(), made("reference_out"));
+  const Sample test{{tensor("test")}, {}};
+  expect_equal(result.model.run(test).toTensor(), made("reference_out"));
+  tsquant::fx::ConvertFxOptions options;
+  options.engine = "tsquant";
+  options.cost = LoweringCost::kOff;
+  const auto lowered = tsquant::fx::convert_fx(module, options);
+  const auto& records = lowered.report.quantizers;
+  const auto of_result = std::find_if(records.begin(), records.end(), [](const QuantizerRecord& record) {
+    return record.kind == "activation" && record.node.rfind("fc/linear", 0) == 0;
+  });
+  ASSERT_NE(of_result, records.end());
+  const at::Tensor difference = lowered.model.run(test).toTensor() - made("lowered_out");
+  EXPECT_LE(difference.abs().max().item<double>(), 1.001 * of_result->scale.at(0));
 }
 
 INSTANTIATE_TEST_SUITE_P(versions, QatGolden, ::testing::Values(0, 1));

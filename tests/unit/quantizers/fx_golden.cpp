@@ -7,6 +7,7 @@
 #include <fstream>
 #include <map>
 
+#include "graph/names.h"
 #include "support/support.h"
 
 namespace tsquant::testing {
@@ -44,37 +45,6 @@ std::vector<std::string> lines(const Json& model, const OfInput& of_input, const
   return result;
 }
 
-/// The view's nodes by FX's names.
-class FxNames {
- public:
-  FxNames(const Json& model, const GraphView& view) : model_(model), view_(view) {
-    std::vector<const ViewNode*> operators;
-    for (const auto& node : view.nodes()) {
-      if (node.kind == NodeKind::kOperator) operators.push_back(&node);
-    }
-    const auto& names = model["operators"];
-    EXPECT_EQ(operators.size(), names.size());
-    for (size_t i = 0; i < std::min(names.size(), operators.size()); ++i) {
-      nodes_[names[i].get<std::string>()] = operators[i];
-    }
-  }
-
-  const ViewNode& first(const std::string& name) const {
-    const auto found = nodes_.find(name);
-    return found != nodes_.end() ? *found->second : *view_.find(name);
-  }
-
-  /// Of operators that FX fuses before it observes.
-  const ViewNode& last(const std::string& name) const {
-    return first(model_["ends"].contains(name) ? model_["ends"][name].get<std::string>() : name);
-  }
-
- private:
-  const Json& model_;
-  const GraphView& view_;
-  std::map<std::string, const ViewNode*> nodes_;
-};
-
 /// Observers by place; the members of a unified group are one.
 class Observers {
  public:
@@ -105,16 +75,64 @@ const Json& fx_golden() {
   return golden;
 }
 
-fx::QConfigMapping min_max_mapping() {
-  const auto defaults = fx::get_default_qconfig_mapping("x86");
-  const auto change = [](fx::OptionalQConfig qconfig) {
-    if (qconfig && qconfig->activation.type == ObserverType::kHistogram) qconfig->activation = ObserverConfig();
+const Json& fx_parameters() {
+  static const Json parameters = Json::parse(std::ifstream(data_file("fx/parameters.json")));
+  return parameters;
+}
+
+bool is_of_the_model(const ViewNode& node) {
+  return node.kind == NodeKind::kOperator && (!node.node || !names_of(node.node).name.empty());
+}
+
+FxNames::FxNames(const Json& model, const GraphView& view) : model_(model), view_(view) {
+  std::vector<const ViewNode*> operators;
+  bool has_dropout = false;
+  for (const auto& node : view.nodes()) {
+    if (!is_of_the_model(node)) continue;
+    operators.push_back(&node);
+    has_dropout |= node.type == "dropout";
+  }
+  size_t next = 0;
+  for (const auto& json : model["operators"]) {
+    const auto name = json.get<std::string>();
+    // Conversion removes dropout: what it makes is what it reads.
+    const bool is_removed = model.value("dropout", "") == name && !has_dropout;
+    if (!is_removed && next == operators.size()) break;
+    nodes_[name] = is_removed ? operators.at(next - 1) : operators[next++];
+  }
+  EXPECT_EQ(next, operators.size());
+  EXPECT_EQ(nodes_.size(), model["operators"].size());
+}
+
+const ViewNode& FxNames::first(const std::string& name) const {
+  const auto found = nodes_.find(name);
+  return found != nodes_.end() ? *found->second : *view_.find(name);
+}
+
+const ViewNode& FxNames::last(const std::string& name) const {
+  return first(model_["ends"].contains(name) ? model_["ends"][name].get<std::string>() : name);
+}
+
+fx::QConfigMapping min_max_mapping() { return mapping_of("minmax"); }
+
+fx::QConfigMapping mapping_of(const std::string& configuration) {
+  const bool min_max = configuration == "minmax";
+  const auto defaults = fx::get_default_qconfig_mapping(min_max ? "x86" : configuration);
+  const auto change = [&](fx::OptionalQConfig qconfig) {
+    if (qconfig && qconfig->activation.type == ObserverType::kHistogram) {
+      if (min_max) qconfig->activation = ObserverConfig();
+      qconfig->activation.histogram_rule = HistogramRule::kTorch1_13;
+    }
     return qconfig;
   };
   fx::QConfigMapping mapping;
   mapping.set_global(change(defaults.global_qconfig()));
   for (const auto& [type, qconfig] : defaults.object_type_qconfigs()) mapping.set_object_type(type, change(qconfig));
-  return mapping;
+  // Not all defaults have weights of transposed convolutions per tensor.
+  auto transposed = mapping.global_qconfig();
+  transposed->weight = fx::default_qconfig().weight;
+  mapping.set_object_type("conv_transpose2d", transposed);
+  return mapping.set_object_type("torch.nn.Embedding", fx::float_qparams_weight_only_qconfig());
 }
 
 std::vector<std::string> golden_lines(const Json& model) {

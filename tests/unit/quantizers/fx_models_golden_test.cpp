@@ -100,11 +100,16 @@ class FxModels : public ::testing::TestWithParam<Case> {
     fx::FxQuantizer quantizer(mapping_of(configuration_));
     return AnnotatedModel(load(), quantizer, {});
   }
-  torch::jit::Module calibrated() const {
-    auto prepared = fx::prepare_fx(load(), mapping_of(configuration_), {{tensor("calib0")}, {}});
-    const at::NoGradGuard no_grad;
-    for (const char* name : {"calib0", "calib1", "calib2", "calib3"}) prepared.forward({tensor(name)});
-    return prepared;
+  /// Made once: conversion leaves it as it is.
+  const torch::jit::Module& calibrated() const {
+    static std::map<std::string, torch::jit::Module> all;
+    const auto [found, is_new] = all.try_emplace(model_ + configuration_, "none");
+    if (is_new) {
+      found->second = fx::prepare_fx(load(), mapping_of(configuration_), {{tensor("calib0")}, {}});
+      const at::NoGradGuard no_grad;
+      for (const char* name : {"calib0", "calib1", "calib2", "calib3"}) found->second.forward({tensor(name)});
+    }
+    return found->second;
   }
   /// The step of the last quantized tensor: what the model returns, or the logits.
   double output_quantum() const {
@@ -304,7 +309,7 @@ std::string lowered_result(const Case& it) {
 }
 
 TEST_P(FxModels, TheLoweredModelIsWithinOneQuantum) {
-  const auto prepared = calibrated();
+  const auto& prepared = calibrated();
   const auto reference = fx::convert_to_reference_fx(prepared).model.run(test()).toTensor();
   for (const char* engine : {"tsquant", "qnnpack"}) {
     SCOPED_TRACE(engine);

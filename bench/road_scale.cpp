@@ -2,10 +2,11 @@
 // addition) with 100, 1,000 and 10,000 operators, tiny tensors and two samples: flat, as torch.jit.trace writes
 // nn.Sequential (every module a class of its own), and as a deep tree of scripted modules that share classes, with
 // checks and in-place activations; and a chain of concatenations that read one another. usage: bench_road_scale
-// [--largest=10000] [--form=reference|lowered] [--filter=traced] [--rewrites]: with the last one every rewrite of the
-// graph has a line, too. Exit code 1 when the time per operator of the passes or of placement grows by more than 1.3
-// from one size to the next, or that of the whole road by more than 1.6: most of it runs LibTorch's interpreter, reader
-// and writer, which find the small models in the caches of the processor.
+// [--largest=10000] [--form=reference|lowered] [--filter=traced] [--rewrites] [--check]: with --rewrites every rewrite
+// of the graph has a line, too. The table says where the time per operator of the passes or of placement grows by more
+// than 1.3 from one size to the next, or that of the whole road by more than 1.6: most of it runs LibTorch's
+// interpreter, reader and writer, which find the small models in the caches of the processor. With --check the exit
+// code is 1 then; on a machine that does other work at the same time that says little.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -180,6 +181,7 @@ struct Options {
   tsquant::OutputForm form = tsquant::OutputForm::kReference;
   std::string filter;
   bool rewrites = false;
+  bool check = false;
 };
 
 /// The whole road once: seconds by phase.
@@ -288,6 +290,8 @@ int main(int argc, char** argv) {
       options.filter = value;
     } else if (argument == "--rewrites") {
       options.rewrites = true;
+    } else if (argument == "--check") {
+      options.check = true;
     } else if (argument == "--form=lowered") {
       options.form = tsquant::OutputForm::kLowered;
     } else if (argument != "--form=reference") {
@@ -298,5 +302,5 @@ int main(int argc, char** argv) {
   bool held = scales("traced", traced, options);
   held &= scales("scripted", scripted, options);
   held &= scales("concatenations", concatenations, options);
-  return held ? 0 : 1;
+  return held || !options.check ? 0 : 1;
 }

@@ -15,14 +15,11 @@ using torch::jit::Value;
 namespace {
 
 std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts(1);
-  for (const char c : text) {
-    if (c == separator) {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
+  std::vector<std::string> parts;
+  size_t begin = 0;
+  for (size_t end; (end = text.find(separator, begin)) != std::string::npos; begin = end + 1)
+    parts.push_back(text.substr(begin, end - begin));
+  parts.push_back(text.substr(begin));
   return parts;
 }
 
@@ -173,8 +170,11 @@ std::string NodeNames::type() const {
 void assign_names(Model& model) { Namer(model).run(model.graph()->block()); }
 
 NodeNames names_of(const Node* node) {
+  return names_in(const_cast<Node*>(node)->scope());  // scope() is not const in 1.13
+}
+
+NodeNames names_in(const torch::jit::ScopePtr& scope) {
   NodeNames names;
-  const auto scope = const_cast<Node*>(node)->scope();  // scope() is not const in 1.13
   if (!scope || scope->isBlank()) return names;
   const auto parts = split(scope->name().toUnqualString(), '@');
   if (parts.size() < 2) return names;

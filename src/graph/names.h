@@ -26,6 +26,8 @@ void assign_names(Model& model);
 
 /// Reads the names from the scope; empty strings for nodes that a pass created without naming them.
 NodeNames names_of(const torch::jit::Node* node);
+/// The same from a scope that was kept, so that the node may be gone.
+NodeNames names_in(const torch::jit::ScopePtr& scope);
 void set_names(torch::jit::Node* node, const NodeNames& names);
 /// For passes: `to` takes over the names of `from`.
 void copy_names(const torch::jit::Node* from, torch::jit::Node* to);

@@ -349,7 +349,7 @@ namespace {
 /// Calls `act` with every attribute of all submodules, those of a module with several names once.
 template <typename Act>
 void for_each_attribute(const Model& model, Act act) {
-  std::set<const c10::ivalue::Object*> seen;
+  std::unordered_set<const c10::ivalue::Object*> seen;
   for (const auto& child : model.module().named_modules()) {
     const auto object = child.value._ivalue();
     if (!seen.insert(object.get()).second) continue;

@@ -28,8 +28,15 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }  // namespace
 
 void RewriteContext::at(const torch::jit::Node* operation) {
-  node = names_of(operation).name;
-  if (node.empty()) node = operation->kind().toQualString();
+  scope_ = const_cast<torch::jit::Node*>(operation)->scope();  // scope() is not const in 1.13
+  kind_ = operation->kind();
+  started_ = true;
+}
+
+std::string RewriteContext::node() const {
+  if (!started_) return "";
+  const std::string name = names_in(scope_).name;
+  return name.empty() ? kind_.toQualString() : name;
 }
 
 RewriteRunner::RewriteRunner(Model& model, const RewriteOptions& options)
@@ -84,7 +91,7 @@ bool RewriteRunner::perform(const RewriteRow& row, const Rewrite& rewrite) {
   } catch (const std::exception& error) {
     std::throw_with_nested(Error(ErrorCode::kInternal,
                                  fmt::format("the rewrite {} failed: {}", row.name, short_message(error)),
-                                 context.node.empty() ? row.name : context.node, advice_for(row)));
+                                 context.node().empty() ? row.name : context.node(), advice_for(row)));
   }
 }
 

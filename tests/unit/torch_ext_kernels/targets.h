@@ -25,7 +25,8 @@ class EveryTarget : public ::testing::TestWithParam<kernels::Isa> {
 
 inline auto all_targets() {
   using kernels::Isa;
-  return ::testing::Values(Isa::kScalar, Isa::kSse4, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni);
+  return ::testing::Values(Isa::kScalar, Isa::kSse4, Isa::kAvx2, Isa::kAvx512, Isa::kAvxVnni, Isa::kAvx512Vnni,
+                           Isa::kAmx);
 }
 inline std::string target_name(const ::testing::TestParamInfo<kernels::Isa>& info) {
   return kernels::isa_name(info.param);

@@ -420,8 +420,9 @@ struct RowOfBlock {
   /// Each size of tile stands here once: the code of a row should fit into the first-level cache.
   HWY_INLINE void run(int64_t width) const {
     for (int64_t x = 0, size; x < width; x += size) {
-      // An odd number of pixels: one is computed again.
-      if ((width - x) % 2 == 1 && x > 0) --x;
+      // An odd number of pixels: one is computed again, where a tile takes it.
+      const int64_t left = width - x;
+      if (left % 2 == 1 && x > 0 && left + 1 >= kSmall) --x;
       size = next_tile(width - x);
       if (size == kLarge) {
         tile<kLarge>(x);

@@ -69,9 +69,9 @@ void fill(Problem& p, Data data, std::mt19937& random) {
   }
 }
 
-Problem make_problem(Form form, Data data, std::mt19937& random) {
+Problem problem_of(const ConvGeometry& geometry, Form form, Data data, std::mt19937& random) {
   Problem p;
-  p.g = random_geometry(random);
+  p.g = geometry;
   const ConvGeometry& g = p.g;
   p.source.resize(static_cast<size_t>(g.batch * g.height * g.width * g.channels));
   p.weight.resize(static_cast<size_t>(g.channels * g.kernel_h * g.kernel_w));
@@ -96,6 +96,10 @@ Problem make_problem(Form form, Data data, std::mt19937& random) {
   p.e.float_low = random() % 2 ? -inf : -20.0f;
   p.e.float_high = random() % 2 ? inf : 30.0f;
   return p;
+}
+
+Problem make_problem(Form form, Data data, std::mt19937& random) {
+  return problem_of(random_geometry(random), form, data, random);
 }
 
 int32_t naive_sum(const Problem& p, int64_t n, int64_t oy, int64_t ox, int64_t c) {
@@ -185,16 +189,36 @@ INSTANTIATE_TEST_SUITE_P(Targets, Depthwise, all_targets(), target_name);
 
 TEST_P(Depthwise, EqualsTheNaiveSumOnRandomGeometries) {
   std::mt19937 random(11);
-  for (int i = 0; i < random_cases(600); ++i) {
+  for (int i = 0; i < random_cases(2000); ++i) {
     const Form form = static_cast<Form>(random() % 4);
     expect_naive(make_problem(form, Data::kRandom, random), form, random() % 2);
     if (HasFatalFailure()) return;
   }
 }
 
+/// Rows of every small number of pixels: tiles of several sizes share them.
+TEST_P(Depthwise, EqualsTheNaiveSumForRowsOfEveryWidth) {
+  std::mt19937 random(14);
+  for (const auto& [kernel, stride] : {std::pair{3, 1}, {3, 2}, {5, 1}, {5, 2}, {7, 1}, {4, 1}}) {
+    for (int64_t width = 1; width <= 40; ++width) {
+      ConvGeometry g;
+      g.channels = g.out_channels = g.groups = 16 + width % 3 * 8;
+      g.kernel_h = g.kernel_w = kernel;
+      g.stride_h = g.stride_w = stride;
+      g.pad_h = g.pad_w = kernel / 2;
+      g.height = 2;
+      g.width = (width - 1) * stride + kernel - 2 * g.pad_w;
+      for (const Form form : {Form::kCodes, static_cast<Form>(width % 4)}) {
+        expect_naive(problem_of(g, form, Data::kRandom, random), form, width % 2 == 1);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST_P(Depthwise, EqualsTheNaiveSumOnExtremes) {
   std::mt19937 random(12);
-  for (int i = 0; i < random_cases(120); ++i) {
+  for (int i = 0; i < random_cases(400); ++i) {
     const Form form = static_cast<Form>(random() % 4);
     expect_naive(make_problem(form, static_cast<Data>(1 + random() % 3), random), form, random() % 2);
     if (HasFatalFailure()) return;

@@ -1,7 +1,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "kernel_call.h"
+#include "support/random_cases.h"
 #include "targets.h"
 
 namespace tsquant::testing {
@@ -45,6 +48,35 @@ std::vector<PoolCase> pool_cases() {
           {{1, 16, 5, 5, 5}, {3, 3, 3}, {2, 2, 2}, {0, 1, 1}, {1, 2, 1}, false}};
 }
 
+/// Small ones of one to three axes.
+std::vector<PoolCase> random_pool_cases(int count, unsigned seed) {
+  std::mt19937 engine(seed);
+  const auto from = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(engine);
+  };
+  std::vector<PoolCase> cases;
+  for (int i = 0; i < count; ++i) {
+    PoolCase c{{from(1, 2), from(0, 3) == 0 ? from(30, 70) : from(1, 18)}, {}, {}, {}, {}, from(0, 1) == 0};
+    for (int64_t axis = from(1, 3); axis > 0; --axis) {
+      const int64_t kernel = from(1, 4), dilation = from(1, 2), reach = dilation * (kernel - 1) + 1;
+      c.kernel.push_back(kernel);
+      c.stride.push_back(from(1, 3));
+      c.padding.push_back(from(0, kernel / 2));
+      c.dilation.push_back(dilation);
+      c.input.push_back(reach + from(0, 5));
+    }
+    cases.push_back(c);
+  }
+  return cases;
+}
+
+std::vector<PoolCase> chosen_and_random(int count, unsigned seed) {
+  auto cases = pool_cases();
+  const auto more = random_pool_cases(random_cases(count), seed);
+  cases.insert(cases.end(), more.begin(), more.end());
+  return cases;
+}
+
 at::Tensor max_reference(const at::Tensor& x, const PoolCase& c) {
   switch (c.kernel.size()) {
     case 1:
@@ -81,8 +113,8 @@ void expect_channels_last_if(const at::Tensor& y, const at::Tensor& x, bool batc
 }
 
 TEST_P(Pooling, MaximaEqualLibTorch) {
-  for (const at::ScalarType type : {at::kQUInt8, at::kQInt8}) {
-    for (const PoolCase& c : pool_cases()) {
+  for (const at::ScalarType type : {at::kQUInt8, at::kQInt8}) {  // in five layouts: 2,120 comparisons
+    for (const PoolCase& c : chosen_and_random(200, 21)) {
       for_all_layouts(random_codes(c.input, 0.1, 7, type), [&](const at::Tensor& x, bool batched) {
         const auto y = run_kernel("max_pool", {x, c.kernel, c.stride, c.padding, c.dilation, c.ceil_mode}).toTensor();
         const auto want = max_reference(x.dequantize().contiguous(), c);
@@ -119,7 +151,7 @@ at::Tensor average_reference(const at::Tensor& x, const PoolCase& c, bool count_
 // a tie then, and only the same order of float operations breaks all of them like LibTorch.
 TEST_P(Pooling, AveragesEqualLibTorchTiesIncluded) {
   for (const at::ScalarType type : {at::kQUInt8, at::kQInt8}) {
-    for (PoolCase c : pool_cases()) {
+    for (PoolCase c : chosen_and_random(30, 22)) {  // up to eight forms in five layouts: about 3,000 comparisons
       c.dilation.assign(c.kernel.size(), 1);
       for (const double scale : {0.0173, 0.0091}) {
         for (const bool count_padding : {false, true}) {

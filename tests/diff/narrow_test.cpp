@@ -47,7 +47,7 @@ TEST_P(Narrow, EqualsPlainCpp) {
     for (int64_t out = 32; out <= 112; out += out < 80 ? 1 : 5) {
       const ConvGeometry g = narrow_geometry(channels, out, 1 + out % 3, 1 + out % 4, 1 + out % 2);
       ASSERT_TRUE(NarrowConv::supports(g));
-      for (int i = 0; i < 36; ++i) {
+      for (int i = 0; i < 48; ++i) {
         const RandomConv c = random_conv_of(g, seed++);
         if (c.result != RandomConv::Result::kCodes && c.result != RandomConv::Result::kClampedCodes) continue;
         ++cases;

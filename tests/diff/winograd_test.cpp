@@ -70,7 +70,7 @@ TEST_P(Winograd, EqualsPlainCpp) {
   uint32_t seed = 0;
   size_t different = 0, cases = 0;
   for (const ConvGeometry& g : geometries()) {
-    for (int i = 0; i < 12; ++i, ++cases) {
+    for (int i = 0; i < 28; ++i, ++cases) {
       const RandomConv c = random_conv_of(g, seed++);
       ASSERT_TRUE(WinogradConv::supports(g, c.weight.data()));
       const auto result = run(c);

@@ -28,10 +28,11 @@ void add_readers(const torch::jit::Value* value, std::set<std::string>& readers)
 
 std::map<std::string, FloatWeight> float_weights(const Model& model) {
   std::map<std::string, FloatWeight> weights;
+  const ParamIndex parameters(model);
   for (const auto* node : nodes_of_kind(model.graph()->block(), {"prim::GetAttr"})) {
     const auto* value = node->output();
     if (!value->type()->isSubtypeOf(*c10::TensorType::get()) || value->uses().empty()) continue;
-    const auto parameter = param_of(model, value);
+    const auto parameter = parameters.find(value);
     if (!parameter || parameter->name.empty()) continue;
     const at::Tensor& tensor = parameter->tensor;
     if (!tensor.is_floating_point() || tensor.dim() < 2) continue;

@@ -4,9 +4,10 @@
 
 namespace tsquant {
 
-/// A number that is another one after any edit of the graph: of nodes, what they read, their attributes and scopes, and
-/// of names and types of values. Printing the graph twice would say the same, but costs several times as much. It holds
-/// addresses, so it compares one graph before and after a step, never two graphs.
+/// A hash of the graph: its nodes, what they read, their attributes and scopes, and names and types of values. Printing
+/// says the same, but costs several times as much. It holds addresses, so it compares one graph before and after a
+/// step, never two graphs: a node that was made again counts as an edit, unless it stands at the address of the old
+/// one.
 size_t graph_fingerprint(const torch::jit::Graph& graph);
 
 }  // namespace tsquant

@@ -333,6 +333,11 @@ c10::optional<c10::IValue> constant_of(const Model& model, const Value* value) {
   return attribute;
 }
 
+bool equals_number(const Model& model, const Value* value, double number) {
+  const auto constant = constant_of(model, value);
+  return constant && constant->isScalar() && constant->toScalar().equal(number);
+}
+
 c10::optional<at::Tensor> optional_param_of(const Model& model, const Value* value) {
   const auto constant = constant_of(model, value);
   if (constant && constant->isNone()) return at::Tensor();

@@ -86,4 +86,7 @@ bool all_stored_in(const std::unordered_set<const c10::StorageImpl*>& storages, 
 /// writes. nullopt when it is computed.
 c10::optional<c10::IValue> constant_of(const Model& model, const torch::jit::Value* value);
 
+/// Whether a graph value is this constant number.
+bool equals_number(const Model& model, const torch::jit::Value* value, double number);
+
 }  // namespace tsquant

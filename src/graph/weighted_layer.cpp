@@ -120,6 +120,16 @@ std::vector<Node*> weighted_nodes(torch::jit::Block* block) {
   return layers;
 }
 
+bool is_plain_addmm(const Model& model, const Node* node) {
+  return node->kind() == c10::aten::addmm && equals_number(model, node->input(3), 1) &&
+         equals_number(model, node->input(4), 1);
+}
+
+bool is_bias(const Model& model, const Value* value, int64_t outputs) {
+  const auto parameter = param_of(model, value);
+  return parameter && parameter->tensor.dim() == 1 && parameter->tensor.size(0) == outputs;
+}
+
 void set_bias(Model& model, Node* layer, const at::Tensor& bias) {
   if (param_of(model, layer->input(WeightedLayer::kBias))) return set_param(model, layer, WeightedLayer::kBias, bias);
   torch::jit::WithInsertPoint guard(layer);

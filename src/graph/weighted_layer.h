@@ -43,6 +43,12 @@ c10::optional<KernelGeometry> kernel_geometry(const Model& model, const torch::j
 /// The layers of a block and of its inner blocks, in execution order.
 std::vector<torch::jit::Node*> weighted_nodes(torch::jit::Block* block);
 
+/// aten::addmm that computes bias + x * weight, unscaled.
+bool is_plain_addmm(const Model& model, const torch::jit::Node* node);
+
+/// Whether a value is a parameter with one number for each of these outputs, as a linear layer adds it.
+bool is_bias(const Model& model, const torch::jit::Value* value, int64_t outputs);
+
 /// Gives a layer this bias, whether or not it has one.
 void set_bias(Model& model, torch::jit::Node* layer, const at::Tensor& bias);
 

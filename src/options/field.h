@@ -121,6 +121,25 @@ nlohmann::json object_schema(const Fields<Struct>& rows) {
   return {{"type", "object"}, {"additionalProperties", false}, {"properties", properties}};
 }
 
+/// Sets the members that an object of JSON has, by their names; the others stay.
+template <typename Struct>
+void read_fields(const nlohmann::json& json, Struct& object) {
+  for (const auto& row : fields<Struct>()) {
+    if (json.contains(row.name)) row.set(object, json.at(row.name));
+  }
+}
+
+/// The members by their names, without those that have no value.
+template <typename Struct>
+nlohmann::json write_fields(const Struct& object) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& row : fields<Struct>()) {
+    auto value = row.get(object);
+    if (!value.is_null()) json[row.name] = std::move(value);
+  }
+  return json;
+}
+
 /// A field that is a struct with rows of its own.
 template <typename Struct, typename Inner>
 Field<Struct> struct_option(Inner Struct::*member, const std::string& name, std::string help) {
@@ -147,19 +166,8 @@ Field<Struct> struct_option(Inner Struct::*member, const std::string& name, std:
   };
   field.parts = parts_of(fields<Inner>(), parts_of);
   field.schema = object_schema(fields<Inner>());
-  field.get = [member](const Struct& object) {
-    nlohmann::json json = nlohmann::json::object();
-    for (const auto& row : fields<Inner>()) {
-      auto value = row.get(object.*member);
-      if (!value.is_null()) json[row.name] = std::move(value);
-    }
-    return json;
-  };
-  field.set = [member](Struct& object, const nlohmann::json& json) {
-    for (const auto& row : fields<Inner>()) {
-      if (json.contains(row.name)) row.set(object.*member, json.at(row.name));
-    }
-  };
+  field.get = [member](const Struct& object) { return write_fields(object.*member); };
+  field.set = [member](Struct& object, const nlohmann::json& json) { read_fields(json, object.*member); };
   field.default_value = field.get(Struct());
   return field;
 }

@@ -110,18 +110,11 @@ const Fields<OpenVINOQuantizerOptions>& fields() {
 }
 
 nlohmann::json ValueCodec<WeightsOnlyOptions>::write(const WeightsOnlyOptions& options) {
-  nlohmann::json json = nlohmann::json::object();
-  for (const auto& row : fields<WeightsOnlyOptions>()) {
-    auto value = row.get(options);
-    if (!value.is_null()) json[row.name] = std::move(value);
-  }
-  return json;
+  return write_fields(options);
 }
 
 void ValueCodec<WeightsOnlyOptions>::read(const nlohmann::json& json, WeightsOnlyOptions& options) {
-  for (const auto& row : fields<WeightsOnlyOptions>()) {
-    if (json.contains(row.name)) row.set(options, json.at(row.name));
-  }
+  read_fields(json, options);
 }
 
 nlohmann::json ValueCodec<WeightsOnlyOptions>::schema() { return object_schema(fields<WeightsOnlyOptions>()); }

@@ -3,6 +3,7 @@
 #include "graph/names.h"
 #include "graph/node_lists.h"
 #include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "passes/passes.h"
 #include "passes/rewrite.h"
 
@@ -13,12 +14,6 @@ namespace {
 using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Value;
-
-bool is_one(const Model& model, const Value* value) {
-  const auto constant = constant_of(model, value);
-  return constant &&
-         ((constant->isInt() && constant->toInt() == 1) || (constant->isDouble() && constant->toDouble() == 1.0));
-}
 
 /// The two-dimensional parameter whose transpose `value` is; null when it is something else.
 Value* transposed_parameter(const Model& model, Value* value) {
@@ -39,10 +34,10 @@ Value* transposed_parameter(const Model& model, Value* value) {
   return weight && weight->tensor.dim() == 2 ? node->input(0) : nullptr;
 }
 
-/// A bias that aten::linear accepts: a vector with one value per output.
-bool is_bias(const Model& model, const Value* bias, const Value* weight) {
-  const auto b = param_of(model, bias), w = param_of(model, weight);
-  return b && w && b->tensor.dim() == 1 && b->tensor.size(0) == w->tensor.size(0);
+/// A bias that aten::linear accepts, for a weight that is a parameter.
+bool is_bias_of(const Model& model, const Value* bias, const Value* weight) {
+  const auto parameter = param_of(model, weight);
+  return parameter && is_bias(model, bias, parameter->tensor.size(0));
 }
 
 /// Replaces operators by aten::linear, under names of their own.
@@ -71,8 +66,7 @@ bool convert_addmm(RewriteContext& ctx) {
   for (Node* node : products) {
     ctx.at(node);
     Value* weight = transposed_parameter(model, node->input(2));
-    if (!weight || !is_bias(model, node->input(0), weight)) continue;
-    if (!is_one(model, node->input(3)) || !is_one(model, node->input(4))) continue;
+    if (!weight || !is_bias_of(model, node->input(0), weight) || !is_plain_addmm(model, node)) continue;
     linear.make(node, node->input(1), weight, node->input(0));
     changed = true;
   }
@@ -87,7 +81,7 @@ Node* bias_addition(const Model& model, Value* product, const Value* weight, siz
       add->owningBlock() != product->node()->owningBlock())
     return nullptr;
   bias_index = add->input(0) == product ? 1 : 0;
-  return is_bias(model, add->input(bias_index), weight) && is_one(model, add->input(2)) ? add : nullptr;
+  return is_bias_of(model, add->input(bias_index), weight) && equals_number(model, add->input(2), 1) ? add : nullptr;
 }
 
 // %m = aten::matmul(%x, aten::t(%w)); %y = aten::add(%m, %b, 1)   ->   %y = aten::linear(%x, %w, %b)

@@ -51,9 +51,7 @@ CompressWeightsOptions read_compress_options(const std::string& path, CompressWe
     return NNCFConfig::from_json(path).compress_weights_options(std::move(base));
   }
   check_schema(object_schema(fields<CompressWeightsOptions>()), document, path);
-  for (const auto& row : fields<CompressWeightsOptions>()) {
-    if (document.contains(row.name)) row.set(base, document.at(row.name));
-  }
+  read_fields(document, base);
   return base;
 }
 

@@ -218,10 +218,7 @@ c10::optional<AccuracyControlOptions> NNCFConfig::accuracy_control_options() con
   const json document = document_of(text_, place_);
   if (!document.contains("accuracy_control")) return limit_of_training(document);
   AccuracyControlOptions control;
-  for (const auto& row : fields<AccuracyControlOptions>()) {
-    const json& given = document.at("accuracy_control");
-    if (given.contains(row.name)) row.set(control, given.at(row.name));
-  }
+  read_fields(document.at("accuracy_control"), control);
   return control;
 }
 
@@ -231,10 +228,7 @@ CompressWeightsOptions NNCFConfig::compress_weights_options(CompressWeightsOptio
     throw Error(ErrorCode::kInvalidArgument, "the key \"weight_compression\" is missing", place_,
                 "give it an object of the options of compress_weights, as {\"mode\": \"int4_sym\"}");
   }
-  const json& given = document.at("weight_compression");
-  for (const auto& row : fields<CompressWeightsOptions>()) {
-    if (given.contains(row.name)) row.set(base, given.at(row.name));
-  }
+  read_fields(document.at("weight_compression"), base);
   if (document.contains("ignored_scopes")) add_scopes(document.at("ignored_scopes"), base.ignored_scope);
   return base;
 }

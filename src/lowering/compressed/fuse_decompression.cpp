@@ -26,16 +26,6 @@ using torch::jit::Value;
 /// How one reader of a weight is replaced.
 enum class Reader { kLinear, kProduct, kEmbedding, kOther };
 
-bool is_number(const Model& model, const Value* value, double number) {
-  const auto constant = constant_of(model, value);
-  return constant && constant->isScalar() && constant->toScalar().equal(number);
-}
-
-/// aten::addmm(bias, x, weight) as GPT-2's layers call it.
-bool is_plain_addmm(const Model& model, const Node* node) {
-  return is_kind(node, "aten::addmm") && is_number(model, node->input(3), 1) && is_number(model, node->input(4), 1);
-}
-
 Reader reader_of(const Model& model, const Use& use, size_t dims) {
   if (dims != 2) return Reader::kOther;
   if (is_kind(use.user, "aten::linear") && use.offset == 1) return Reader::kLinear;
@@ -128,8 +118,10 @@ class WeightFuser {
   size_t dims() const { return found_.weight.shape.size(); }
 
   void pack(const c10::optional<Axes>& swap) {
+    const StoredWeight weight = swap ? swap_axes(found_.weight, swap->first, swap->second) : found_.weight;
     swap_ = swap;
-    rows_ = pack_rows(swap ? swap_axes(found_.weight, swap->first, swap->second) : found_.weight);
+    shape_ = weight.shape;
+    rows_ = pack_rows(weight);
   }
 
   /// Those that a fused operator replaces need the weight as [outputs, inputs].
@@ -174,10 +166,8 @@ class WeightFuser {
       return "tsquant::embedding_compressed";
     }
     if (Node* layer = recurrent_layer(user)) user->moveBefore(layer);  // where its input exists
-    torch::jit::WithInsertPoint guard(user);
-    const auto size = swap_ ? swapped_shape() : found_.weight.shape;
     Node* weight = op(user, "tsquant::decompress",
-                      {activation_of(model_, use), t[0], t[1], t[2], constant(rows_->format), constant(size),
+                      {activation_of(model_, use), t[0], t[1], t[2], constant(rows_->format), constant(shape_),
                        constant(rows_->group_size), t[3], none()});
     if (swap_) {
       weight = op(user, "aten::transpose", {weight->output(), constant(swap_->first), constant(swap_->second)});
@@ -186,19 +176,11 @@ class WeightFuser {
     return "tsquant::decompress";
   }
 
-  std::vector<int64_t> swapped_shape() const {
-    std::vector<int64_t> shape = found_.weight.shape;
-    std::swap(shape[static_cast<size_t>(swap_->first)], shape[static_cast<size_t>(swap_->second)]);
-    return shape;
-  }
-
   /// The bias that a layer adds itself: one number per output. @return null when there is none
   Value* bias_of(const Node* user) const {
     if (is_kind(user, "aten::linear")) return user->input(2);
     if (!is_kind(user, "aten::addmm")) return nullptr;
-    const auto bias = param_of(model_, user->input(0));
-    const bool fits = bias && bias->tensor.dim() == 1 && bias->tensor.size(0) == rows_->scale.size(0);
-    return fits ? const_cast<Value*>(user->input(0)) : nullptr;
+    return is_bias(model_, user->input(0), rows_->scale.size(0)) ? const_cast<Value*>(user->input(0)) : nullptr;
   }
 
   std::string replace_linear(Node* user, const Tensors& t) {
@@ -244,7 +226,8 @@ class WeightFuser {
   const Decompression& found_;
   ActivationMode activations_;
   const torch::jit::use_list uses_;
-  c10::optional<Axes> swap_;  ///< of the weight, so that its scales belong to rows
+  c10::optional<Axes> swap_;    ///< of the weight, so that its scales belong to rows
+  std::vector<int64_t> shape_;  ///< with these axes exchanged
   c10::optional<PackedRows> rows_;
 };
 

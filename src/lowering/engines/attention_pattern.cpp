@@ -38,10 +38,7 @@ class Finder {
     return value->uses().size() == 1 && value->node()->owningBlock() == block_ ? value->node() : nullptr;
   }
 
-  bool equals(const Value* value, double expected) const {
-    const auto constant = constant_of(context_.model(), value);
-    return constant && constant->isScalar() && constant->toScalar().toDouble() == expected;
-  }
+  bool equals(const Value* value, double expected) const { return equals_number(context_.model(), value, expected); }
 
   bool is_product(const Node* node) const {
     const std::string op = op_of(node);

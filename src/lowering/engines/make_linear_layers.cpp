@@ -2,7 +2,7 @@
 
 #include "graph/names.h"
 #include "graph/node_lists.h"
-#include "graph/params.h"
+#include "graph/weighted_layer.h"
 #include "lowering/engines/weighted_op.h"
 
 namespace tsquant {
@@ -18,20 +18,9 @@ struct Product {
   Value* bias = nullptr;  ///< of aten::addmm
 };
 
-bool is_one(const Model& model, const Value* value) {
-  const auto constant = constant_of(model, value);
-  return constant && constant->isScalar() && constant->toScalar().equal(1);
-}
-
-/// One number per output, as a linear layer adds it.
-bool is_bias_of(const Model& model, const Value* bias, const at::Tensor& weight) {
-  const auto parameter = param_of(model, bias);
-  return parameter && parameter->tensor.dim() == 1 && parameter->tensor.size(0) == weight.size(1);
-}
-
 Product product_of(const Model& model, Node* node) {
   if (node->kind() != c10::aten::addmm) return {node->input(0), node->input(1)};
-  if (!is_one(model, node->input(3)) || !is_one(model, node->input(4))) return {};
+  if (!is_plain_addmm(model, node)) return {};
   return {node->input(1), node->input(2), node->input(0)};
 }
 
@@ -52,7 +41,7 @@ bool make_linear(LoweringContext& context, Node* node) {
   Node* reader = nullptr;
   const at::Tensor weight = quantized_weight(model, product.weight, reader);
   if (!weight.defined() || weight.dim() != 2 || weight.scalar_type() != at::kQInt8) return false;
-  if (product.bias != nullptr && !is_bias_of(model, product.bias, weight)) {
+  if (product.bias != nullptr && !is_bias(model, product.bias, weight.size(1))) {
     context.refuse(node, "what it adds is not one constant per output");
     return false;
   }

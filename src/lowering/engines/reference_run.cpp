@@ -84,6 +84,7 @@ ReferenceRun run_reference(const Model& reference, const Sample& probe) {
   ReferenceRun run;
   run.tensors.resize(numbers.size());
   run.sizes.resize(numbers.size());
+  run.layouts.resize(numbers.size());
   std::vector<TapPoint> taps;
   std::vector<size_t> tapped;
   std::vector<bool> compared;
@@ -103,7 +104,10 @@ ReferenceRun run_reference(const Model& reference, const Sample& probe) {
   TapRunner(reference, taps).run(probe, [&](size_t tap, const at::Tensor& tensor) {
     const size_t number = tapped[tap];
     if (!tensor.defined()) return;
-    if (!run.sizes[number]) run.sizes[number] = tensor.sizes().vec();
+    if (!run.sizes[number]) {
+      run.sizes[number] = tensor.sizes().vec();
+      run.layouts[number] = layout_of(tensor);
+    }
     // A later operator may write into the tensor.
     if (compared[tap]) run.tensors[number].push_back(tensor.clone());
   });

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "lowering/engines/memory_layout.h"
 #include "tsquant/dataset.h"
 #include "tsquant/model.h"
 
@@ -27,6 +28,8 @@ struct ReferenceRun {
   std::vector<std::vector<at::Tensor>> tensors;
   /// By value number: the sizes at the first appearance; none when the sample does not reach the value.
   std::vector<c10::optional<std::vector<int64_t>>> sizes;
+  /// The same for how it lies in memory.
+  std::vector<c10::optional<MemoryLayout>> layouts;
 };
 
 /// @throws Error kDataset when the model rejects the sample

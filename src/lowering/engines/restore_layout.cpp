@@ -1,170 +1,111 @@
-#include <unordered_set>
+#include <unordered_map>
 
 #include "graph/node_lists.h"
 #include "lowering/engines/lowering_context.h"
+#include "lowering/engines/seen_layouts.h"
 
 namespace tsquant {
 
-using torch::jit::Block;
 using torch::jit::Node;
 using torch::jit::Value;
 
 namespace {
 
-/// Operators whose meaning depends on how their first operand lies in memory.
-bool sees_layout(const Node* node) {
-  static const std::unordered_set<std::string> names = {
-      "view",           "view_as", "_unsafe_view",    "unflatten",    "as_strided",
-      "as_strided_",    "stride",  "is_contiguous",   "resize_",      "set_",
-      "storage_offset", "data",    "view_as_complex", "view_as_real", "resize_as_"};
-  return node->kind().is_aten() && names.count(node->kind().toUnqualString()) > 0;
+/// How the value that this one stands for lies in memory in the reference form; null where the sample does not tell.
+const MemoryLayout* reference_layout(const LoweringContext& context, const Value* value) {
+  const auto number = context.original_of(value);
+  if (!number || !context.reference().layouts[*number]) return nullptr;
+  return &*context.reference().layouts[*number];
 }
 
-/// Operators of other libraries may read memory themselves.
-bool is_foreign(const Node* node) {
-  const std::string space = node->kind().ns().toUnqualString();
-  return space != "aten" && space != "prim" && space != "tsquant" && space != "quantized" &&
-         space != "quantized_decomposed" && space != "onnx";
+/// dequantize(move(codes)) -> move(dequantize(codes)). A dequantizer writes a dense or channels-last tensor of its own;
+/// moved floats have the strides of the reference form, and their place in the storage.
+/// @return the dequantizer above
+Node* lift_above(LoweringContext& context, Node* dequantize) {
+  Node* move = dequantize->input(0)->node();
+  const size_t result = dequantize->input(0)->offset();
+  const bool unpacks = move->kind() == c10::prim::ListUnpack;
+  Node* source = unpacks ? move->input(0)->node() : move;
+  Value* floats = context.insert(source, "aten::dequantize", {source->input(0)}, nullptr);
+  const auto copy = [&](Node* node, Value* first) {
+    Node* made = context.graph().createClone(node, [](Value* value) { return value; });
+    made->insertBefore(node);
+    made->replaceInput(0, first);
+    return made;
+  };
+  Node* moved = copy(source, floats);
+  if (unpacks) moved = copy(move, moved->output());
+  dequantize->output()->replaceAllUsesWith(moved->outputs()[result]);
+  return floats->node();
 }
 
-/// Operators that write dense results whatever they read.
-bool writes_dense(const Node* node) {
-  static const std::unordered_set<std::string> names = {"linear",  "matmul", "mm",        "addmm",  "bmm",
-                                                        "baddbmm", "mv",     "embedding", "einsum", "contiguous"};
-  const std::string kind = node->kind().toUnqualString();
-  return (node->kind().is_aten() && names.count(kind) > 0) || kind == "linear_float";
+/// Whether the operator moves codes; sink_dequantize placed a dequantizer behind it.
+bool moves_codes(const LoweringContext& context, const Node* node) {
+  if (node->kind() == c10::prim::ListUnpack) node = node->input(0)->node();
+  return node->kind().is_aten() && !node->inputs().empty() && context.holds_codes(node->input(0));
 }
 
-/// The values whose layout somebody can tell: operands of operators that see it, results of the model, and what those
-/// are computed from by operators that hand the layout on.
-class SeenLayouts {
- public:
-  explicit SeenLayouts(const LoweringContext& context, Block* block) : context_(context) {
-    // What a loop carries around is known after the first turn; twice reaches the values before it.
-    for (int turn = 0; turn < 2; ++turn) {
-      for (Value* result : block->return_node()->inputs()) mark(result);
-      visit(block);
+bool lift_dequantizers(LoweringContext& context) {
+  const SeenLayouts seen(context);
+  bool changed = false;
+  for (Node* node : all_nodes(context.graph().block())) {
+    if (!is_dequantizer(node) || !seen.contains(node->output())) continue;
+    while (moves_codes(context, node->input(0)->node())) {
+      const MemoryLayout* wanted = reference_layout(context, node->input(0));
+      if (wanted == nullptr || (wanted->whole && wanted->format())) break;
+      node = lift_above(context, node);
+      changed = true;
     }
   }
-
-  bool contains(const Value* value) const { return seen_.count(value) > 0; }
-
- private:
-  void mark(Value* value) { seen_.insert(value); }
-
-  void visit(Block* block) {
-    for (Node* node : block->nodes().reverse()) {
-      const bool handed_on = std::any_of(node->outputs().begin(), node->outputs().end(),
-                                         [&](const Value* output) { return seen_.count(output) > 0; });
-      for (Block* inner : node->blocks()) {
-        if (handed_on) {
-          for (Value* result : inner->return_node()->inputs()) mark(result);
-        }
-        visit(inner);
-        for (Value* input : inner->inputs()) {
-          if (seen_.count(input) == 0) continue;
-          for (Value* outer : node->inputs()) mark(outer);
-        }
-      }
-      if (sees_layout(node)) mark(node->input(0));
-      if (is_foreign(node) || (handed_on && !writes_dense(node) && !makes_codes(node))) {
-        for (Value* input : node->inputs()) mark(input);
-      }
-    }
-  }
-
-  /// Kernels lay their result out by themselves, so only the result itself can be mended.
-  bool makes_codes(const Node* node) const {
-    return node->outputs().size() == 1 && context_.is_lowered(node->output()) && !node->kind().is_aten();
-  }
-
-  const LoweringContext& context_;
-  std::unordered_set<const Value*> seen_;
-};
-
-/// Values that may lie channels-last although the float model's would be dense: what kernels for images write, and
-/// what is moved or computed from it.
-class ImageLayouts {
- public:
-  explicit ImageLayouts(const LoweringContext& context, Block* block) : context_(context) {
-    for (int turn = 0; turn < 2; ++turn) visit(block);
-  }
-
-  bool contains(const Value* value) const { return images_.count(value) > 0; }
-
- private:
-  bool starts_here(const Node* node) const {
-    if (node->outputs().size() != 1 || node->kind().is_aten() || !context_.is_lowered(node->output())) return false;
-    const std::string kind = node->kind().toUnqualString();
-    return kind.rfind("linear", 0) != 0 && kind != "mean";
-  }
-
-  void visit(Block* block) {
-    for (Node* node : block->nodes()) {
-      for (Block* inner : node->blocks()) {
-        for (Value* input : inner->inputs()) {
-          if (any_image(node->inputs())) images_.insert(input);
-        }
-        visit(inner);
-        for (size_t i = 0; i < node->outputs().size(); ++i) {
-          const auto results = inner->return_node()->inputs();
-          if (any_image(results)) images_.insert(node->outputs()[i]);
-        }
-      }
-      if (starts_here(node) || (any_image(node->inputs()) && !writes_dense(node))) {
-        for (Value* output : node->outputs()) images_.insert(output);
-      }
-    }
-  }
-
-  template <class Values>
-  bool any_image(const Values& values) const {
-    return std::any_of(values.begin(), values.end(), [&](const Value* value) { return images_.count(value) > 0; });
-  }
-
-  const LoweringContext& context_;
-  std::unordered_set<const Value*> images_;
-};
-
-Value* dense(LoweringContext& context, Node* position, Value* value) {
-  const auto format = static_cast<int64_t>(c10::MemoryFormat::Contiguous);
-  Value* result = context.insert(position, "aten::contiguous", {value, context.constant(position, format)}, nullptr);
-  if (context.holds_codes(value)) context.set_codes(result, CodeParams(context.params_of(value)));
-  return result;
+  if (changed) context.remove_dead_code();
+  return changed;
 }
 
-/// Mends what the node reads or, for a kernel with a float result, what it writes.
-bool restore_at(LoweringContext& context, Node* node, const ImageLayouts& images, const SeenLayouts& seen) {
-  const bool dequantizes = is_dequantizer(node);
-  if (dequantizes || (sees_layout(node) && context.holds_codes(node->input(0)) && images.contains(node->input(0)))) {
-    if (!images.contains(node->input(0)) || (dequantizes && !seen.contains(node->output()))) return false;
-    node->replaceInput(0, dense(context, node, node->input(0)));
-    return true;
-  }
-  if (node->outputs().size() != 1) return false;
-  Value* output = node->output();
-  if (!context.is_lowered(output) || context.holds_codes(output) || !seen.contains(output) ||
-      !images.contains(output)) {
-    return false;
-  }
-  Value* result = dense(context, node->next(), output);
-  output->replaceAllUsesAfterNodeWith(result->node(), result);
-  return true;
+/// Lays a kernel's result out as the reference form has it.
+Value* laid_out(LoweringContext& context, Value* value, const MemoryLayout* wanted) {
+  Node* position = value->node()->next();
+  const auto like = [&](const std::string& kind, std::vector<Value*> inputs) {
+    Value* result = context.insert(position, kind, inputs, nullptr);
+    if (context.holds_codes(value)) context.set_codes(result, CodeParams(context.params_of(value)));
+    return result;
+  };
+  const auto contiguous = [&](Value* tensor, at::MemoryFormat format) {
+    return like("aten::contiguous", {tensor, context.constant(position, static_cast<int64_t>(format))});
+  };
+  if (wanted == nullptr) return contiguous(value, at::MemoryFormat::Contiguous);
+  if (const auto format = wanted->format()) return contiguous(value, *format);
+  const std::vector<int64_t>& order = wanted->order;
+  std::vector<int64_t> back(order.size());
+  for (size_t i = 0; i < order.size(); ++i) back[static_cast<size_t>(order[i])] = static_cast<int64_t>(i);
+  Value* moved = like("aten::permute", {value, context.constant(position, c10::List<int64_t>(order))});
+  moved = contiguous(moved, at::MemoryFormat::Contiguous);
+  return like("aten::permute", {moved, context.constant(position, c10::List<int64_t>(back))});
 }
 
 }  // namespace
 
-// Codes of images lie channels-last in memory. Gives the dense layout back before everything that can tell the
-// difference: views, strides, operators of other libraries, and the caller of the model.
+// Codes of images lie channels-last in memory. Gives them the layout of the reference form on the first sample, dense
+// or channels-last, where somebody can tell the difference: before views, strides, operators of other libraries, and
+// the caller of the model, and before what is moved or computed on the way to them.
 // %y = tsquant::conv(...); %v = aten::view(%y, ...)   ->   %c = aten::contiguous(%y); %v = aten::view(%c, ...)
 //
-// Floats are mended where they leave the codes, so that everything behind, aliases and writes in place included,
-// works on one dense tensor.
+// It is done where the kernel's result is read, so that everything behind, aliases and writes in place included, works
+// on a tensor that lies as it always did; other kernels go on reading the kernel's own layout.
 bool restore_layout(LoweringContext& context) {
-  const ImageLayouts images(context, context.graph().block());
-  const SeenLayouts seen(context, context.graph().block());
-  bool changed = false;
-  for (Node* node : all_nodes(context.graph().block())) changed |= restore_at(context, node, images, seen);
+  bool changed = lift_dequantizers(context);
+  const ImageLayouts images(context);
+  const SeenLayouts seen(context);
+  std::unordered_map<Value*, Value*> restored;
+  for (const auto& [node, input] : seen.reads()) {
+    Value* value = node->input(input);
+    if (!is_kernel(context, value->node())) continue;
+    const MemoryLayout* wanted = reference_layout(context, value);
+    const bool is_dense = wanted == nullptr || wanted->format() == at::MemoryFormat::Contiguous;
+    if (is_dense && !images.contains(value)) continue;
+    if (restored.count(value) == 0) restored[value] = laid_out(context, value, wanted);
+    node->replaceInput(input, restored[value]);
+    changed = true;
+  }
   return changed;
 }
 

@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
+#include <torch/csrc/jit/frontend/tracer.h>
 
 #include "lowered.h"
+#include "support/support.h"
 #include "tsquant/engine.h"
 
 // Integer kernels lay images out channels-last. Nothing in a model, and nobody who calls it, may see that.
@@ -61,40 +63,91 @@ const std::vector<std::string>& readers() {
   return texts;
 }
 
+std::string source_of(const LayoutCase& image, const std::string& reader) {
+  return std::string(R"(
+def forward(self, x):
+    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
+    w = torch.dequantize(self.w)
+    )") + image.image +
+         R"(
+    y = torch.dequantize(torch.quantize_per_tensor(y, 0.05, 128, 13))
+    return )" +
+         reader + "\n";
+}
+
+/// What torch.jit.trace makes of a module: no control flow, numbers written out.
+Model trace(const torch::jit::Module& module, const std::vector<std::pair<std::string, at::Tensor>>& params,
+            const at::Tensor& x) {
+  torch::jit::Module traced = define("def unused(self):\n    return 0\n", params);
+  torch::jit::Module scripted = module;
+  const auto run = [&](torch::jit::Stack inputs) { return torch::jit::Stack{scripted.forward(std::move(inputs))}; };
+  const auto nameless = [](const torch::autograd::Variable&) { return std::string(); };
+  const auto state = torch::jit::tracer::trace({x}, run, nameless, true, false, &traced, {"x"}).first;
+  const c10::QualifiedName name(*traced.type()->name(), "forward");
+  traced.type()->addMethod(traced._ivalue()->compilation_unit()->create_function(name, state->graph));
+  return Model::from(traced);
+}
+
+/// Expects the values and the place in memory of the reference form.
+void expect_same(const Lowered& l, const at::Tensor& input, const std::string& reader) {
+  SCOPED_TRACE(input.sizes());
+  const at::Tensor want = l.expected(input), got = l.actual(input);
+  ASSERT_EQ(got.sizes(), want.sizes());
+  EXPECT_EQ(got.is_contiguous(), want.is_contiguous());
+  if (want.numel() == 0) return;
+  EXPECT_EQ(got.storage_offset(), want.storage_offset());
+  EXPECT_EQ(got.strides(), want.strides()) << *l.lowered.graph();
+  // A quantum, times the number that some of the readers multiply by.
+  const bool multiplied = reader.find("stride(1)") != std::string::npos || reader.find("offset") != std::string::npos;
+  expect_close(got, want, 0.05, multiplied ? 100 : 3);
+}
+
+bool names_any(const std::string& reader, const std::vector<std::string>& words) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](const std::string& word) { return reader.find(word) != std::string::npos; });
+}
+
 class Layout : public ::testing::TestWithParam<std::tuple<std::string, size_t, std::string>> {};
 
 TEST_P(Layout, MeansTheSameAsInTheReferenceForm) {
   torch::manual_seed(3);
   const auto& [engine, index, reader] = GetParam();
   const LayoutCase& image = images()[index];
-  const std::string source = std::string(R"(
-def forward(self, x):
-    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
-    w = torch.dequantize(self.w)
-    )") + image.image + R"(
-    y = torch.dequantize(torch.quantize_per_tensor(y, 0.05, 128, 13))
-    return )" + reader + "\n";
   const at::Tensor x = at::randn(image.input);
-  const auto l = lower(source, {{"w", quantized_weight(image.weight)}}, engine, x);
+  const auto l = lower(source_of(image, reader), {{"w", quantized_weight(image.weight)}}, engine, x);
   const EngineGuard guard(engine);
-  std::vector<at::Tensor> inputs = {x, x.slice(0, 0, 1), at::randn(image.input), at::cat({x, x, x}, 0)};
-  if (reader.find("as_strided") == std::string::npos) inputs.push_back(x.slice(0, 0, 0).contiguous());
-  for (const at::Tensor& input : inputs) {
-    // LibTorch refuses to infer a size.
-    if (input.size(0) == 0 && (reader.find("-1") != std::string::npos || reader.find("flatten") != std::string::npos)) {
-      continue;
-    }
-    SCOPED_TRACE(input.sizes());
-    const at::Tensor want = l.expected(input), got = l.actual(input);
-    ASSERT_EQ(got.sizes(), want.sizes());
-    EXPECT_EQ(got.is_contiguous(), want.is_contiguous());
-    if (want.numel() == 0) continue;
-    EXPECT_EQ(got.storage_offset(), want.storage_offset());
-    EXPECT_EQ(got.strides(), want.strides());
-    // A quantum, times the number that some of the readers multiply by.
-    const bool multiplied = reader.find("stride(1)") != std::string::npos || reader.find("offset") != std::string::npos;
-    expect_close(got, want, 0.05, multiplied ? 100 : 3);
+  for (const at::Tensor& input : {x, x.slice(0, 0, 1), at::randn(image.input), at::cat({x, x, x}, 0)}) {
+    expect_same(l, input, reader);
   }
+  // LibTorch refuses to infer the size of an empty tensor, and to look behind its end.
+  if (!names_any(reader, {"-1", "flatten", "as_strided"})) expect_same(l, x.slice(0, 0, 0).contiguous(), reader);
+}
+
+class OwnLayout : public Layout {};
+
+TEST_P(OwnLayout, MeansTheSameInATrace) {
+  torch::manual_seed(3);
+  const auto& [engine, index, reader] = GetParam();
+  const LayoutCase& image = images()[index];
+  const std::vector<std::pair<std::string, at::Tensor>> params = {{"w", quantized_weight(image.weight)}};
+  const at::Tensor x = at::randn(image.input);
+  const auto l = lower(trace(define(source_of(image, reader), params), params, x), engine, x);
+  EXPECT_EQ(l.kernel_of("conv" + std::to_string(image.weight.size() - 2) + "d").rfind("tsquant::conv", 0), 0U);
+  const EngineGuard guard(engine);
+  expect_same(l, x, reader);
+  expect_same(l, at::randn(image.input), reader);
+}
+
+TEST_P(OwnLayout, MeansTheSameWithoutABatchDimension) {
+  torch::manual_seed(3);
+  const auto& [engine, index, reader] = GetParam();
+  const LayoutCase& image = images()[index];
+  if (image.weight.size() == 3 && names_any(reader, {"flatten(2)", "transpose(1, 2)"})) return;  // two dimensions
+  const at::Tensor x = at::randn(image.input)[0];
+  const auto l = lower(source_of(image, reader), {{"w", quantized_weight(image.weight)}}, engine, x);
+  const EngineGuard guard(engine);
+  expect_same(l, x, reader);
+  expect_same(l, at::randn(x.sizes()), reader);
 }
 
 std::string layout_name(const ::testing::TestParamInfo<Layout::ParamType>& info) {
@@ -107,29 +160,10 @@ INSTANTIATE_TEST_SUITE_P(Engines, Layout,
                          ::testing::Combine(::testing::ValuesIn(available_engines()), ::testing::Range<size_t>(0, 5),
                                             ::testing::ValuesIn(readers())),
                          layout_name);
-
-/// A convolution that is read by `reader`, lowered and in reference form.
-Lowered image_model(const std::string& engine, const std::string& reader, const at::Tensor& weight,
-                    const at::Tensor& probe) {
-  const std::string dims = weight.dim() == 5 ? "1, 1, 1" : "1, 1";
-  const std::string kind = weight.dim() == 5 ? "conv3d" : "conv2d";
-  return lower(R"(
-def forward(self, x):
-    x = torch.dequantize(torch.quantize_per_tensor(x, 0.03, 128, 13))
-    y = torch.)" + kind +
-                   "(x, torch.dequantize(self.w), None, [" + dims + "], [" + dims + "], [" + dims + R"(], 1)
-    y = torch.dequantize(torch.quantize_per_tensor(y, 0.05, 128, 13))
-    return )" + reader +
-                   "\n",
-               {{"w", weight}}, engine, probe);
-}
-
-void expect_same_layout(const Lowered& l, const at::Tensor& input) {
-  const at::Tensor want = l.expected(input), got = l.actual(input);
-  ASSERT_EQ(got.sizes(), want.sizes());
-  EXPECT_EQ(got.strides(), want.strides()) << *l.lowered.graph();
-  expect_close(got, want, 0.05, 3);
-}
+INSTANTIATE_TEST_SUITE_P(Engine, OwnLayout,
+                         ::testing::Combine(::testing::Values("tsquant"), ::testing::Range<size_t>(0, 5),
+                                            ::testing::ValuesIn(readers())),
+                         layout_name);
 
 // A model or an input that lies channels-last makes every image of the float model lie so.
 TEST(Layout, ChannelsLastStaysChannelsLast) {
@@ -148,10 +182,11 @@ TEST(Layout, ChannelsLastStaysChannelsLast) {
     const EngineGuard guard(engine);
     for (const std::string& reader : readers) {
       SCOPED_TRACE(engine + ": " + reader);
-      expect_same_layout(image_model(engine, reader, weight, x.contiguous(format)), x.contiguous(format));
-      const Lowered l = image_model(engine, reader, weight.contiguous(format), x);
-      expect_same_layout(l, x);
-      expect_same_layout(l, at::randn({1, 4, 5, 7}));
+      const std::string source = source_of(images()[1], reader);
+      expect_same(lower(source, {{"w", weight}}, engine, x.contiguous(format)), x.contiguous(format), reader);
+      const Lowered l = lower(source, {{"w", weight.contiguous(format)}}, engine, x);
+      expect_same(l, x, reader);
+      expect_same(l, at::randn({1, 4, 5, 7}), reader);
     }
   }
 }
@@ -163,7 +198,8 @@ TEST(Layout, ChannelsLastIn3d) {
     const EngineGuard guard(engine);
     for (const std::string reader : {"y", "y.permute(0, 2, 3, 4, 1)", "y[:, 1:] * 2.0"}) {
       SCOPED_TRACE(engine + ": " + reader);
-      expect_same_layout(image_model(engine, reader, quantized_weight({6, 4, 3, 3, 3}), x), x);
+      expect_same(lower(source_of(images()[2], reader), {{"w", quantized_weight({6, 4, 3, 3, 3})}}, engine, x), x,
+                  reader);
     }
   }
 }

@@ -135,19 +135,17 @@ struct BlockEpilogue {
   int64_t first_channel;
 };
 
+/// Real values of sums, in units of the result's scale.
 template <class D16>
-struct Finish {
+struct ScaledSums {
   using D32 = hn::RepartitionToWide<D16>;
   using DF = hn::Rebind<float, D32>;
   using DQ = hn::Rebind<uint8_t, D16>;
   using VF = hn::Vec<DF>;
 
-  // Copies: a store of bytes might change what references show.
-  Epilogue e;
   VF m0, m1, b0, b1;
-  const BlockEpilogue* whole;
 
-  HWY_INLINE explicit Finish(const BlockEpilogue& block) : e(block.e), whole(&block) {
+  HWY_INLINE explicit ScaledSums(const BlockEpilogue& block) {
     const DF df;
     const size_t half = hn::Lanes(df);
     m0 = hn::LoadU(df, block.multiplier);
@@ -159,14 +157,31 @@ struct Finish {
   HWY_INLINE VF lower(const Sums<D16>& s) const { return fused(DF(), hn::ConvertTo(DF(), s.lower), m0, b0); }
   HWY_INLINE VF upper(const Sums<D16>& s) const { return fused(DF(), hn::ConvertTo(DF(), s.upper), m1, b1); }
 
+  /// Saturation to 16 bits keeps the order, and every sum beyond it is clamped anyway.
+  static HWY_INLINE hn::Vec<DQ> codes(VF f0, VF f1, hn::Vec<D16> zero_point, hn::Vec<DQ> low, hn::Vec<DQ> high) {
+    const auto both = hn::ReorderDemote2To(D16(), nearest(D32(), f0), nearest(D32(), f1));
+    return hn::Min(hn::Max(hn::DemoteTo(DQ(), hn::SaturatedAdd(both, zero_point)), low), high);
+  }
+};
+
+template <class D16>
+struct Finish : ScaledSums<D16> {
+  using Base = ScaledSums<D16>;
+  using typename Base::D32;
+  using typename Base::DF;
+  using typename Base::DQ;
+  using typename Base::VF;
+
+  // Copies: a store of bytes might change what references show.
+  Epilogue e;
+  const BlockEpilogue* whole;
+
+  HWY_INLINE explicit Finish(const BlockEpilogue& block) : Base(block), e(block.e), whole(&block) {}
+
   HWY_INLINE void codes(VF f0, VF f1, int64_t at) const {
-    const D16 d16;
-    const DQ dq;
-    // Saturation to 16 bits keeps the order, and every sum beyond it is clamped below anyway.
-    const auto both = hn::ReorderDemote2To(d16, nearest(D32(), f0), nearest(D32(), f1));
-    const auto moved = hn::SaturatedAdd(both, hn::Set(d16, static_cast<int16_t>(e.zero_point)));
-    const auto low = hn::Set(dq, static_cast<uint8_t>(e.low)), high = hn::Set(dq, static_cast<uint8_t>(e.high));
-    hn::StoreU(hn::Min(hn::Max(hn::DemoteTo(dq, moved), low), high), dq, e.codes + at);
+    const auto zero_point = hn::Set(D16(), static_cast<int16_t>(e.zero_point));
+    const auto low = hn::Set(DQ(), static_cast<uint8_t>(e.low)), high = hn::Set(DQ(), static_cast<uint8_t>(e.high));
+    hn::StoreU(Base::codes(f0, f1, zero_point, low, high), DQ(), e.codes + at);
   }
 
   HWY_INLINE VF through_middle(VF f) const {
@@ -248,42 +263,24 @@ HWY_INLINE void finish(const Finish<D16>& f, const Sums<D16> (&s)[T], int64_t at
 
 /// Codes without an activation or a residual.
 template <class D16>
-struct SimpleFinish {
-  using D32 = hn::RepartitionToWide<D16>;
-  using DF = hn::Rebind<float, D32>;
-  using DQ = hn::Rebind<uint8_t, D16>;
-  using VF = hn::Vec<DF>;
+struct SimpleFinish : ScaledSums<D16> {
+  using Base = ScaledSums<D16>;
+  using typename Base::DQ;
 
-  VF m0, m1, b0, b1;
   hn::Vec<D16> zero_point;
   hn::Vec<DQ> low, high;
 
-  HWY_INLINE explicit SimpleFinish(const BlockEpilogue& b) {
-    const DF df;
-    const size_t half = hn::Lanes(df);
-    m0 = hn::LoadU(df, b.multiplier);
-    m1 = hn::LoadU(df, b.multiplier + half);
-    b0 = hn::LoadU(df, b.bias);
-    b1 = hn::LoadU(df, b.bias + half);
+  HWY_INLINE explicit SimpleFinish(const BlockEpilogue& b) : Base(b) {
     zero_point = hn::Set(D16(), static_cast<int16_t>(b.e.zero_point));
     low = hn::Set(DQ(), static_cast<uint8_t>(b.e.low));
     high = hn::Set(DQ(), static_cast<uint8_t>(b.e.high));
   }
 
-  /// Saturation to 16 bits keeps the order, and every sum beyond it is clamped below anyway.
-  HWY_INLINE hn::Vec<D16> words(const Sums<D16>& s) const {
-    const auto lower = nearest(D32(), fused(DF(), hn::ConvertTo(DF(), s.lower), m0, b0));
-    const auto upper = nearest(D32(), fused(DF(), hn::ConvertTo(DF(), s.upper), m1, b1));
-    return hn::SaturatedAdd(hn::ReorderDemote2To(D16(), lower, upper), zero_point);
-  }
-
   template <int T>
   HWY_INLINE void write(const Sums<D16> (&s)[T], uint8_t* out, int64_t stride) const {
-    const DQ dq;
 #pragma GCC unroll 8
     for (int p = 0; p < T; ++p) {
-      const auto codes = hn::DemoteTo(dq, words(s[p]));
-      hn::StoreU(hn::Min(hn::Max(codes, low), high), dq, out + p * stride);
+      hn::StoreU(Base::codes(this->lower(s[p]), this->upper(s[p]), zero_point, low, high), DQ(), out + p * stride);
     }
   }
 };

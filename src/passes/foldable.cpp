@@ -113,6 +113,16 @@ bool changes_containers(const Node* node) {
   });
 }
 
+/// Puts the nodes of the branch that is taken in the place of the `prim::If`.
+void inline_branch(Node* branches, Block* taken) {
+  const std::vector<Node*> nodes(taken->nodes().begin(), taken->nodes().end());
+  for (Node* node : nodes) node->moveBefore(branches);
+  for (size_t i = 0; i < branches->outputs().size(); ++i) {
+    branches->outputs()[i]->replaceAllUsesWith(taken->outputs()[i]);
+  }
+  branches->destroy();
+}
+
 }  // namespace
 
 bool may_propagate(const Block* block) { return any_node(block, is_propagated); }
@@ -121,6 +131,20 @@ bool may_simplify(const Block* block) { return any_node(block, is_simplified); }
 
 bool needs_alias_analysis(const Block* block) {
   return any_node(block, [](const Node* node) { return computes_changeable(node) || changes_containers(node); });
+}
+
+bool inline_constant_branches(Block* block) {
+  bool changed = false;
+  for (auto next = block->nodes().begin(); next != block->nodes().end();) {
+    Node* node = *next;
+    ++next;
+    for (Block* inner : node->blocks()) changed |= inline_constant_branches(inner);
+    const auto condition = node->kind() == c10::prim::If ? torch::jit::constant_as<bool>(node->input()) : c10::nullopt;
+    if (!condition) continue;
+    inline_branch(node, node->blocks()[*condition ? 0 : 1]);
+    changed = true;
+  }
+  return changed;
 }
 
 bool fold_constant_lists(torch::jit::Graph& graph) {

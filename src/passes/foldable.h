@@ -20,6 +20,10 @@ bool may_simplify(const torch::jit::Block* block);
 /// apart, are computed from constants alone.
 bool needs_alias_analysis(const torch::jit::Block* block);
 
+/// Replaces every `prim::If` with a constant condition, inner ones first, by the branch that is taken. Returns whether
+/// the block changed.
+bool inline_constant_branches(torch::jit::Block* block);
+
 /// Makes constants of the lists of constants, as LibTorch's constant propagation does, unless the graph changes lists
 /// in place. Returns whether the graph changed.
 bool fold_constant_lists(torch::jit::Graph& graph);

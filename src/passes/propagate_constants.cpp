@@ -95,6 +95,7 @@ bool propagate_constants(RewriteContext& ctx) {
   auto graph = ctx.model.graph();
   bool changed = false;
   for (int round = 0; round < kMaxRounds; ++round) {
+    changed |= inline_constant_branches(graph->block());
     changed |= fold_constant_lists(*graph);
     if (!has_work(graph->block())) break;
     const size_t before = count_nodes(graph);

@@ -97,6 +97,9 @@ struct QuantizationSpec {
   /// are float32 and need not be codes. Rows keep their range as it is, and zero need not lie in it. What embeddings
   /// get; layers cannot compute with such codes.
   bool float_zero_point = false;
+  /// Activations, torch.ao's FX flow: quant_min and quant_max are limits of the observer, which chooses scale and
+  /// zero_point for them. The reference and the lowered form quantize to all codes of the type, the others to these.
+  bool limits_of_observer = false;
   /// Fixed parameters (PT2E FixedQParamsQuantizationSpec): no statistics are collected when set.
   c10::optional<double> fixed_scale = c10::nullopt;
   c10::optional<int64_t> fixed_zero_point = c10::nullopt;

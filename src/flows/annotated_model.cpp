@@ -7,8 +7,6 @@
 #include "flows/non_float32_tensors.h"
 #include "flows/range_remarks.h"
 #include "flows/unmeasured_points.h"
-#include "options/option_text.h"
-#include "options/tables.h"
 #include "quantizers/transform_model.h"
 #include "tsquant/error.h"
 
@@ -24,21 +22,12 @@ void require_points(const Annotations& annotations, const Report& report, bool a
               "see `tsquant inspect`, or set allow_empty to accept a float result");
 }
 
-/// torch.ao's FX observers choose scales for their own range of codes, but its quantized operators, other than those of
-/// PT2E, know the type alone: values beyond a reduced range get the codes that are left.
-void use_all_codes(PreparedModel& prepared) {
-  const Report& report = prepared.report;
-  const auto quantizer = report.options.find("quantizer");
-  if (quantizer == report.options.end() || quantizer->second != "fx") return;
-  if (report.form != word_of(words<OutputForm>(), OutputForm::kReference) &&
-      report.form != word_of(words<OutputForm>(), OutputForm::kLowered)) {
-    return;
-  }
-  for (const auto& point : prepared.annotations.points) {
-    const auto found = prepared.qparams.find(point.id);
-    if (found == prepared.qparams.end() || point.kind != PointKind::kActivation) continue;
+/// QuantizationSpec::limits_of_observer.
+void use_all_codes(const Annotations& annotations, QParamTable& qparams) {
+  for (const auto& point : annotations.points) {
+    const auto found = qparams.find(point.id);
+    if (!point.spec.limits_of_observer || found == qparams.end() || !is_libtorchs(found->second)) continue;
     QParams& q = found->second;
-    if (q.is_dynamic || !is_libtorchs(q)) continue;
     q.quant_min = q.dtype == c10::kByte ? 0 : -128;
     q.quant_max = q.quant_min + 255;
   }
@@ -80,9 +69,11 @@ void annotate_model(PreparedModel& prepared, const Quantizer& quantizer, const Q
   warn_about_computed_weights(prepared.computed_weights, prepared.report);
 }
 
-void use_statistics(PreparedModel& prepared, const StatTable& stats) {
+void use_statistics(PreparedModel& prepared, const StatTable& stats, OutputForm form) {
   prepared.qparams = compute_qparams(prepared.annotations, stats);
-  use_all_codes(prepared);
+  if (form == OutputForm::kReference || form == OutputForm::kLowered) {
+    use_all_codes(prepared.annotations, prepared.qparams);
+  }
   Report& report = prepared.report;
   report.samples = stats.samples;
   const auto& captured = prepared.model->warnings();

@@ -16,7 +16,7 @@ void normalise(RewriteRunner& runner, Quantizer& quantizer);
 /// Fills view, annotations and the records of all operators.
 void annotate_model(PreparedModel& prepared, const Quantizer& quantizer, const QuantizePt2eOptions& options);
 
-/// Statistics become parameters and records.
-void use_statistics(PreparedModel& prepared, const StatTable& stats);
+/// Statistics become parameters, of the result's form, and records.
+void use_statistics(PreparedModel& prepared, const StatTable& stats, OutputForm form);
 
 }  // namespace tsquant

@@ -151,7 +151,8 @@ void prepare(PreparedModel& prepared, PhaseClock& clock, Model& model, Quantizer
                                      options.bias_correction_params);
   if (fast) calibration.extra_taps = fast_correction.taps();
   use_statistics(prepared,
-                 calibrate(*prepared.model, *prepared.view, prepared.annotations, calibration_dataset, calibration));
+                 calibrate(*prepared.model, *prepared.view, prepared.annotations, calibration_dataset, calibration),
+                 options.form);
   warn_about_batches(quantizer, calibration.batchwise, report);
   prepared.original_biases = read_biases(*prepared.model, *prepared.view, prepared.annotations);
 

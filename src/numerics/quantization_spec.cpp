@@ -112,7 +112,7 @@ bool operator==(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.quant_max == b.quant_max && a.eps == b.eps && a.observer == b.observer && a.fixed_scale == b.fixed_scale &&
          a.fixed_zero_point == b.fixed_zero_point && a.averaging_constant == b.averaging_constant &&
          a.histogram_rule == b.histogram_rule && a.fake_quantize == b.fake_quantize && a.is_dynamic == b.is_dynamic &&
-         a.float_zero_point == b.float_zero_point;
+         a.float_zero_point == b.float_zero_point && a.limits_of_observer == b.limits_of_observer;
 }
 
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place) {

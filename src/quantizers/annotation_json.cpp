@@ -84,6 +84,7 @@ Json quantizer_json(const QuantizationPoint& point, int64_t group) {
   if (point.spec.observer != ObserverKind::kDefault) json["observer"] = name_of(point.spec.observer);
   if (point.spec.is_dynamic) json["is_dynamic"] = true;
   if (point.spec.float_zero_point) json["float_zero_point"] = true;
+  if (point.spec.limits_of_observer) json["limits_of_observer"] = true;
   if (point.spec.fixed_scale) json["fixed_scale"] = *point.spec.fixed_scale;
   if (point.spec.fixed_zero_point) json["fixed_zero_point"] = *point.spec.fixed_zero_point;
   json["unified_scale_group"] = group < 0 ? Json(nullptr) : Json(group);

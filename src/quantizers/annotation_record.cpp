@@ -79,6 +79,7 @@ void bind_spec(Fields& field, Spec& spec) {
   field("fake_quantize", spec.fake_quantize);
   field("is_dynamic", spec.is_dynamic);
   field("float_zero_point", spec.float_zero_point);
+  field("limits_of_observer", spec.limits_of_observer);
   field("fixed_scale", spec.fixed_scale);
   field("fixed_zero_point", spec.fixed_zero_point);
 }

@@ -200,7 +200,7 @@ QuantizedModel convert_observed(const Module& module, const ConvertPt2eOptions& 
   StatTable stats = read_statistics(record, observers);
   require_observed(record, stats);
   observe_weights(*prepared.model, *prepared.view, prepared.annotations, {}, stats);
-  use_statistics(prepared, stats);
+  use_statistics(prepared, stats, form_of(options));
   return convert_prepared(std::move(prepared), road);
 }
 

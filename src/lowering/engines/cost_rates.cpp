@@ -58,15 +58,14 @@ double layer_cost(const CostRates& rates, double products, bool is_depthwise, bo
 }
 
 // Printed by bench_lowering_costs on a Zen 5 processor, one row per instruction set, LibTorch limited to the same one;
-// the row sse4 on a Xeon of the fourth generation. The sums and products of the row avx2 have become faster since: their
-// rate is less by the share that it is on Zen 3. Plain C++ has no row: where a processor has no SSE4.1, everything is
-// slower on codes (2.1 for a dense layer), and a row for it would leave every file in float on every machine.
+// the row sse4 on a Xeon of the fourth generation. The sums and products of the row avx2 have become faster since:
+// their rate is less by the share that it is on Zen 3. Plain C++ has no row: where a processor has no SSE4.1,
+// everything is slower on codes (2.1 for a dense layer), and a row for it would leave every file in float on every
+// machine.
 const std::vector<CostRates>& cost_table() {
   static const std::vector<CostRates> table = {
-      {"sse4", 0.32, 2.6, 5.9, 7.1, 6.9, 19.5, 2.1},
-      {"avx2", 0.59, 5.6, 1.9, 7.0, 9.7, 37.0, 2.8},
-      {"avx512", 0.54, 7.7, 2.1, 12.0, 18.0, 59.0, 4.6},
-      {"avxvnni", 0.24, 5.5, 1.2, 6.3, 9.4, 33.0, 2.5},
+      {"sse4", 0.32, 2.6, 5.9, 7.1, 6.9, 19.5, 2.1},         {"avx2", 0.59, 5.6, 1.9, 7.0, 9.7, 37.0, 2.8},
+      {"avx512", 0.54, 7.7, 2.1, 12.0, 18.0, 59.0, 4.6},     {"avxvnni", 0.24, 5.5, 1.2, 6.3, 9.4, 33.0, 2.5},
       {"avx512vnni", 0.21, 8.6, 2.3, 11.0, 16.0, 55.0, 4.3},
   };
   return table;

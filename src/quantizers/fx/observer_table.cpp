@@ -124,6 +124,7 @@ class PointWriter {
     QuantizationPoint point;
     point.id = static_cast<int64_t>(annotations_.points.size()) + 1;
     point.spec = spec_of(config);
+    point.spec.limits_of_observer = point.spec.quant_min.has_value() && !point.spec.is_dynamic;
     point.reason = reason;
     if (!config.is_dynamic) places_[table_.root(observer)].push_back(point.id);
     annotations_.points.push_back(std::move(point));

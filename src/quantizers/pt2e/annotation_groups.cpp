@@ -18,7 +18,7 @@ bool may_share(const QuantizationSpec& a, const QuantizationSpec& b) {
          a.fixed_zero_point == b.fixed_zero_point && a.format == b.format && a.formula == b.formula &&
          a.signedness_to_force == b.signedness_to_force && a.narrow_range == b.narrow_range &&
          a.half_range == b.half_range && a.group_size == b.group_size && a.group_axis == b.group_axis &&
-         a.codebook == b.codebook && a.is_dynamic == b.is_dynamic;
+         a.codebook == b.codebook && a.is_dynamic == b.is_dynamic && a.limits_of_observer == b.limits_of_observer;
 }
 
 /// Places with their specs, joined to groups (union-find). The places of a node stand together: those of its inputs,

@@ -50,6 +50,7 @@ TEST(SpecTest, every_field_takes_part_in_the_comparison) {
       [](auto& s) { s.fixed_scale = 0.5; },
       [](auto& s) { s.fixed_zero_point = 3; },
       [](auto& s) { s.float_zero_point = true; },
+      [](auto& s) { s.limits_of_observer = true; },
       [](auto& s) { s.group_size = 32; },
       [](auto& s) { s.group_axis = 0; },
       [](auto& s) {
@@ -276,6 +277,7 @@ TEST(AnnotationsJson, shows_every_field_that_is_set) {
       {"fixed_scale", [](auto& s) { s.fixed_scale = 0.5; }},
       {"fixed_zero_point", [](auto& s) { s.fixed_zero_point = 3; }},
       {"float_zero_point", [](auto& s) { s.float_zero_point = true; }},
+      {"limits_of_observer", [](auto& s) { s.limits_of_observer = true; }},
       {"destination_type", [](auto& s) { s.format = Format::kF8E4M3; }},
       {"group_size", [](auto& s) { s.group_size = 32; }},
       {"group_axis", [](auto& s) { s.group_size = 32; }},

@@ -296,9 +296,10 @@ TEST_P(FxModels, TheReferenceModelComputesTheSame) {
   EXPECT_LE((actual - tensor(made("reference_out"))).abs().max().item<double>(), bar);
 }
 
-/// How many quanta of the result lie between our lowered model and torch.ao's.
+/// How many quanta of the result lie between our lowered model and torch.ao's, or our reference model.
 double allowed_quanta(const Case& it) {
-  // Other statistics (sees_more) make another scale.
+  // Other statistics (sees_more) make another scale, by which a sum is a tie where oneDNN adds as it does with AVX512
+  // or SSE4.1; the layer behind it makes two quanta of that code.
   if (it.model == "reshape_size_quirk" && it.configuration == "qnnpack") return 2;
   return 1;
 }
@@ -322,8 +323,9 @@ TEST_P(FxModels, TheLoweredModelIsWithinOneQuantum) {
     const auto quanta = [&](const at::Tensor& expected) {
       return (actual - expected).abs().max().item<double>() / output_quantum();
     };
-    EXPECT_LE(quanta(reference), 1.001);
-    EXPECT_LE(quanta(tensor(made(lowered_result(GetParam())))), 1.001 * allowed_quanta(GetParam()));
+    const double bar = 1.001 * allowed_quanta(GetParam());
+    EXPECT_LE(quanta(reference), bar);
+    EXPECT_LE(quanta(tensor(made(lowered_result(GetParam())))), bar);
   }
 }
 

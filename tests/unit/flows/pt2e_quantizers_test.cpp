@@ -1,5 +1,7 @@
 // X86InductorQuantizer and XNNPACKQuantizer from the float model to the quantized one.
 #include <gtest/gtest.h>
+#include <tsquant/engine.h>
+#include <tsquant/prepare_pt2e.h>
 #include <tsquant/tsquant.h>
 #include <tsquant/x86_inductor_quantizer.h>
 #include <tsquant/xnnpack_quantizer.h>
@@ -117,6 +119,37 @@ TEST(Pt2eQuantizers, CodesAreThoseOfTheConfiguration) {
   EXPECT_EQ(record_of(half, "x", -1).dtype, "quint8");
   EXPECT_EQ(record_of(half, "x", -1).quant_max, 127);
   EXPECT_LE(error_of(half), 0.06);
+}
+
+// PT2E's operators clamp to the limits of the specification, in every form and engine.
+TEST(Pt2eQuantizers, AReducedRangeIsKeptByEveryEngine) {
+  X86InductorQuantizer quantizer;
+  quantizer.set_global(get_default_x86_inductor_quantization_config(false, false, /*reduce_range=*/true));
+  const auto reference = quantized(quantizer);
+  const auto far = images()[0] * 3;  // beyond the range: limits decide
+  const auto expected = reference.model.run({{far}, {}}).toTensor();
+  const auto differs = [&](const at::Tensor& actual) {
+    return ((actual - expected).norm() / expected.norm()).item<double>();
+  };
+  EXPECT_LE(differs(quantized(quantizer, OutputForm::kDecomposed).model.run({{far}, {}}).toTensor()), 1e-5);
+  for (const std::string& engine : available_engines()) {
+    SCOPED_TRACE(engine);
+    auto model = Model::from(residual_net());
+    QuantizePt2eOptions options;
+    options.form = OutputForm::kLowered;
+    options.engine = engine;
+    options.cost = LoweringCost::kOff;
+    const auto lowered = quantize_pt2e(model, quantizer, Dataset::from_tensors(images()), options);
+    const EngineGuard guard(engine);
+    EXPECT_LE(differs(lowered.model.run({{far}, {}}).toTensor()), 0.03);
+    auto prepared = prepare_pt2e(Model::from(residual_net()), quantizer, {{images()[0]}, {}});
+    for (const auto& x : images()) prepared.forward({x});
+    ConvertPt2eOptions convert;
+    convert.form = OutputForm::kLowered;
+    convert.engine = engine;
+    convert.cost = LoweringCost::kOff;
+    EXPECT_LE(differs(convert_pt2e(prepared, convert).model.run({{far}, {}}).toTensor()), 0.03);
+  }
 }
 
 TEST(Pt2eQuantizers, NumbersInAdditionsAreStoredAsCodes) {

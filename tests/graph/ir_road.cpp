@@ -73,7 +73,8 @@ IrRoad::IrRoad(const IrCase& ir_case, Model& model, const Sample& sample)
     const auto names = names_of(node);
     if (!names.name.empty()) report_.nodes.push_back({names.name, names.fx_name, names.type(), true, "", "", ""});
   }
-  rewrites_ = {{"insert_qdq", [&] { return insert(); }},
+  rewrites_ = {{"take_training_path", [&] { return take_training_path(model_); }},
+               {"insert_qdq", [&] { return insert(); }},
                {"insert_observers", [&] { return observe(FakeQuantizeType::kNone); }},
                {"make_trainable", [&] { return train(); }},
                {"quantize_io",

@@ -10,6 +10,7 @@
 #include "lowering/engines/lowering_context.h"
 #include "lowering/observer_calls.h"
 #include "passes/rewrite_runner.h"
+#include "passes/take_training_path.h"
 #include "tsquant/compress_pt2e.h"
 
 namespace tsquant::testing {

@@ -15,6 +15,7 @@
 #include "lowering/lowering.h"
 #include "lowering/trainable_norms.h"
 #include "passes/graph_dumps.h"
+#include "passes/take_training_path.h"
 #include "run/single_thread_guard.h"
 #include "tsquant/error.h"
 #include "tsquant/observer_module.h"
@@ -119,6 +120,11 @@ class Preparation {
     unfolded_road.skip_passes.push_back("fold_batch_norm");
     Model trained = prepared_.model->clone();
     RewriteRunner runner(trained, rewrite_options(unfolded_road, prepared_.first));
+    // Questions are asked of attributes, and of lists to which parameters are appended.
+    for (const char* pass : {"fold_constant_attributes", "propagate_constants", "remove_mutation"}) {
+      runner.run_pass(pass);
+    }
+    runner.run("take_training_path", take_training_path);
     normalise(runner, quantizer_);
     *prepared_.model = trained.clone();
     RewriteRunner folding(*prepared_.model, rewrite_options(road_, prepared_.first));

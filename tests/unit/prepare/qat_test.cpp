@@ -303,6 +303,39 @@ TEST(QatModule, ObserversThatWereDisabledTooEarlyAreNamed) {
   }
 }
 
+// LibTorch's attention layers ask for gradients before they take a fused operator, and divide their weight else.
+TEST(QatModule, WithAndWithoutGradientsItIsOneModel) {
+  at::manual_seed(3);
+  const Model questions = Model::from(define(R"(
+def forward(self, x):
+    why = ""
+    if x.dim() != 2:
+        why = "no batch"
+    elif torch.is_grad_enabled() and self.weight.requires_grad:
+        why = "gradients are wanted"
+    if len(why) == 0:
+        y = torch.linear(x, self.weight)
+        y = y[:, :4] + y[:, 4:]
+    else:
+        first, second = torch.chunk(self.weight, 2)
+        y = torch.linear(x, first) + torch.linear(x, second)
+    return torch.linear(torch.relu(y), self.last)
+)",
+                                             {{"weight", at::randn({8, 6}) * 0.4}, {"last", at::randn({2, 4}) * 0.4}}));
+  const at::Tensor x = at::randn({16, 6});
+  auto module = prepare_qat_pt2e(questions, *make_quantizer("x86_inductor"), {{x}, {}});
+  train_on(module, x);
+  module.eval();
+  disable_observer(module);
+  const at::Tensor trained = run(module, x).detach();
+  EXPECT_GT(relative(questions.run({{x}, {}}).toTensor(), trained), 0.05) << "training changes something";
+  {
+    const at::NoGradGuard no_grad;
+    EXPECT_LT(relative(run(module, x), trained), 1e-5);
+  }
+  EXPECT_LT(relative(converted(module).model.run({{x}, {}}).toTensor(), trained), 0.05);
+}
+
 // Weights are known without data.
 TEST(QatModule, ThatSawNoDataIsNotConverted) {
   for (const char* quantizer : {"openvino", "x86_inductor", "xnnpack"}) {

@@ -121,6 +121,7 @@ enum class PointKind { kActivation, kWeight };
 ///         that the format does not have, lacks, or cannot number; a negative ch_axis; half_range of anything but a
 ///         symmetric weight of 3 bits or more; is_dynamic of anything but an asymmetric 8-bit activation per tensor;
 ///         float_zero_point of anything but an asymmetric integer weight per channel with unsigned codes, kTorchAo;
+///         limits_of_observer of a weight, a dynamic activation, or without quant_min and quant_max;
 ///         with kNncfCompression an activation, narrow_range, half_range, a type or limits of the codes, or a fixed
 ///         scale
 void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string& place);

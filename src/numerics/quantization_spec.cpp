@@ -93,6 +93,12 @@ void check_half(const QuantizationSpec& spec, PointKind kind, const std::string&
          "leave per_channel, group_size, quant_min, quant_max and fixed_scale unset, or choose another dtype");
 }
 
+void check_limits(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
+  if (!spec.limits_of_observer || (kind == PointKind::kActivation && spec.quant_min && !spec.is_dynamic)) return;
+  refuse("limits_of_observer is for activations with quant_min and quant_max, not dynamic ones", place,
+         "set quant_min and quant_max, or leave it false");
+}
+
 void check_formula(const QuantizationSpec& spec, PointKind kind, const std::string& place) {
   if (spec.formula != QParamsFormula::kNncfCompression) return;
   if (kind != PointKind::kWeight) refuse("the formula of nncf.compress_weights is for weights", place);
@@ -123,6 +129,7 @@ void check_spec(const QuantizationSpec& spec, PointKind kind, const std::string&
   check_dynamic(spec, kind, place);
   check_float_zero_point(spec, kind, place);
   check_half(spec, kind, place);
+  check_limits(spec, kind, place);
   if (spec.per_channel && spec.ch_axis < 0) {
     refuse(fmt::format("ch_axis is {}", spec.ch_axis), place, "count axes from 0");
   }

@@ -77,8 +77,11 @@ bool decide_questions(const Model& model) {
 
 }  // namespace
 
+bool asks_for_gradients(const Model& model) {
+  return !nodes_of_kind(model.graph()->block(), {"aten::is_grad_enabled"}).empty();
+}
+
 bool take_training_path(Model& model) {
-  if (nodes_of_kind(model.graph()->block(), {"aten::is_grad_enabled"}).empty()) return false;
   bool changed = false;
   while (decide_questions(model)) changed = true;
   if (changed) remove_dead_code(model.graph());

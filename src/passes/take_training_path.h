@@ -4,6 +4,9 @@
 
 namespace tsquant {
 
+/// Whether the model asks if gradients are on: then what it computes depends on it.
+bool asks_for_gradients(const Model& model);
+
 // %g = aten::is_grad_enabled()   ->   %g = prim::Constant[value=1]()
 //
 // Models that are trained compute one thing, with gradients and without. LibTorch's attention and encoder layers take a

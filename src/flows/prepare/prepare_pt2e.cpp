@@ -114,17 +114,21 @@ class Preparation {
     return model;
   }
 
+  /// Its questions are asked of attributes, and of lists to which parameters are appended.
+  static void decide_for_training(RewriteRunner& runner) {
+    for (const char* pass : {"fold_constant_attributes", "propagate_constants", "remove_mutation"}) {
+      runner.run_pass(pass);
+    }
+    runner.run("take_training_path", take_training_path);
+  }
+
   /// The quantizer decides about the model with folded batch norms; the one that is trained keeps them.
   Model insert_for_training() {
     QuantizePt2eOptions unfolded_road = road_;
     unfolded_road.skip_passes.push_back("fold_batch_norm");
     Model trained = prepared_.model->clone();
     RewriteRunner runner(trained, rewrite_options(unfolded_road, prepared_.first));
-    // Questions are asked of attributes, and of lists to which parameters are appended.
-    for (const char* pass : {"fold_constant_attributes", "propagate_constants", "remove_mutation"}) {
-      runner.run_pass(pass);
-    }
-    runner.run("take_training_path", take_training_path);
+    if (asks_for_gradients(trained)) decide_for_training(runner);
     normalise(runner, quantizer_);
     *prepared_.model = trained.clone();
     RewriteRunner folding(*prepared_.model, rewrite_options(road_, prepared_.first));

@@ -1,3 +1,4 @@
+#include <memory>
 #include <unordered_map>
 
 #include "graph/node_lists.h"
@@ -18,15 +19,24 @@ const MemoryLayout* reference_layout(const LoweringContext& context, const Value
   return &*context.reference().layouts[*number];
 }
 
+/// The dequantizers that were placed before operators that move codes, by the codes.
+using Lifted = std::unordered_map<Value*, Value*>;
+
+Value* dequantized(LoweringContext& context, Value* codes, Lifted& lifted) {
+  Value*& floats = lifted[codes];
+  if (floats == nullptr) floats = context.insert(codes->node()->next(), "aten::dequantize", {codes}, nullptr);
+  return floats;
+}
+
 /// dequantize(move(codes)) -> move(dequantize(codes)). A dequantizer writes a dense or channels-last tensor of its own;
 /// moved floats have the strides of the reference form, and their place in the storage.
 /// @return the dequantizer above
-Node* lift_above(LoweringContext& context, Node* dequantize) {
+Node* lift_above(LoweringContext& context, Node* dequantize, Lifted& lifted) {
   Node* move = dequantize->input(0)->node();
   const size_t result = dequantize->input(0)->offset();
   const bool unpacks = move->kind() == c10::prim::ListUnpack;
   Node* source = unpacks ? move->input(0)->node() : move;
-  Value* floats = context.insert(source, "aten::dequantize", {source->input(0)}, nullptr);
+  Value* floats = dequantized(context, source->input(0), lifted);
   const auto copy = [&](Node* node, Value* first) {
     Node* made = context.graph().createClone(node, [](Value* value) { return value; });
     made->insertBefore(node);
@@ -45,20 +55,19 @@ bool moves_codes(const LoweringContext& context, const Node* node) {
   return node->kind().is_aten() && !node->inputs().empty() && context.holds_codes(node->input(0));
 }
 
-bool lift_dequantizers(LoweringContext& context) {
-  const SeenLayouts seen(context);
-  bool changed = false;
+bool lift_dequantizers(LoweringContext& context, const SeenLayouts& seen) {
+  Lifted lifted;
   for (Node* node : all_nodes(context.graph().block())) {
     if (!is_dequantizer(node) || !seen.contains(node->output())) continue;
     while (moves_codes(context, node->input(0)->node())) {
       const MemoryLayout* wanted = reference_layout(context, node->input(0));
       if (wanted == nullptr || (wanted->whole && wanted->format())) break;
-      node = lift_above(context, node);
-      changed = true;
+      node = lift_above(context, node, lifted);
     }
   }
-  if (changed) context.remove_dead_code();
-  return changed;
+  if (lifted.empty()) return false;
+  context.remove_dead_code();
+  return true;
 }
 
 /// Lays a kernel's result out as the reference form has it.
@@ -92,11 +101,12 @@ Value* laid_out(LoweringContext& context, Value* value, const MemoryLayout* want
 // It is done where the kernel's result is read, so that everything behind, aliases and writes in place included, works
 // on a tensor that lies as it always did; other kernels go on reading the kernel's own layout.
 bool restore_layout(LoweringContext& context) {
-  bool changed = lift_dequantizers(context);
+  auto seen = std::make_unique<SeenLayouts>(context);
+  bool changed = lift_dequantizers(context, *seen);
+  if (changed) seen = std::make_unique<SeenLayouts>(context);
   const ImageLayouts images(context);
-  const SeenLayouts seen(context);
   std::unordered_map<Value*, Value*> restored;
-  for (const auto& [node, input] : seen.reads()) {
+  for (const auto& [node, input] : seen->reads()) {
     Value* value = node->input(input);
     if (!is_kernel(context, value->node())) continue;
     const MemoryLayout* wanted = reference_layout(context, value);

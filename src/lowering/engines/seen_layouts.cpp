@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <string>
 
+#include "graph/dead_code.h"
+
 namespace tsquant {
 
 using torch::jit::Block;
@@ -11,19 +13,24 @@ using torch::jit::Value;
 
 namespace {
 
+using Names = std::unordered_set<std::string>;
+
+bool is_aten(const Node* node, const Names& names) {
+  return node->kind().is_aten() && names.count(node->kind().toUnqualString()) > 0;
+}
+
 /// Operators whose meaning depends on how their first operand lies in memory.
 bool reads_memory(const Node* node) {
-  static const std::unordered_set<std::string> names = {
-      "view",           "view_as", "_unsafe_view",    "unflatten",    "as_strided",
-      "as_strided_",    "stride",  "is_contiguous",   "resize_",      "set_",
-      "storage_offset", "data",    "view_as_complex", "view_as_real", "resize_as_"};
-  return node->kind().is_aten() && names.count(node->kind().toUnqualString()) > 0;
+  static const Names names = {"view",           "view_as", "_unsafe_view",    "unflatten",    "as_strided",
+                              "as_strided_",    "stride",  "is_contiguous",   "resize_",      "set_",
+                              "storage_offset", "data",    "view_as_complex", "view_as_real", "resize_as_"};
+  return is_aten(node, names);
 }
 
 /// Operators that return their operand, a view of it or a copy, as its layout has it.
 bool may_copy(const Node* node) {
-  static const std::unordered_set<std::string> names = {"reshape", "reshape_as", "flatten", "contiguous"};
-  return node->kind().is_aten() && names.count(node->kind().toUnqualString()) > 0;
+  static const Names names = {"reshape", "reshape_as", "flatten", "contiguous"};
+  return is_aten(node, names);
 }
 
 /// Operators of other libraries may read memory themselves.
@@ -35,10 +42,9 @@ bool is_foreign(const Node* node) {
 
 /// Operators that write dense results whatever they read.
 bool writes_dense(const Node* node) {
-  static const std::unordered_set<std::string> names = {"linear",  "matmul", "mm",        "addmm",  "bmm",
-                                                        "baddbmm", "mv",     "embedding", "einsum", "contiguous"};
-  const std::string kind = node->kind().toUnqualString();
-  return (node->kind().is_aten() && names.count(kind) > 0) || kind == "linear_float";
+  static const Names names = {"linear",  "matmul", "mm",        "addmm",  "bmm",
+                              "baddbmm", "mv",     "embedding", "einsum", "contiguous"};
+  return is_aten(node, names) || std::string(node->kind().toUnqualString()) == "linear_float";
 }
 
 /// Numbers and lists of numbers lie nowhere.
@@ -59,8 +65,10 @@ bool is_kernel(const LoweringContext& context, const Node* node) {
   return node->outputs().size() == 1 && context.is_lowered(node->output()) && !node->kind().is_aten();
 }
 
-SeenLayouts::SeenLayouts(const LoweringContext& context) : context_(context), mutation_(context.model().graph()) {
-  Block* block = context.model().graph()->block();
+SeenLayouts::SeenLayouts(const LoweringContext& context) : context_(context) {
+  const auto graph = context.model().graph();
+  Block* block = graph->block();
+  if (has_mutation(block)) mutation_.emplace(graph);
   mark_inputs(block->return_node());
   // What a loop carries around is known after the first turn; twice reaches the values before it.
   for (int turn = 0; turn < 2; ++turn) visit(block);
@@ -78,7 +86,8 @@ void SeenLayouts::mark_inputs(Node* node) {
 
 bool SeenLayouts::sees_layout(const Node* node) const {
   // A write into a view reaches its operand, one into a copy does not.
-  return reads_memory(node) || (may_copy(node) && mutation_.is_written_later(const_cast<Value*>(node->output())));
+  return reads_memory(node) ||
+         (mutation_ && may_copy(node) && mutation_->is_written_later(const_cast<Value*>(node->output())));
 }
 
 void SeenLayouts::visit(Block* block) {

@@ -30,7 +30,7 @@ class SeenLayouts {
   bool sees_layout(const torch::jit::Node* node) const;
 
   const LoweringContext& context_;
-  const MutationAnalysis mutation_;
+  c10::optional<MutationAnalysis> mutation_;  ///< of graphs that write at all: it looks at all aliases
   std::unordered_set<const torch::jit::Value*> seen_;
   std::set<std::pair<const torch::jit::Node*, size_t>> known_;
   std::vector<std::pair<torch::jit::Node*, size_t>> reads_;

@@ -212,6 +212,7 @@ TEST(Validate, names_each_inconsistency) {
       {"is not below quant_max", [](auto& a) { a.points[0].spec.quant_min = a.points[0].spec.quant_max = 7; }},
       {"fixed_scale must be positive", [](auto& a) { a.points[0].spec.fixed_scale = 0; }},
       {"fixed_zero_point needs a fixed_scale", [](auto& a) { a.points[0].spec.fixed_zero_point = 1; }},
+      {"limits_of_observer is for activations", [](auto& a) { a.points[0].spec.limits_of_observer = true; }},
       {"ch_axis is -1",
        [](auto& a) {
          a.points[0].spec.per_channel = true;
